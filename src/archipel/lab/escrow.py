@@ -6,6 +6,7 @@ over keeps nothing: the unspent goes back to its funders in proportion to what t
 """
 
 from archipel.lab.audits import is_at_work, terms
+from archipel.lab.charters import with_owned
 from archipel.lab.providers import account_of
 from archipel.lab.state import OPEN_PHASES, LabState, Run
 from archipel.market.journal import Move, Posting, escrow, held, post, wallet
@@ -77,12 +78,16 @@ def is_out(state: LabState, run: Run) -> bool:
 def funded(state: LabState, run: Run, did: str, micro: int) -> LabState:
     """Credits from a sponsor's wallet for the run.
 
-    What is held for its open leases when it is funded first came from its operator, and counts as given by it.
+    What is held for its open leases when it is funded first came from its operator, and counts as given by it; what was
+    paid before that is remembered for its owners.
     """
     funders, own = run.funders, run.opened.author
     pledged = 0 if is_escrowed(run) else int(state.book.get(held(run.name), 0))
     if pledged:
         funders = funders.put(own, pledged)
+    if not is_escrowed(run) and run.name in state.owned:
+        owned = changed(state.owned[run.name], own_micro=run.paid_micro)
+        state = with_owned(state, run.name, owned)
     funders = funders.put(did, funders.get(did, 0) + micro)
     run = changed(run, funders=funders)
     book = post(state.book, (Posting(Move.ESCROW, wallet(did), escrow(run.name), micro),))

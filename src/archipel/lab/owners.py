@@ -48,6 +48,8 @@ class Owned:
 
     earned: Table[str, int] = field(default_factory=Table)
     """Account -> micro-credits that it was paid for accepted work and kept, of runs whose shares are not divided yet."""
+    own_micro: int = 0
+    """What the run had paid out of its operator's account when somebody set credits aside for it first."""
     issued: Table[str, int] = field(default_factory=Table)
     """Holder -> units when the shares were divided; empty before."""
     held: Table[str, int] = field(default_factory=Table)

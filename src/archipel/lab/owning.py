@@ -78,13 +78,20 @@ def would_hold(state: LabState, run: Run) -> dict[str, int]:
 
 
 def funded(state: LabState, run: Run) -> dict[str, int]:
-    """Account -> what it set aside; where nobody did and work was paid, its operator paid it."""
+    """Account -> what the run spent of its money, rounded down: of sponsors' what they set aside and did not get back, in
+    proportion; of its operator's what was paid before anybody set anything aside.
+
+    Not what was set aside: who gives much to a run that is nearly over has it back, and would own it for nothing.
+    """
     given: Counter[str] = Counter()
+    owned: Owned = state.owned[run.name]
+    aside = sum(run.funders.values())
+    own = owned.own_micro if aside else run.paid_micro
+    spent = max(run.paid_micro - own, 0)
     for did, micro in run.funders.items():
-        given[account_of(state, did)] += micro
-    if not given and run.paid_micro > 0:
-        given[account_of(state, run.opened.author)] = run.paid_micro
-    return dict(given)
+        given[account_of(state, did)] += micro * spent // aside
+    given[account_of(state, run.opened.author)] += max(min(own, run.paid_micro), 0)
+    return {account: micro for account, micro in given.items() if micro}
 
 
 def _followed(state: LabState, said: Owning, at_ms: int) -> LabState:

@@ -5,7 +5,7 @@ what `Sources` names; whatever a whole release would hold and this one does not 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from archipel.plurals import counted
 from archipel.records.chain import chain_to
 from archipel.records.fields import BlobRef
 from archipel.release import code, places
-from archipel.release.facts import Facts, VersionFact
-from archipel.release.gathering import Find
+from archipel.release.facts import EvaluationFact, Facts, VersionFact
+from archipel.release.gathering import CannotRelease, Find
 from archipel.release.hearing import Hearing, rollouts, rollouts_file
 
 Content = Path | bytes
@@ -61,8 +61,16 @@ class Contents:
     missing: list[str] = field(default_factory=list)
 
     def put(self, place: str, content: Content) -> None:
-        """One more file."""
-        self.files[place] = content
+        """One more file.
+
+        Raises:
+            CannotRelease: another one is to lie there.
+        """
+        other = self.files.setdefault(place, content)
+        if other is not content and _bytes_of(other) != _bytes_of(content):
+            raise CannotRelease(
+                f"two files want the place {place:.200}; give one of them another name"
+            )
 
 
 def contents_of(sources: Sources, versions: frozenset[int] | None) -> Contents:
@@ -81,7 +89,7 @@ def contents_of(sources: Sources, versions: frozenset[int] | None) -> Contents:
     _ledger(made, sources)
     _versions(made, sources, versions)
     _inputs(made, sources)
-    made.put(places.RESULTS, _results(sources.facts))
+    made.put(places.RESULTS, results_file(sources.facts.run, sources.facts.evaluations))
     if sources.paper is not None:
         made.put(f"{places.PAPER}{sources.paper.suffix}", sources.paper)
     for name, path in sorted(sources.licences.items()):
@@ -226,10 +234,11 @@ def _blob(made: Contents, find: Find, blob: BlobRef, group: str) -> bool:
     return True
 
 
-def _results(facts: Facts) -> bytes:
+def results_file(run: str, evaluations: Iterable[EvaluationFact]) -> bytes:
+    """Every evaluation as the ledger and its report say it: JSON."""
     return in_lines(
         {
-            "run": facts.run,
+            "run": run,
             "evaluations": [
                 {
                     "version": each.version,
@@ -240,10 +249,14 @@ def _results(facts: Facts) -> bytes:
                     "author": each.author,
                     "entry": each.index,
                 }
-                for each in facts.evaluations
+                for each in evaluations
             ],
         }
     )
+
+
+def _bytes_of(content: Content) -> bytes:
+    return content if isinstance(content, bytes) else content.read_bytes()
 
 
 def in_lines(value: object) -> bytes:

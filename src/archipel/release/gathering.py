@@ -96,7 +96,7 @@ def gather(ledger: Ledger, find: Find, stated: Stated) -> Facts:
         context_tokens=_natural(config.get("max_position_embeddings")),
         versions=versions,
         parties=tuple(_parties(ledger)),
-        evaluations=tuple(_evaluations(heard, find)),
+        evaluations=tuple(evaluations_of(heard, find)),
         data=tuple(_data(heard, recipe, stated)),
         cost=_cost(heard),
         software=tuple(sorted({heard.software[a] for a in _authors(heard) if a in heard.software})),
@@ -163,7 +163,8 @@ def _parties(ledger: Ledger) -> Iterator[PartyFact]:
         )
 
 
-def _evaluations(heard: Hearing, find: Find) -> Iterator[EvaluationFact]:
+def evaluations_of(heard: Hearing, find: Find) -> Iterator[EvaluationFact]:
+    """Evaluations in the order of the ledger, with the tasks that their reports name."""
     for exam, place in zip(heard.story.exams, heard.examined, strict=True):
         yield EvaluationFact(
             version=exam.answer.version,

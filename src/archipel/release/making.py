@@ -18,6 +18,7 @@ from archipel.release.contents import Content, Contents
 from archipel.release.facts import Facts
 from archipel.release.gathering import CannotRelease
 from archipel.release.index import Parent, Released, plain_path
+from archipel.release.layout import alike, misplaced
 from archipel.release.oms.folder import sign_folder
 from archipel.release.oms.key import SigningKey
 from archipel.release.oms.voucher import vouch
@@ -60,9 +61,11 @@ def write_bundle(plan: Plan, out: Path, tell: Tell) -> Grade:
     """
     if out.exists():
         raise CannotRelease(f"{out} is there already; name another folder")
+    files = _files(plan)
+    for fault in (*misplaced(files), *alike(files)):
+        raise CannotRelease(fault)
     partial = out.with_name(f"{out.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
-    files = _files(plan)
     for number, (place, content) in enumerate(sorted(files.items())):
         tell(f"file {number + 1} of {len(files)}: {place}")
         _put(partial, _checked(place), content)

@@ -4,6 +4,7 @@ Laws: every regular file counts but the signature itself; no symbolic link is fo
 folder; files are read in pieces, so that no file needs to fit in memory.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -85,7 +86,10 @@ def file_sha256(path: Path) -> tuple[str, int]:
         OSError: it is a link, or cannot be read.
     """
     digest, size = hashlib.sha256(), 0
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(path))
         while piece := file.read(PIECE_BYTES):
             digest.update(piece)
             size += len(piece)

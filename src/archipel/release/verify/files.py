@@ -8,13 +8,17 @@ from pathlib import Path
 from archipel.plurals import counted
 from archipel.release import places
 from archipel.release.index import MAX_FILES, MAX_INDEX_BYTES, Released, plain_path, read_index
+from archipel.release.layout import alike, misplaced
 from archipel.release.oms.bundle import MAX_BUNDLE_BYTES, read_bundle, verify
 from archipel.release.oms.folder import MAX_DEPTH, file_sha256
 from archipel.release.oms.key import MAX_PUBLIC_BYTES, PublicKey
 from archipel.release.oms.voucher import vouched_by
-from archipel.release.verify.report import Looked, Step
+from archipel.release.verify.report import Looked, Stamp, Step
 
 MAX_VOUCHER_BYTES = 64 * 1024
+MAX_HOLLOW_BYTES = 1024**3
+MAX_HOLLOW = 1000
+"""A larger file than that takes more than one byte in so many on the disk."""
 
 
 class NoBundle(ValueError):
@@ -28,7 +32,7 @@ def look_at_paths(looked: Looked) -> None:
         NoBundle: there is no index at all.
     """
     step = looked.step("index and paths")
-    looked.files = tuple(sorted(_files(looked.folder, step)))
+    looked.stamps = dict(sorted(_files(looked.folder, step)))
     path = looked.folder / places.INDEX
     if places.INDEX not in looked.files:
         raise NoBundle(
@@ -40,24 +44,40 @@ def look_at_paths(looked: Looked) -> None:
     except ValueError as error:
         step.fault(f"{places.INDEX}: {error!s:.400}")
         return
-    there = set(looked.files)
+    for fault in (*misplaced(looked.files), *alike(looked.files)):
+        step.fault(fault)
+    there = looked.there | {above for each in looked.files for above in _above(each)}
     for component in looked.index.components:
         for place in component.places:
-            if place not in there and not any(each.startswith(f"{place}/") for each in there):
+            if place not in there:
                 step.fault(f"{place} is missing: the index names it as part of {component.name!r}")
-    _look_at_blobs(looked.index, there, step)
+    _look_at_blobs(looked, looked.index, step)
     step.shown.append(
         f"{counted(len(looked.files), 'file')}, {counted(len(looked.index.components), 'component')}"
     )
 
 
-def _look_at_blobs(index: Released, there: set[str], step: Step) -> None:
-    named = {places.blob_place(blob.digest) for blob in index.blobs}
-    for place in sorted(named - there):
+def _above(path: str) -> Iterator[str]:
+    """The folders that it lies in."""
+    while slash := path.rpartition("/")[1]:
+        path = path.rpartition(slash)[0]
+        yield path
+
+
+def _look_at_blobs(looked: Looked, index: Released, step: Step) -> None:
+    named = {places.blob_place(blob.digest): blob.size for blob in index.blobs}
+    if len(named) != len(index.blobs):
+        step.fault(f"{places.INDEX} names a blob twice")
+    for place in sorted(named.keys() - looked.there):
         step.fault(f"{place} is missing: the index names it among the blobs")
-    found = {each for each in there if each.startswith(f"{places.BLOBS}/")}
-    for place in sorted(found - named):
+    found = {each for each in looked.there if each.startswith(f"{places.BLOBS}/")}
+    for place in sorted(found - named.keys()):
         step.fault(f"{place}: the index names no such blob")
+    for place in sorted(found & named.keys()):
+        size = looked.stamps[place].size
+        if size != named[place]:
+            step.fault(f"{place} has {size} bytes; the index says {named[place]}")
+            looked.damaged.add(place)
 
 
 def look_at_signature(looked: Looked) -> None:
@@ -123,6 +143,7 @@ def _look_at_voucher(looked: Looked, key: PublicKey, step: Step) -> None:
     except ValueError as error:
         step.fault(f"{places.VOUCHER}: {error!s:.300}")
         return
+    looked.voucher = did
     step.shown.append(f"the key is vouched for by {did}")
 
 
@@ -132,7 +153,7 @@ def look_at_digests(looked: Looked) -> None:
     if looked.signed is None:
         step.unshown.append("no digest was compared: there is no signature that holds")
         return
-    digests, there = looked.signed.digests, set(looked.files) - {places.SIGNATURE}
+    digests, there = looked.signed.digests, looked.there - {places.SIGNATURE}
     for path in sorted(digests.keys() - there):
         step.fault(f"{path} is missing: it was signed")
     num_bytes = 0
@@ -142,6 +163,15 @@ def look_at_digests(looked: Looked) -> None:
             step.fault(f"{path} was signed by nobody: it was added")
             looked.damaged.add(path)
             continue
+        stamp = looked.stamps[path]
+        if stamp.size > MAX_HOLLOW_BYTES and stamp.allocated * MAX_HOLLOW < stamp.size:
+            step.fault(
+                f"{path} says {stamp.size} bytes and takes {stamp.allocated} on the disk: it is holes, and was not read"
+            )
+            looked.damaged.add(path)
+            continue
+        if path in looked.damaged:
+            continue  # of another size than its name has: said before
         digest, size = file_sha256(looked.folder / path)
         num_bytes += size
         if digest != digests[path]:
@@ -153,6 +183,17 @@ def look_at_digests(looked: Looked) -> None:
             step.fault(f"{path} holds the blob sha256:{digest}, which lies elsewhere")
     if not step.faults:
         step.shown.append(f"{counted(len(there), 'file')}, {num_bytes} bytes, as they were signed")
+
+
+def look_again(looked: Looked) -> None:
+    """Part of step 3, when all others are done: what was looked at is what lies there still."""
+    step = looked.steps[2]
+    now = dict(_files(looked.folder, Step(0, "")))
+    for path in sorted(now.keys() | looked.there):
+        if now.get(path) != looked.stamps.get(path):
+            step.fault(
+                f"{path} was written while it was looked at; let nobody write there, and look again"
+            )
 
 
 def read_bounded(path: Path, most: int) -> bytes:
@@ -170,7 +211,7 @@ def read_bounded(path: Path, most: int) -> bytes:
     return data
 
 
-def _files(folder: Path, step: Step) -> Iterator[str]:
+def _files(folder: Path, step: Step) -> Iterator[tuple[str, Stamp]]:
     """Regular files below, relative; all else is a fault. No link is followed."""
     waiting, found = [("", 0)], 0
     while waiting:
@@ -183,7 +224,8 @@ def _files(folder: Path, step: Step) -> Iterator[str]:
                         f"there are more than {MAX_FILES} files and folders; no release has so many"
                     )
                     return
-                kind = each.stat(follow_symlinks=False).st_mode
+                found_as = each.stat(follow_symlinks=False)
+                kind = found_as.st_mode
                 if stat.S_ISDIR(kind) and depth < MAX_DEPTH:
                     waiting.append((path, depth + 1))
                 elif not stat.S_ISREG(kind):
@@ -191,7 +233,12 @@ def _files(folder: Path, step: Step) -> Iterator[str]:
                 elif fault := _unplain(path):
                     step.fault(fault)
                 else:
-                    yield path
+                    yield path, _stamp(found_as)
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    marks = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+    return Stamp(found.st_size, 512 * found.st_blocks, marks)
 
 
 def _unplain(path: str) -> str:

@@ -1,5 +1,7 @@
 """Steps 4 and 5: the bundled ledger's tree, heads, witnesses and proofs; then every transition, replayed."""
 
+from itertools import islice
+
 from archipel.identity import IdentityError
 from archipel.lab.apply import Contradiction
 from archipel.lab.recovery import replayed
@@ -19,6 +21,7 @@ from archipel.records.statements import InvalidRecord
 from archipel.release import places
 from archipel.release.hearing import Hearing
 from archipel.release.index import Released
+from archipel.release.verify.claims import look_at_claims
 from archipel.release.verify.files import read_bounded
 from archipel.release.verify.report import Looked, Step
 
@@ -28,11 +31,13 @@ _FAULTS = (LedgerError, IdentityError, BadNote, BadTreeHead, BadProof, OSError, 
 def look_at_tree(looked: Looked) -> None:
     """4. Every entry leads to the root that the lab signed; proofs and witnesses' signatures are of this tree."""
     step, index = looked.step("ledger: tree, head, witnesses"), looked.index
+    if index is not None and looked.expected.lab not in (None, index.lab):
+        step.fault(f"this is a release of the lab {index.lab}; expected {looked.expected.lab}")
     if index is None or not _is_there(looked):
         step.unshown.append("the ledger: it does not lie in this bundle")
+        if looked.expected.lab is not None or looked.expected.witnesses:
+            step.fault("the lab or a witness was named, and no ledger lies here that they signed")
         return
-    if looked.expected.lab not in (None, index.lab):
-        step.fault(f"this is a release of the lab {index.lab}; expected {looked.expected.lab}")
     try:
         mirror = Mirror(looked.folder / places.LEDGER, lab_key(index.lab))
         for _ in verified(mirror):
@@ -86,27 +91,12 @@ def look_at_transitions(looked: Looked) -> None:
         step.fault(f"all accounts together hold {total} micro-credits; expected 0")
     for fault in heard.story.faults():
         step.fault(fault)
-    _look_at_claims(index, heard, step)
+    look_at_claims(looked, heard, step)
     if not step.faults:
         step.shown.append(
             f"{counted(heard.size, 'entry', 'entries')}, {counted(len(heard.story.updates), 'version')}, "
             f"{counted(len(heard.story.results), 'result')}; {len(found.state.book)} accounts come to 0"
         )
-
-
-def _look_at_claims(index: Released, heard: Hearing, step: Step) -> None:
-    """What the index says of the run is what the ledger says."""
-    if heard.story.opened is None or not heard.story.updates:
-        step.fault(f"the ledger has no version of a run {index.run!r}")
-        return
-    last = heard.story.updates[-1].answer
-    for what, said, found in (
-        ("version", index.version, last.version),
-        ("weights", index.weights, last.policy),
-        ("at_ms", index.at_ms, heard.last_ms),
-    ):
-        if said != found:
-            step.fault(f"{places.INDEX} says {what} {said}; the ledger says {found}")
 
 
 def _look_at_proofs(looked: Looked, index: Released, step: Step) -> int:
@@ -125,6 +115,8 @@ def _look_at_proofs(looked: Looked, index: Released, step: Step) -> int:
             continue
         if str(at) != name.rpartition("/")[2] or head.size != index.tree_size:
             step.fault(f"{path} proves entry {at} of {head.size}, which is not what its name says")
+        elif f"sha256:{head.root.hex()}" != index.tree_root:
+            step.fault(f"{path}: the lab signed another history of as many entries; keep both")
         num += 1
     return num
 
@@ -153,25 +145,26 @@ def _look_at_witnesses(looked: Looked, mirror: Mirror, step: Step) -> None:
         except _FAULTS as error:
             step.fault(f"{path}: {_short(looked, error)}")
             continue
-        if head.size not in roots:
-            roots[head.size] = _root(mirror, head.size)
-        if roots[head.size] != head.root:
+        if head.size > mirror.size:
+            step.fault(
+                f"{path}: the witness {name} signed {head.size} entries, more than lie here: bring the whole ledger"
+            )
+        elif _root_at(head.size, mirror, roots) != head.root:
             step.fault(
                 f"{path}: the witness {name} signed another history; keep both, they are the proof"
             )
-            continue
-        step.shown.append(f"the witness {name} signed {head.size} entries at {at_s} s (Unix)")
+        else:
+            step.shown.append(f"the witness {name} signed {head.size} entries at {at_s} s (Unix)")
     for name in keys:
         step.fault(f"the witness {name} has signed nothing that lies here")
 
 
-def _root(mirror: Mirror, size: int) -> bytes:
-    frontier, leaves = Frontier(), []
-    for number, entry in enumerate(mirror.entries()):
-        if number == size:
-            break
-        leaves.append(leaf_hash(entry))
-    return frontier.extended(leaves).root()
+def _root_at(size: int, mirror: Mirror, known: dict[int, bytes]) -> bytes:
+    """Of the first entries; what was computed is kept in `known`."""
+    if size not in known:
+        leaves = [leaf_hash(entry) for entry in islice(mirror.entries(), size)]
+        known[size] = Frontier().extended(leaves).root()
+    return known[size]
 
 
 def _is_there(looked: Looked) -> bool:

@@ -3,7 +3,12 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from archipel.release.verify.files import look_at_digests, look_at_paths, look_at_signature
+from archipel.release.verify.files import (
+    look_again,
+    look_at_digests,
+    look_at_paths,
+    look_at_signature,
+)
 from archipel.release.verify.ledger import look_at_transitions, look_at_tree
 from archipel.release.verify.licences import look_at_licences
 from archipel.release.verify.report import Expected, Looked, Report, Tell
@@ -23,6 +28,7 @@ LOOKS: tuple[Look, ...] = (
 NEVER_SHOWN = (
     "that updates, rewards and evaluations come out so again: `archipel release rebuild` makes them again",
     "that tokens were sampled from the weights that they name, but for what audits in the ledger looked at",
+    "what only its owner says: title, licences, parents, and papers beyond what the ledger knows",
     "what was never written into the ledger: where data came from before, who stands behind a key",
 )
 
@@ -35,6 +41,7 @@ def verify(folder: Path, expected: Expected, tell: Tell) -> Report:
         NoBundle: the folder is no release at all. OSError: it cannot be read.
     """
     looked = looked_through(folder, expected, tell)
+    look_again(looked)
     _say_what_is_not_shown(looked)
     return Report(folder, looked.index, looked.signer, tuple(looked.steps))
 

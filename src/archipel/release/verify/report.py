@@ -1,6 +1,6 @@
 """What a verification found, step by step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,18 @@ class Expected:
     """Key lines of witnesses."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """As what a file was found: a file that was written meanwhile is another one."""
+
+    size: int
+    """In bytes."""
+    allocated: int
+    """Bytes that it takes on the disk."""
+    marks: tuple[int, ...]
+    """Device, number, times of its last changes."""
+
+
 @dataclass(slots=True)
 class Looked:
     """What one step hands on to the next."""
@@ -74,8 +86,12 @@ class Looked:
     expected: Expected
     tell: Tell
     index: Released | None = None
-    files: tuple[str, ...] = ()
-    """Regular files that lie there."""
+    stamps: dict[str, "Stamp"] = field(default_factory=dict)
+    """Regular files that lie there, and as what they were found."""
+    voucher: str | None = None
+    """Who vouches for the key, if somebody does."""
+    forms: list[tuple[str, tuple[int, ...]]] | None = None
+    """Names and shapes of the tensors at the top, in order."""
     signed: SignedFiles | None = None
     signer: str | None = None
     """Hint of the key whose signature holds."""
@@ -84,6 +100,16 @@ class Looked:
     state: LabState | None = None
     heard: Hearing | None = None
     steps: list[Step] = field(default_factory=list)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Regular files that lie there, in order."""
+        return tuple(self.stamps)
+
+    @property
+    def there(self) -> Set[str]:
+        """The same, to ask whether one is among them."""
+        return self.stamps.keys()
 
     def step(self, name: str) -> Step:
         """The next one."""

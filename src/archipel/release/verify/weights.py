@@ -7,9 +7,10 @@ from archipel.records.fields import BlobRef
 from archipel.release import places
 from archipel.release.hearing import Hearing
 from archipel.release.verify.files import read_bounded
+from archipel.release.verify.loading import look_at_loading
 from archipel.release.verify.report import Looked, Step
 from archipel.release.weights.delta import after_delta, from_anchor
-from archipel.release.weights.folder import state_of
+from archipel.release.weights.folder import top_of
 from archipel.release.weights.manifest import (
     MAX_MANIFEST_BYTES,
     BadVersion,
@@ -26,21 +27,28 @@ def look_at_last(looked: Looked) -> None:
     """6. The tensors at the top of the bundle have the state digest of the last version."""
     step, index = looked.step("weights are the last version's"), looked.index
     files = [each for each in looked.files if "/" not in each and each.endswith(".safetensors")]
-    if index is None or not files:
-        step.unshown.append("no weights lie at the top of this bundle")
+    if index is None:
+        step.unshown.append("no weights were looked at: there is no index")
+        return
+    if not files:
+        step.fault(
+            f"no weights lie at the top: {places.INDEX} says that version {index.version} does"
+        )
         return
     looked.tell(f"tensors of {', '.join(files):.200}")
     try:
-        digest, num_tensors = state_of(looked.folder, files)
-    except (BadStored, ValueError) as error:
+        top = top_of(looked.folder, files)
+    except BadStored as error:
         step.fault(str(error))
         return
+    looked.forms, digest = top.forms, top.digest
+    look_at_loading(looked, top, step)
     if digest != index.weights:
         step.fault(
             f"{', '.join(files):.200}: these weights are {digest}; version {index.version} is {index.weights}"
         )
         return
-    step.shown.append(f"{counted(num_tensors, 'tensor')} of version {index.version}: {digest}")
+    step.shown.append(f"{counted(len(top.tensors), 'tensor')} of version {index.version}: {digest}")
     if looked.heard is None:
         step.unshown.append("that the ledger names these weights: no ledger was replayed")
 
@@ -50,6 +58,11 @@ def look_at_chain(looked: Looked) -> None:
     step, heard = looked.step("every version's weights"), looked.heard
     if heard is None:
         step.unshown.append("no version was recomputed: no ledger was replayed")
+        return
+    if looked.forms is None:
+        step.unshown.append(
+            "no version was recomputed: no weights lie at the top that say how large one is"
+        )
         return
     last = len(heard.story.updates) - 1
     held: tuple[Manifest, bytes] | None = None
@@ -92,6 +105,8 @@ def _next(
     said = (answer.version, answer.policy, answer.parent)
     if (manifest.version, manifest.state, manifest.parent) != said:
         raise BadVersion("its manifest is of another version than the ledger names")
+    if manifest.forms != looked.forms:
+        raise BadVersion("its manifest names other tensors than lie at the top of the bundle")
     weights = None
     if held is not None and answer.delta is not None:
         delta = _blob(looked, answer.delta, MAX_WEIGHT_BLOB_BYTES)
@@ -110,6 +125,6 @@ def _blob(looked: Looked, blob: BlobRef, most: int) -> bytes | None:
     """Its bytes, if it lies here; that they are the right ones was looked at before."""
     place = places.blob_place(blob.digest)
     path: Path = looked.folder / place
-    if place not in looked.files or place in looked.damaged:
+    if place not in looked.there or place in looked.damaged:
         return None
     return read_bounded(path, min(most, blob.size))
