@@ -1,6 +1,7 @@
 """A release made by the commands, and looked at by somebody who believes nobody."""
 
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -8,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from archipel.cli.archipel import run
+from archipel.records.canonical import canonical_json
+from archipel.release.oms.folder import sign_folder
+from archipel.release.oms.key import SigningKey
 from archipel.release.verify.files import look_at_digests, look_at_paths, look_at_signature
 from archipel.release.verify.looking import verify
 from archipel.release.verify.report import Expected, Looked, Report
 from tiny import NAME
+
+LIAR = SigningKey.from_scalar(11)
 
 
 def said(*arguments: str, code: int = 0) -> str:
@@ -59,3 +65,15 @@ def spoilt(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         path.write_bytes(data)
+
+
+def signed_again(folder: Path) -> None:
+    """By somebody who changed it, and is consistent about that."""
+    (folder / "release.pem").write_bytes(LIAR.public.pem)
+    (folder / "release.sig").unlink()
+    (folder / "release.sig").write_bytes(sign_folder(folder, "m", LIAR, "release.sig"))
+
+
+def with_index(folder: Path, **changed: object) -> None:
+    fields = json.loads((folder / "release.json").read_bytes())
+    (folder / "release.json").write_bytes(canonical_json(fields | changed))

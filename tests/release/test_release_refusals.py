@@ -10,36 +10,19 @@ from pathlib import Path
 import pytest
 
 from archipel.identity import Identity
-from archipel.records.canonical import canonical_json
 from archipel.release.index import MAX_INDEX_BYTES, plain_path, read_index
-from archipel.release.oms.folder import sign_folder
-from archipel.release.oms.key import SigningKey
 from archipel.release.oms.voucher import vouch
 from archipel.release.verify import files as looking_at_files
 from archipel.release.verify.report import Expected
 from people import identity
-from releases import looked_at, made, quick, said
+from releases import LIAR, looked_at, made, quick, said, signed_again, with_index
 from tiny import NAME
-
-LIAR = SigningKey.from_scalar(11)
 
 
 @pytest.fixture
 def bundle(site: Path, tmp_path: Path) -> Path:
     """One's own, to spoil."""
     return Path(shutil.copytree(site / "bundle", tmp_path / "bundle"))
-
-
-def signed_again(folder: Path) -> None:
-    """By somebody who changed it, and is consistent about that."""
-    (folder / "release.pem").write_bytes(LIAR.public.pem)
-    (folder / "release.sig").unlink()
-    (folder / "release.sig").write_bytes(sign_folder(folder, "m", LIAR, "release.sig"))
-
-
-def with_index(folder: Path, **changed: object) -> None:
-    fields = json.loads((folder / "release.json").read_bytes())
-    (folder / "release.json").write_bytes(canonical_json(fields | changed))
 
 
 def test_what_is_no_release_is_told_so(site: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def misplaced(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
         top, slash, _ = path.partition("/")
         if slash and top not in FOLDERS:
-            yield f"{path:.200}: a release has no folder {top:.80!r}, and a loader may look into it"
+            yield f"{path:.200}: a release has no folder {top!r:.80}, and a loader may look into it"
         elif not slash and top not in _TOP and not is_weights(top):
             yield f"{path:.200} lies where loaders look, and is no file of a release"
 
