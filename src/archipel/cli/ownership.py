@@ -79,9 +79,9 @@ def show_(
 ) -> None:
     """Who owns RUN, and in which parts; recomputed here from the ledger, which is read and checked.
 
-    Shares follow the charter that the run was opened with: pay for accepted work that was kept, credits set aside, weights
-    that the charter names. Needs no key. Of a run without a charter it shows what the default one would give; nobody agreed
-    to that.
+    Shares follow the charter that the run was opened with: pay for accepted work that was kept, credits that the run spent
+    of whoever gave them, weights that the charter names. Needs no key. Of a run without a charter it shows what the default
+    one would give; nobody agreed to that.
 
     \b
     Examples:
@@ -149,7 +149,7 @@ def _lines(view: "OwnershipView", owners: Owners, proofs: Path | None) -> list[s
         words = f"  {percent(each.units):>14}  {each.holder}"
         parts = [
             f"{credits_words(each.earned_micro)} earned" if each.earned_micro else "",
-            f"{credits_words(each.funded_micro)} set aside" if each.funded_micro else "",
+            f"{credits_words(each.funded_micro)} given" if each.funded_micro else "",
             f"votes by {each.trusts}" if each.trusts else "",
             f"{counted(len(accountant.entries[each.holder]), 'entry', 'entries')}"
             if each.holder in accountant.entries

@@ -22,7 +22,7 @@ def divided(
     Args:
         charter: the parts, and who is named for data.
         earned: account -> micro-credits that it was paid for accepted work and kept; who has less than nothing has none.
-        funded: account -> micro-credits that it set aside.
+        funded: account -> micro-credits of its own that the run spent.
     """
     named = {each.did: each.weight for each in charter.contributors or ()}
     held: Counter[str] = Counter()

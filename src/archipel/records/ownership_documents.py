@@ -15,6 +15,7 @@ class HolderView(Document):
     earned_micro: int
     """Pay for accepted work that it kept; counted until the shares are divided."""
     funded_micro: int
+    """Credits of its own that the run spent: of what it set aside, what it did not get back."""
     trusts: str | None
     """Whose ballot counts for it where it casts none."""
 

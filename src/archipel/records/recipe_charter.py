@@ -28,7 +28,8 @@ class CharterSection(Section):
     providers: Share = 0.7
     """Part of the whole for those who were paid for accepted work, in proportion to the pay that they kept."""
     sponsors: Share = 0.2
-    """Part for those who set credits aside, in proportion; where nobody did and work was paid, the run's operator's."""
+    """Part for those whose credits the run spent, in proportion: of sponsors what they set aside and did not get back, of
+    the run's operator what it paid."""
     data: Share = 0.0
     """Part for those named under `contributors`, by their weights."""
     treasury: Share = 0.1
