@@ -26,7 +26,9 @@ from archipel.records.membership import (
 from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.ownership import (
     BallotCast,
+    MeterNamed,
     ProposalOpened,
+    RevenueEntered,
     ShareTransferred,
     Spending,
     TreasuryGiven,
@@ -38,6 +40,7 @@ from archipel.records.rounds import BidWithdrawn
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import SnapshotTaken
 from keyring import delegation, invitation
+from metered import METER, Book
 from people import Cheat, Provider, identity
 from trading import TERMS as TRADING
 from trading import exchange_at
@@ -117,7 +120,9 @@ def traded(world: World) -> None:
 
 
 def owned(world: World, learner: Provider) -> None:
-    """A run with a charter: its owners give shares on, trust each other, decide twice, and one spending is carried out."""
+    """A run with a charter: its owners give shares on, trust each other, decide twice, and one spending is carried out;
+    what the model earned goes to them.
+    """
     section = CharterSection(
         voting_s=60, data=0.1, contributors={identity("data").did: 1}, treasury=0.0
     )
@@ -147,6 +152,12 @@ def owned(world: World, learner: Provider) -> None:
     _snapshot(world)
     world.tick(60_000)
     one.speak(ProposalOpened, run="owned", about="other", text="Meet in spring")
+    weights = world.run("owned").chain[-1].policy
+    world.speak(world.operator, MeterNamed, run="owned", meter=METER.did, weights=weights)
+    receipt = Book(weights).due(2_000_000).signed
+    world.speak(
+        world.operator, RevenueEntered, run="owned", first=1, receipt=receipt, micro=1_500_001
+    )
 
 
 def finish_first(world: World, learner: Provider, providers: list[Provider]) -> None:

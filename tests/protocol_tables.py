@@ -29,6 +29,7 @@ from archipel.records.measures import Measured, Measures, SumTest
 from archipel.records.membership import Delegation, Effort, Invitation, Signed
 from archipel.records.ownership import Spending
 from archipel.records.programmes.rl import RlPace
+from archipel.records.receipts import Usage, UsageReceipt
 from archipel.records.recipe_charter import CharterTerms, Contributor
 from archipel.records.recipe_market import MarketTerms
 from archipel.records.statement import Seq
@@ -54,7 +55,7 @@ SHAPES = {
 PARTS = (
     fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference, Part,
     PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort, Measures, SumTest, Measured,
-    MarketTerms, Market, Bid, CharterTerms, Contributor, Spending,
+    MarketTerms, Market, Bid, CharterTerms, Contributor, Spending, UsageReceipt, Usage,
 )  # fmt: skip
 GROUPS: dict[str, tuple[Any, ...]] = {
     "parts": PARTS,

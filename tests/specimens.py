@@ -16,7 +16,9 @@ from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.ownership import (
     MAX_PROPOSAL_CHARACTERS,
     BallotCast,
+    MeterNamed,
     ProposalOpened,
+    RevenueEntered,
     ShareTransferred,
     Spending,
     TreasuryGiven,
@@ -65,6 +67,7 @@ from archipel.records.statements import (
 from archipel.records.terms import Terms
 from archipel.records.words import WorkAnswer, WorkSpec
 from keyring import delegation, invitation
+from metered import METER, Book
 from people import identity, ref
 from world import PACE, TERMS
 
@@ -260,6 +263,14 @@ SMALL: dict[str, Statement] = {
     ),
     "ballot.cast": BallotCast(**_by(OPERATOR, 11), run="run", proposal=12, says="yes"),
     "treasury.given": TreasuryGiven(**_by(OPERATOR, 12), run="run", micro=5_000_000),
+    "meter.named": MeterNamed(**_by(OPERATOR, 13), run="run", meter=METER.did, weights=POLICY),
+    "revenue.entered": RevenueEntered(
+        **_by(OPERATOR, 14),
+        run="run",
+        first=1,
+        receipt=Book(POLICY).due(2_000_000).signed,
+        micro=1_500_000,
+    ),
     "snapshot.taken": SnapshotTaken(**_by(LAB, 8), format=1, size=12, state=ref(b"state")),
 }
 
@@ -426,6 +437,14 @@ LARGE: tuple[Statement, ...] = (
     ),
     BallotCast(**_MOST, run=_RUN, proposal=bounds.MAX_SEQ, says="abstain"),
     TreasuryGiven(**_MOST, run=_RUN, micro=MAX_MOVED_MICRO),
+    MeterNamed(**_MOST, run=_RUN, meter=NODE, weights=_BLOB.digest),
+    RevenueEntered(
+        **_MOST,
+        run=_RUN,
+        first=bounds.MAX_SEQ,
+        receipt=Book(_BLOB.digest).due(10**15).signed,
+        micro=MAX_MOVED_MICRO,
+    ),
     RunRetried(**_MOST, run=_RUN),
     RunPaused(**_MOST, run=_RUN, reason=_TEXT),
     RunResumed(**_MOST, run=_RUN),

@@ -6,7 +6,10 @@ from typing import Any
 from archipel.cli.chat_served import said_in
 from archipel.cli.doors import Mendable
 from archipel.identity import sign
+from archipel.market.receipts import BadReceipt, opened, read_line
 from archipel.records.canonical import canonical_json
+from archipel.records.membership import MAX_SIGNED_CHARACTERS, Signed
+from archipel.records.receipts import RECEIPT_TYPE
 from archipel.serve.access import InvalidKeys, read_keys
 from archipel.serve.calls import parted
 from archipel.serve.dialects import (
@@ -30,6 +33,7 @@ from archipel.serve.signed.document import (
 )
 from archipel.serve.signed.request import question_of, request_of
 from fuzz.reading import Reader
+from metered import Book, row
 from people import identity
 
 TURNS = [{"role": "user", "content": "hi"}]
@@ -143,6 +147,10 @@ def readers() -> dict[str, Reader]:
         "payloads of signed answers": Reader(
             _signed_again, (canonical_json(ANSWER.model_dump(mode="json")),), (BadAnswer,)
         ),
+        "receipts": Reader(read_line, (BOOK.lines[1][:-1],), (BadReceipt,)),
+        "payloads of receipts": Reader(
+            _receipt_again, (BOOK.due(4).signed.payload.encode(),), (BadReceipt,)
+        ),
         "said calls": Reader(
             _parted, (b'<tool_call>{"name": "get", "arguments": {"a": 1}}</tool_call>',), ()
         ),
@@ -153,6 +161,23 @@ def _signed_again(data: bytes) -> object:
     """Whoever has a key may sign anything."""
     envelope = sign(SIGNER, data, ANSWER_TYPE, MAX_ANSWER_BYTES)
     return question_of(read_answer(envelope.to_json())[0])
+
+
+def _receipt_again(data: bytes) -> object:
+    """Whoever has a meter's key may sign any text."""
+    text = data.decode("utf-8", "replace")[:MAX_SIGNED_CHARACTERS]
+    envelope = sign(SIGNER, text.encode(), RECEIPT_TYPE)
+    return opened(Signed(payload=text, signature=envelope.signature.hex()))
+
+
+def _book() -> Book:
+    book = Book("sha256:" + "a" * 64, SIGNER)
+    book.write(row("ann", 1, 2), row("bob", 3, 4))
+    book.write(row("bob", 5, 6), is_after_break=True)
+    return book
+
+
+BOOK = _book()
 
 
 def _parted(data: bytes) -> None:

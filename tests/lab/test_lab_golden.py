@@ -17,7 +17,10 @@ from archipel.records.statements import LeaseGranted, WorkAnswered
 from golden import golden, story
 from specimens import KINDS
 
-KEPT = sorted((Path(__file__).parents[1] / "vectors").glob("ledger-*.json"))
+KEPT = sorted(
+    (Path(__file__).parents[1] / "vectors").glob("ledger-*.json"),
+    key=lambda place: int(place.stem.partition("-")[2]),
+)
 
 
 @pytest.mark.parametrize("place", KEPT, ids=lambda place: place.stem)

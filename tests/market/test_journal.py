@@ -15,6 +15,7 @@ from archipel.market.journal import (
     escrow,
     held,
     post,
+    run_treasury,
     stake,
     wallet,
 )
@@ -45,6 +46,10 @@ LAWFUL = [
     (Move.RESTORE, escrow("run"), wallet(PROVIDER)),
     (Move.HANDOVER, wallet(PROVIDER), wallet(SPONSOR)),
     (Move.HANDOVER, stake(PROVIDER), stake(SPONSOR)),
+    (Move.GIVE, wallet(SPONSOR), run_treasury("run")),
+    (Move.SPEND, run_treasury("run"), wallet(PROVIDER)),
+    (Move.EARN, OUTSIDE, wallet(PROVIDER)),
+    (Move.EARN, OUTSIDE, run_treasury("run")),
 ]
 ACCOUNTS = [
     wallet(SPONSOR),
@@ -53,6 +58,7 @@ ACCOUNTS = [
     held("run"),
     stake(PROVIDER),
     TREASURY,
+    run_treasury("run"),
     OUTSIDE,
 ]
 

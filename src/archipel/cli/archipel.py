@@ -47,6 +47,10 @@ COMMANDS = {
         "account",
         "What accounts hold and why; pay in, pay out, statements that prove themselves",
     ),
+    "receipts": (
+        "receipts",
+        "What a served model earned: receipts checked, and entered for owners",
+    ),
     "ownership": ("ownership", "Who owns a run, with proofs; giving shares on"),
     "vote": ("vote", "Owners of a run decide: propose, cast, delegate, count"),
     "market": ("market", "What rollouts of a run cost: bids, clearings, prices over time"),

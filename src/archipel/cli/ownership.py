@@ -161,12 +161,24 @@ def _lines(view: "OwnershipView", owners: Owners, proofs: Path | None) -> list[s
         lines.append(f"  and {view.num_holders - len(view.holders)} more (--rows)")
     if view.treasury_micro:
         lines.append(f"  the treasury has {credits_words(view.treasury_micro)}")
+    lines += _served(view)
     running = sum(each.phase == "open" for each in view.votes)
     if running:
         lines.append(f"  {counted(running, 'vote')} open: archipel vote list {view.run}")
     if proofs is not None:
         lines.append(f"  proofs in {proofs}; check one with archipel ledger check-proof")
     return lines
+
+
+def _served(view: "OwnershipView") -> list[str]:
+    """What came in, where anybody's receipts count."""
+    if not view.meters:
+        return []
+    paid = sum(each.paid_micro for each in view.meters)
+    due = sum(each.due_micro for each in view.meters)
+    meters = counted(len(view.meters), "meter")
+    words = f"  earned by being served: {credits_words(paid)} of the {credits_words(due)} that receipts of {meters} come to"
+    return [words]
 
 
 @command.command()

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from archipel.cli.credits import Amount
 from archipel.cli.engines import device_option
 
 if TYPE_CHECKING:
     from archipel.engine.quantised.arithmetic import Weights
     from archipel.serve.drafting import Draft
     from archipel.serve.served import How, Served
-    from archipel.serve.signed.keeping import Signing
 
 DEFAULT_PORT = 8450
 WORDS = "archipel.serve.words"
@@ -82,6 +82,28 @@ MAX_NAME = 128
     "--deterministic, too.",
 )
 @click.option(
+    "--meter",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Count what each caller asks into signed receipts in DIR, which has a key of its own: answers and tokens, no "
+    "prompt, no name. See `archipel receipts`.",
+)
+@click.option(
+    "--price",
+    "price_micro",
+    type=Amount(0),
+    default=0,
+    metavar="CREDITS",
+    help="With --meter: for a million tokens, read or answered [0].",
+)
+@click.option(
+    "--window",
+    "window_s",
+    type=click.FloatRange(0.1, 86_400),
+    metavar="SECONDS",
+    help="With --meter: a receipt is written so often, if anything was asked; a server that is cut off loses no more [60].",
+)
+@click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     help="Processor threads of the tensor library [all cores].",
@@ -145,6 +167,9 @@ def command(
     deterministic: bool,
     exact: str | None,
     sign: bool,
+    meter: Path | None,
+    price_micro: int,
+    window_s: float | None,
     threads: int | None,
     max_cache_gb: float,
     max_new_tokens: int,
@@ -167,18 +192,21 @@ def command(
       archipel serve trained --host 0.0.0.0 --keys users
       archipel serve trained --detach
       archipel serve trained --exact w12a13 --sign
+      archipel serve trained --keys users --meter meter --price 2.5
     """
     import os
 
     from archipel.cli.doors import at_work, keep_memory
     from archipel.cli.serve_detached import say_detached
-    from archipel.cli.serve_open import keep_open, opening_at
+    from archipel.cli.serve_meter import check_meter, metered
+    from archipel.cli.serve_open import keep_open, opening_at, own_signing
 
+    beside, guessed_by = named_folders(adapters), guesser(draft)
+    check_meter(meter, price_micro, window_s, beside)
     if detach:
         say_detached(click.get_current_context().meta[WORDS])
         return
 
-    beside, guessed_by = named_folders(adapters), guesser(draft)
     at_work("loading")
     keep_memory()
     opening = opening_at(host, port, keys_file, timeout_s, log)
@@ -196,10 +224,12 @@ def command(
     promised = deterministic or sign or exact is not None
     how = How(called, limits, Room(), max_new_tokens, kind, guessed_by, exact, promised)
     served, said = _served(how, (model, base, device), beside)
-    signing = _signing() if sign else None
+    signing = own_signing() if sign else None
     if signing is not None:
         said += f", signed by {signing.did}"
-    keep_open(opening, served, said, signing=signing)
+    served, metering, counting = metered(served, meter, price_micro, window_s, opening.access)
+    said += counting
+    keep_open(opening, served, said, signing=signing, metering=metering)
 
 
 def _served(
@@ -227,16 +257,6 @@ def _served(
             at_work("looking whether answers depend on their company")
             said += f", {check_steady(served)} answers alike in any company"
     return served, said
-
-
-def _signing() -> "Signing":
-    """With the key of this machine's answers, made on first use."""
-    from archipel.cli.doors import home_folder
-    from archipel.cli.keys import load_or_make_key
-    from archipel.cli.serve_open import SIGNING_KEY_FILE
-    from archipel.serve.signed.keeping import Signing
-
-    return Signing(load_or_make_key(home_folder("serve", None) / SIGNING_KEY_FILE))
 
 
 def guesser(said: str) -> "Draft":

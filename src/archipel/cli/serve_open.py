@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from archipel.serve.access import Access
     from archipel.serve.asked import Asked
     from archipel.serve.desk import Desk
+    from archipel.serve.metering import Metering
     from archipel.serve.signed.keeping import Signing
 
 KEY_FILE = "serve.key"
@@ -71,6 +72,14 @@ def opening_at(
     return Opening(listener, address, access, key_file, timeout_s, log)
 
 
+def own_signing() -> "Signing":
+    """With the key of this machine's answers, made on first use."""
+    from archipel.cli.keys import load_or_make_key
+    from archipel.serve.signed.keeping import Signing
+
+    return Signing(load_or_make_key(home_folder("serve", None) / SIGNING_KEY_FILE))
+
+
 def _own_at(port: int) -> str:
     """Which server of this user's has the port, and how to end it."""
     from archipel.serve.running import those_that_run
@@ -86,11 +95,12 @@ def keep_open(
     said: str,
     desks: "Iterable[Desk] | None" = None,
     signing: "Signing | None" = None,
+    metering: "Metering | None" = None,
 ) -> None:
     """Say where it is, and answer until told to end.
 
     said: of what is served, for whoever looks; desks: all that drive something of it, None where each has its `desk`;
-    signing: of answers, if any is.
+    signing: of answers, if any is; metering: ended with the server, if anything is counted.
     """
     import asyncio
 
@@ -112,6 +122,8 @@ def keep_open(
     is_forced = False
     with _sign(opening, called), until_ctrl_c():
         is_forced = asyncio.run(serve(door, opening.listener, ending))
+        if metering is not None:
+            metering.close()
         click.echo("stopped", err=True)
     if is_forced:  # a step of the engine may take long, and nothing in it can be interrupted
         sys.stdout.flush()

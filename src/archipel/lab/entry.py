@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from archipel.identity import BadSignature, Envelope, verify
+from archipel.market.receipts import BadReceipt, opened
 from archipel.records.canonical import MAX_SAFE_INTEGER
 from archipel.records.membership import (
     DELEGATION_TYPE,
@@ -14,6 +15,7 @@ from archipel.records.membership import (
     Signed,
     read_signed,
 )
+from archipel.records.ownership import RevenueEntered
 from archipel.records.statements import (
     RECORD_TYPE,
     AnyStatement,
@@ -80,7 +82,17 @@ def open_envelope(envelope: Envelope) -> AnyStatement:
         raise BadSignature(str(error)) from None
     if isinstance(statement, NodeJoined):
         _check_presented(statement)
+    if isinstance(statement, RevenueEntered):
+        _check_receipt(statement)
     return statement
+
+
+def _check_receipt(said: RevenueEntered) -> None:
+    """The receipt is its meter's."""
+    try:
+        opened(said.receipt)
+    except BadReceipt as error:
+        raise InvalidRecord(str(error)) from None
 
 
 def _check_presented(joined: NodeJoined) -> None:

@@ -117,7 +117,7 @@ def _admit_settlement(state: LabState, said: CreditsSettled) -> None:
     if len(state.settled) >= MAX_SETTLED:
         raise refusals.TooMuch(f"this lab remembers {MAX_SETTLED} references already, and no more")
     if said.direction == "in":
-        _admit_issue(state, said)
+        check_issue(state, said.micro)
         return
     free, balance = free_micro(state, said.account), balance_micro(state, said.account)
     if said.micro > free:
@@ -127,12 +127,12 @@ def _admit_settlement(state: LabState, said: CreditsSettled) -> None:
         )
 
 
-def _admit_issue(state: LabState, said: CreditsSettled) -> None:
-    """All accounts together must stay what a record may hold."""
+def check_issue(state: LabState, micro: int) -> None:
+    """Raises TooMuch: all accounts together would not stay what a record may hold."""
     issued = -int(state.book.get(OUTSIDE, 0))
-    if issued + said.micro > MAX_SEQ:
+    if issued + micro > MAX_SEQ:
         raise refusals.TooMuch(
-            f"{said.micro} micro-credits more beside the {issued} that came in are beyond {MAX_SEQ}"
+            f"{micro} micro-credits more beside the {issued} that came in are beyond {MAX_SEQ}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a lab knows of who owns its runs: what was earned, who holds what, open votes and past ones. Frozen; part of the state."""
+"""What a lab knows of who owns its runs: what was earned, who holds what, votes, whose receipts count. Frozen; part of the state."""
 
 from dataclasses import dataclass, field
 
@@ -10,6 +10,8 @@ MAX_VOTES = 32
 """Of one run, open at a time."""
 MAX_VOTES_OF_ONE = 2
 """Of these, opened by one holder: keeping the others from asking takes many who hold what opening takes."""
+MAX_METERS = 64
+"""Of one run: servers of its model, each with a key of its own."""
 MAX_DECIDED = 64
 """Newest decisions of a run that are remembered; the ledger has all."""
 
@@ -62,6 +64,22 @@ class Owned:
     """Open, the oldest first."""
     decided: tuple[Decision, ...] = ()
     """Newest last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A key whose receipts count for a run, as far as they were entered."""
+
+    run: str
+    weights: str
+    number: int = 0
+    """Of the last receipt that was entered; 0: none was."""
+    digest: str | None = None
+    """Of that receipt."""
+    due_micro: int = 0
+    """What all receipts up to it come to."""
+    paid_micro: int = 0
+    """Of that, what came in and went to the holders."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from archipel.lab.owning import funded, why_not_divided, would_hold
 from archipel.lab.state import LabState, Run
 from archipel.market.journal import run_treasury
 from archipel.market.voting import Count
-from archipel.records.ownership_documents import HolderView, OwnershipView, VoteView
+from archipel.records.ownership_documents import HolderView, MeterView, OwnershipView, VoteView
 
 
 def shares(state: LabState, run: Run) -> dict[str, int]:
@@ -61,6 +61,22 @@ def ownership_view(state: LabState, run: Run, now_ms: int, rows: int) -> Ownersh
         ),
         treasury_micro=int(state.book.get(run_treasury(run.name), 0)),
         votes=(*open_votes, *decided),
+        meters=_meters(state, run.name),
+    )
+
+
+def _meters(state: LabState, run: str) -> tuple[MeterView, ...]:
+    """Whose receipts count for a run."""
+    return tuple(
+        MeterView(
+            meter=did,
+            weights=each.weights,
+            receipts=each.number,
+            due_micro=each.due_micro,
+            paid_micro=each.paid_micro,
+        )
+        for did, each in sorted(state.meters.items())
+        if each.run == run
     )
 
 

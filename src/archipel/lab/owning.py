@@ -1,4 +1,4 @@
-"""Who owns what a run with a charter makes: pay counted, shares divided once, given on, voted with. Pure.
+"""Who owns what a run with a charter makes: pay counted, shares divided once, given on, voted with, paid on. Pure.
 
 Law: one check for the door and for the fold. Shares are divided at the first statement of an owner that comes when the run
 is over and none of its verdicts can be contested any more; from then on only transfers and decided spendings move them,
@@ -7,7 +7,7 @@ so they always add up to all.
 
 from collections import Counter
 
-from archipel.lab import joining, refusals, voting
+from archipel.lab import joining, refusals, revenue, voting
 from archipel.lab.audits import audits, terms
 from archipel.lab.cases import Outcome
 from archipel.lab.charters import charter_of, with_moved, with_owned
@@ -21,8 +21,10 @@ from archipel.market.ownership import divided
 from archipel.records.changed import changed
 from archipel.records.ownership import (
     BallotCast,
+    MeterNamed,
     Owning,
     ProposalOpened,
+    RevenueEntered,
     ShareTransferred,
     TreasuryGiven,
     VoteDelegated,
@@ -111,6 +113,8 @@ def _followed(state: LabState, said: Owning, at_ms: int) -> LabState:
     charter = charter_of(run)
     if isinstance(said, TreasuryGiven):
         return _given(state, said)
+    if isinstance(said, MeterNamed):
+        return revenue.named(state, run, said)
     # 4
     state = _divided(state, run, at_ms)
     # 5
@@ -123,6 +127,8 @@ def _followed(state: LabState, said: Owning, at_ms: int) -> LabState:
             return voting.opened(state, charter, said, at_ms)
         case BallotCast():
             owned = voting.cast(state.owned[run.name], said)
+        case RevenueEntered():
+            return revenue.entered(state, said)
     return with_owned(state, run.name, owned)
 
 

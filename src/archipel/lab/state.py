@@ -20,7 +20,7 @@ from itertools import product
 from archipel.lab.markets import RunMarket
 from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
-from archipel.lab.owners import Due, Owned
+from archipel.lab.owners import Due, Meter, Owned
 from archipel.lab.reputation import Standing
 from archipel.lab.tallies import Failing, Pause, Speed, Tally, Trouble
 from archipel.lab.working_set import WorkingSet
@@ -248,3 +248,5 @@ class LabState:
     """Run with a charter -> who owns it."""
     deciding: tuple[Due, ...] = ()
     """Votes whose ballots are to be counted, the soonest first."""
+    meters: Table[str, Meter] = field(default_factory=Table)
+    """Key that signs receipts -> whose they are, and how far they were entered."""

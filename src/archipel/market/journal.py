@@ -43,6 +43,7 @@ class Move(Enum):
     HANDOVER = "a node is an operator's from now on, and so is what it had"
     GIVE = "somebody gives to the treasury of a run"
     SPEND = "owners of a run decided to spend of its treasury"
+    EARN = "what a model earned goes to who holds the run's shares"
 
 
 _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
@@ -61,6 +62,7 @@ _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
     Move.HANDOVER: ((_WALLET, _WALLET), (_STAKE, _STAKE)),
     Move.GIVE: ((_WALLET, _RUN_TREASURY),),
     Move.SPEND: ((_RUN_TREASURY, _WALLET),),
+    Move.EARN: ((OUTSIDE, _WALLET), (OUTSIDE, _RUN_TREASURY)),
 }
 
 

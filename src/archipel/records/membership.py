@@ -113,7 +113,7 @@ TakingPart: TypeAlias = JoiningRuled | KeyRevoked
 """What may stand in a ledger of who takes part, besides what nodes say of themselves."""
 
 
-S = TypeVar("S", Delegation, Invitation)
+S = TypeVar("S", bound=Closed)
 
 
 def read_signed(kind: type[S], signed: Signed) -> S:

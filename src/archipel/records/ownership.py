@@ -1,4 +1,5 @@
-"""What owners of a run say: shares that change hands, votes that are delegated, proposals, ballots, gifts (0076, 0077).
+"""What owners of a run say: shares that change hands, votes that are delegated, proposals, ballots, gifts (0076, 0077); and
+what operators of the lab say of what a model earned (0081).
 
 Law: nobody says how a vote ended. It follows from the ballots, the charter and the shares at the opening; whoever folds
 the ledger counts it, at the first entry after its time is over.
@@ -9,6 +10,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from archipel.records.fields import Count, Did, Digest, LeftOut, RunName, Sparing
+from archipel.records.membership import Signed
 from archipel.records.recipe_charter import UNITS
 from archipel.records.stakes import MAX_MOVED_MICRO, Micro
 from archipel.records.statement import Statement
@@ -104,5 +106,37 @@ class TreasuryGiven(Statement):
     micro: Micro
 
 
-Owning: TypeAlias = ShareTransferred | VoteDelegated | ProposalOpened | BallotCast | TreasuryGiven
+class MeterNamed(Statement):
+    """An operator of the lab says whose receipts count for a run."""
+
+    kind: Literal["meter.named"] = "meter.named"
+    run: RunName
+    meter: Did
+    """The key that signs them; it is of one run alone."""
+    weights: Digest
+    """What it serves: a version of the run."""
+
+
+class RevenueEntered(Statement):
+    """An operator of the lab says that a model's users paid; it goes to who holds the run's shares at this entry."""
+
+    kind: Literal["revenue.entered"] = "revenue.entered"
+    run: RunName
+    first: Count
+    """Number of the first receipt that this is for: the one behind the last that was entered."""
+    receipt: Signed
+    """The last of them (`receipts.UsageReceipt`)."""
+    micro: Micro
+    """What came in; with all that was entered before, no more than the receipts come to."""
+
+
+Owning: TypeAlias = (
+    ShareTransferred
+    | VoteDelegated
+    | ProposalOpened
+    | BallotCast
+    | TreasuryGiven
+    | MeterNamed
+    | RevenueEntered
+)
 """What may stand in a ledger of that."""

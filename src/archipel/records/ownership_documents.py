@@ -1,4 +1,4 @@
-"""What a lab shows of who owns a run: holders, their votes, and how these were decided."""
+"""What a lab shows of who owns a run: holders, their votes and how these were decided, what the model earned."""
 
 from archipel.records.document import Document
 from archipel.records.recipe_charter import CharterTerms
@@ -46,6 +46,19 @@ class VoteView(Document):
     """Why what was adopted could not be carried out."""
 
 
+class MeterView(Document):
+    """A key whose receipts count, as far as they were entered."""
+
+    meter: str
+    weights: str
+    receipts: int
+    """Number of the last."""
+    due_micro: int
+    """What these come to."""
+    paid_micro: int
+    """Of that, what came in and went to the holders."""
+
+
 class OwnershipView(Document):
     """Of one run."""
 
@@ -65,3 +78,5 @@ class OwnershipView(Document):
     """Credits of the treasury."""
     votes: tuple[VoteView, ...]
     """Open ones first, then the newest decided."""
+    meters: tuple[MeterView, ...] = ()
+    """Whose receipts count; none where a lab knows of no earnings."""

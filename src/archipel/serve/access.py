@@ -14,6 +14,8 @@ from starlette.requests import Request
 
 from archipel.serve.question import NoKey, NotFromHere, NotYours
 
+LOCAL = "local"
+"""Whoever asks where nobody needs a key."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 MAX_KEYS = 1024
 MAX_KEYS_BYTES = 262_144
@@ -66,21 +68,22 @@ class Access:
         """
         self.check_origin(request)
         if not self.keys:
-            return "local"
+            return LOCAL
         scheme, _, told = request.headers.get("authorization", "").partition(" ")
         said = request.headers.get("x-api-key") or (told if scheme.lower() == "bearer" else "")
         for place, key in enumerate(self.keys):
             if hmac.compare_digest(said.encode(), key.encode()):
-                return _user(place)
+                return user(place)
         raise NoKey("the API key is missing or wrong; send it as Authorization: Bearer KEY")
 
     def check_sums(self, caller: str) -> None:
         """Raises NotYours: what all asked together is for the first key alone; others could take their own from it."""
-        if caller not in ("local", _user(0)):
+        if caller not in (LOCAL, user(0)):
             raise NotYours("sums over all keys' questions are for the first key of the file alone")
 
 
-def _user(place: int) -> str:
+def user(place: int) -> str:
+    """What the door calls whoever has the key of this place in the file."""
     return f"key {place}"
 
 

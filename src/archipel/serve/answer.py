@@ -77,6 +77,10 @@ class Answer:
         """By choice, as each is whole."""
         self.when_whole: Callable[[], None] = lambda: None
         """Called once all are, before the last word of it is told."""
+        self.when_left: Callable[[], None] = lambda: None
+        """Called once, when nobody reads it any more; by its end, or before."""
+        self.has_failed = False
+        """The server could not answer after all."""
         self.num_prompt_tokens = len(request.prompt)
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[list[Event] | Refusal] = asyncio.Queue()
@@ -112,12 +116,17 @@ class Answer:
                         if not open_choices:
                             self.when_whole()
                         yield each
+        except Refusal:
+            self.has_failed = True
+            raise
         finally:
             self.leave()
 
     def leave(self) -> None:
         """Nobody reads it any more."""
         self._desk.leave(self.listener)
+        left, self.when_left = self.when_left, lambda: None
+        left()
 
     def _post(self, what: list[Event] | Refusal) -> None:
         """From the desk's thread."""

@@ -30,6 +30,7 @@ from archipel.serve.desk import Desk, Room
 from archipel.serve.drafting import Draft
 from archipel.serve.grammar import Grammars
 from archipel.serve.loading import Numbers, load, with_adapter
+from archipel.serve.metering import Tallying
 from archipel.serve.origin import Origin, adapter_digest, weights_digest
 from archipel.serve.question import Question
 from archipel.serve.reader import Reader
@@ -71,6 +72,8 @@ class Served:
     about: About = field(default_factory=About)
     weights: Once | None = None
     """Their digest; None: nobody looks."""
+    meter: Tallying | None = None
+    """Who counts what was asked; None: nobody does."""
     asides: Asides = field(default_factory=Asides)
     """Where questions are read, so that reading holds up nobody's stream."""
 
@@ -78,6 +81,8 @@ class Served:
         """See `asked.Asked.ask`."""
         asking = await self.asides.of(size_of(question)).do(key, asking_of, self, question, now)
         answer = Answer(asking, self.tokenizer, self.desk, key, self.origin)
+        if self.meter is not None:
+            answer.when_left = functools.partial(_count, self.meter, answer)
         self.desk.ask(answer.listener)
         return answer
 
@@ -91,11 +96,17 @@ class Served:
 
     async def embed(self, text: Text, key: str, *, is_cut: bool = False) -> Embedded:
         """See `asked.Reads.embed`."""
-        return await self._reader.embed(text, key, is_cut=is_cut)
+        found = await self._reader.embed(text, key, is_cut=is_cut)
+        if self.meter is not None:
+            self.meter.count(key, tokens_in=found.num_tokens)
+        return found
 
     async def weigh(self, weighing: Weighing, key: str, now: datetime) -> Weighed:
         """See `asked.Reads.weigh`."""
-        return await self._reader.weigh(weighing, key, now)
+        found = await self._reader.weigh(weighing, key, now)
+        if self.meter is not None:
+            self.meter.count(key, tokens_in=found.num_prompt_tokens)
+        return found
 
     async def digest(self) -> str:
         """See `asked.HasWeights`."""
@@ -229,6 +240,13 @@ def check_steady(served: Mapping[str, Served]) -> int:
         return steadiness.check_steady(engine, probe)
 
     return one.desk.run(look).result(STEADY_S)
+
+
+def _count(meter: Tallying, answer: Answer) -> None:
+    """As far as it had come; what the server itself could not answer costs nobody anything."""
+    if answer.num_tokens and not answer.has_failed:
+        tokens_in, tokens_out = answer.num_prompt_tokens, answer.num_tokens
+        meter.count(answer.key, tokens_in=tokens_in, tokens_out=tokens_out)
 
 
 def _digest(model: Path, origin: Origin | None, adapter: Path | None) -> str:
