@@ -23,6 +23,8 @@ from archipel.records.rollouts import Rollout
 from archipel.records.statements import WorkAnswered
 from archipel.release.hearing import rollouts
 from archipel.release.index import Parent
+from archipel.release.oms.folder import sign_folder
+from archipel.release.oms.key import SigningKey
 from archipel.release.trace.gradient import GradedGroup, weights
 from archipel.release.trace.learned import learned_of
 from archipel.release.trace.lineage import kin_of, lineage_of
@@ -34,6 +36,8 @@ from archipel.training.batch import Group
 from releases import spoilt
 from releasing import VERSIONS
 from tiny import BATCH, tiny_recipe
+
+SIGNER = SigningKey.from_scalar(11)
 
 
 def told_of(folder: Path) -> Told:
@@ -204,10 +208,18 @@ def test_proofs_are_checked_by_the_public_command(site: Path, tmp_path: Path) ->
     assert checked.exit_code == 0, checked.output
 
 
-def with_parents(folder: Path, *parents: Parent) -> Told:
+def signed_again(folder: Path, **index: object) -> None:
+    """By somebody who may, after a change; index: what its index says now."""
     fields = json.loads((folder / "release.json").read_bytes())
-    fields["parents"] = [each.model_dump(mode="json") for each in parents]
-    (folder / "release.json").write_bytes(canonical_json(fields))
+    (folder / "release.json").write_bytes(canonical_json(fields | index))
+    (folder / "release.voucher").unlink(missing_ok=True)
+    (folder / "release.pem").write_bytes(SIGNER.public.pem)
+    (folder / "release.sig").unlink()
+    (folder / "release.sig").write_bytes(sign_folder(folder, "m", SIGNER, "release.sig"))
+
+
+def with_parents(folder: Path, *parents: Parent) -> Told:
+    signed_again(folder, parents=[each.model_dump(mode="json") for each in parents])
     return told_of(folder)
 
 
@@ -311,6 +323,8 @@ def test_data_in_the_bundle_are_part_of_what_is_looked_up(bundle: Path, tmp_path
     (bundle / "environment" / "more.jsonl").write_text(
         '{"a": "x"}\n{"b": "with a sentence of the data."}\n'
     )
+    assert "environment/more.jsonl is not as it was signed" in refused(*words)
+    signed_again(bundle)
     after = json.loads(said(*words))
     assert (before["covered"], after["covered"]) == (0, 22)
     (place,) = after["spans"][0]["places"]
@@ -341,9 +355,8 @@ def test_what_does_not_hold_is_refused_in_a_sentence(bundle: Path, tmp_path: Pat
         words = refused(str(bundle), "--answer", "x", "--cache", str(tmp_path / "c"))
         assert "does not hold what its name says" in words
     shutil.rmtree(bundle / "ledger")
-    fields = json.loads((bundle / "release.json").read_bytes())
-    fields["components"] = [each for each in fields["components"] if each["kind"] != "ledger"]
-    (bundle / "release.json").write_bytes(canonical_json(fields))
+    parts = json.loads((bundle / "release.json").read_bytes())["components"]
+    signed_again(bundle, components=[each for each in parts if each["kind"] != "ledger"])
     assert "brings no ledger" in refused(str(bundle))
 
 
