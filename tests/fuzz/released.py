@@ -28,6 +28,7 @@ from archipel.release.oms.statement import BadOms, read_statement, signed_files
 from archipel.release.oms.voucher import vouch, vouched_by
 from archipel.release.papers.slsa import attested, read_attested
 from archipel.release.stated import read_stated
+from archipel.release.trace.texts import texts_of
 from archipel.release.weights.delta import from_anchor, read_delta
 from archipel.release.weights.difference import BadDifference, decoded
 from archipel.release.weights.manifest import BadVersion, read_manifest
@@ -110,6 +111,9 @@ def _bundle() -> dict[str, Reader]:
             lambda data: decoded(bytes(78), replace(blob, where=data)),
             (blob.where,),
             (BadDifference,),
+        ),
+        "texts of training data": Reader(
+            lambda data: texts_of("a.jsonl", data), (b'{"a": ["b", {"c": "d"}]}\nx\n',), ()
         ),
         "what a bundle says of a run": Reader(_object, (b'{"tasks":"x"}',), ()),
     }

@@ -1,7 +1,8 @@
 """`archipel trace --answer`: a text looked up in a release's own training data."""
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ from archipel.ledger.storage import LedgerError
 from archipel.release.trace.answer import traced
 from archipel.release.trace.corpus import corpus_of
 from archipel.release.trace.kept_index import Kept, key_of, open_index, write_index
-from archipel.release.trace.told import Untraceable, look
-from archipel.release.verify.files import look_at_paths
+from archipel.release.trace.told import Untraceable, look, look_at_grounds
 from archipel.release.verify.report import Expected, Looked
 
 
@@ -39,18 +39,27 @@ def _opened(folder: Path, given: dict[str, Any], stack: ExitStack) -> Kept:
     """The index, made first if it is not kept."""
     expected, tell = Expected(given["expect"]), Telling()
     looked = Looked(folder, expected, tell)
-    look_at_paths(looked)
-    if looked.steps[0].faults or looked.index is None:
-        raise Untraceable(looked.steps[0].faults[0])
-    if expected.lab not in (None, looked.index.lab):
+    look_at_grounds(looked)
+    if looked.index is not None and expected.lab not in (None, looked.index.lab):
         raise Untraceable(f"this is a release of {looked.index.lab}; expected {expected.lab}")
     cache = given["cache"] or folder.resolve().with_name(f"{folder.resolve().name}.trace")
     key = key_of(folder, looked.files)
     held = stack.enter_context(open_index(cache, key))
     if held is None:
         told = look(folder, expected, tell)
-        write_index(cache, key, corpus_of(told), tell)
+        with _keeping(cache):
+            write_index(cache, key, corpus_of(told), tell)
         held = stack.enter_context(open_index(cache, key))
     if held is None:
         raise Mendable(f"{cache} does not keep what is written to it; choose another with --cache")
     return held
+
+
+@contextmanager
+def _keeping(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Mendable(
+            f"cannot keep the index of the training data in {cache}: {error.strerror}; choose another place with --cache"
+        ) from None

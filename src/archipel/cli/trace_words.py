@@ -40,8 +40,10 @@ def lines(
     yield from _lineage(lineage)
     if shares.why_no_weights:
         yield f"weight in the gradient: unknown; {shares.why_no_weights}"
-    else:
+    elif any(line.weight for line in shares.lines):
         yield f"weight in the gradient: {HOW}."
+    else:
+        yield "weight in the gradient: no update had one; all rewards that were compared are equal"
     if proofs is not None:
         yield f"proofs in {proofs}; check one with archipel ledger check-proof"
     yield (

@@ -9,6 +9,8 @@ WIDTH, BAR_HEIGHT, LINE_HEIGHT = 9.0, 0.45, 0.22
 """Inches."""
 NAMED = 0.12
 """Parts of less have no words in them."""
+NUM_COLOURS = 10
+"""That matplotlib has names for; a name has one colour in all bars."""
 
 
 def draw_bars(
@@ -26,12 +28,14 @@ def draw_bars(
 
     below = LINE_HEIGHT * (len(lines) + 1)
     height = BAR_HEIGHT * len(bars) + below + 0.6
+    colours: dict[str, int] = {}
     figure, axes = pyplot.subplots(figsize=(WIDTH, height), dpi=130)
     try:
         for row, (_, parts) in enumerate(bars):
             left = 0.0
             for name, share in parts:
-                axes.barh(row, share, left=left, edgecolor="white")
+                colour = f"C{colours.setdefault(name, len(colours)) % NUM_COLOURS}"
+                axes.barh(row, share, left=left, edgecolor="white", color=colour)
                 if share >= NAMED:
                     words = f"{name[-8:]} {share:.0%}"
                     axes.text(left + share / 2, row, words, ha="center", va="center", fontsize=7)

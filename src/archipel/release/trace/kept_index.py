@@ -20,10 +20,10 @@ from typing import cast
 
 from archipel.records.canonical import canonical_json, sha256_digest
 from archipel.records.kept import Damaged, kept, read_kept
-from archipel.release import places
 from archipel.release.oms.folder import file_sha256
 from archipel.release.trace.corpus import Corpus, Document
 from archipel.release.trace.suffixes import suffix_array
+from archipel.release.trace.told import grounds
 from archipel.release.verify.files import read_bounded
 from archipel.release.verify.report import Tell
 
@@ -46,17 +46,8 @@ class Kept:
 
 
 def key_of(folder: Path, files: Sequence[str]) -> str:
-    """64 hexadecimal digits, of what a bundle's corpus follows from: index, small files at its top, data, environment.
-
-    The index names every blob by its digest.
-    """
-    chosen = [
-        each
-        for each in sorted(files)
-        if each.startswith((f"{places.DATA}/", f"{places.ENVIRONMENT}/"))
-        or ("/" not in each and not each.endswith(".safetensors"))
-    ]
-    digests = {each: file_sha256(folder / each)[0] for each in chosen if each != places.GIVEN_AWAY}
+    """64 hexadecimal digits, of what a bundle's corpus follows from; its index names every blob by its digest."""
+    digests = {each: file_sha256(folder / each)[0] for each in grounds(files)}
     told = {"form": FORM, "byteorder": sys.byteorder, "files": digests}
     return hashlib.sha256(canonical_json(told)).hexdigest()
 

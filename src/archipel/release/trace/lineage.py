@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from archipel.release import places
-from archipel.release.index import MAX_INDEX_BYTES, Parent, Released, read_index
-from archipel.release.trace.told import Told, Untraceable
-from archipel.release.verify.files import look_at_paths, read_bounded
+from archipel.release.index import MAX_INDEX_BYTES, Parent, Released
+from archipel.release.trace.told import Told, Untraceable, look_at_grounds
+from archipel.release.verify.files import read_bounded
 from archipel.release.verify.report import Expected, Looked, Tell
 from archipel.release.verify.weights import look_at_last
 
@@ -57,7 +57,7 @@ class Kin:
 
 
 def kin_of(folders: Sequence[Path], tell: Tell) -> tuple[Kin, ...]:
-    """Parents' bundles: the weights at their top were hashed, and are what their index names.
+    """Parents' bundles: signed, and the weights at their top were hashed and are what their index names.
 
     Raises:
         NoBundle: a folder is no release. Untraceable: its weights are not there, or are others.
@@ -65,14 +65,16 @@ def kin_of(folders: Sequence[Path], tell: Tell) -> tuple[Kin, ...]:
     found = []
     for folder in folders:
         looked = Looked(folder, Expected(), tell)
-        for look in (look_at_paths, look_at_last):
-            look(looked)
-            if looked.steps[-1].faults:
-                raise Untraceable(f"{folder}: {looked.steps[-1].faults[0]}")
+        try:
+            look_at_grounds(looked)
+        except Untraceable as error:
+            raise Untraceable(f"{folder}: {error}") from None
+        look_at_last(looked)
+        if looked.steps[-1].faults:
+            raise Untraceable(f"{folder}: {looked.steps[-1].faults[0]}")
         if looked.index is None or not looked.steps[-1].shown:
             raise Untraceable(f"{folder} has no weights, so they cannot be held against a digest")
         data = read_bounded(folder / places.INDEX, MAX_INDEX_BYTES)
-        read_index(data)
         found.append(Kin(folder, looked.index, f"sha256:{hashlib.sha256(data).hexdigest()}"))
     return tuple(found)
 

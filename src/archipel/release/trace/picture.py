@@ -1,6 +1,6 @@
 """Shares as bars, and lineage below them: what is drawn, and drawn as SVG. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -67,8 +67,10 @@ def said_of(lineage: Sequence[Ancestor]) -> tuple[str, ...]:
 def svg(title: str, bars: Sequence[Bar], lines: Sequence[str]) -> bytes:
     """A picture of them: no script, no address, no font of its own."""
     drawn, y = [_text(12, 28, title, 16)], 48
+    names = dict.fromkeys(name for bar in bars for name, _ in bar.parts)
+    colours = {name: COLOURS[at % len(COLOURS)] for at, name in enumerate(names)}
     for bar in bars:
-        drawn += _drawn(bar, y)
+        drawn += _drawn(bar, y, colours)
         y += BAR + 14
     for line in (*lines, SAID):
         y += LINE
@@ -79,14 +81,13 @@ def svg(title: str, bars: Sequence[Bar], lines: Sequence[str]) -> bytes:
     return "\n".join([head, ground, *drawn, "</svg>", ""]).encode()
 
 
-def _drawn(bar: Bar, y: int) -> Iterator[str]:
+def _drawn(bar: Bar, y: int, colours: Mapping[str, str]) -> Iterator[str]:
     yield _text(12, y + 17, bar.name, 12)
     x, room = float(LEFT), WIDTH - LEFT - 12
     if not bar.parts:
         yield _text(LEFT, y + 17, "unknown", 12)
-    for number, (name, share) in enumerate(bar.parts):
-        width = room * share
-        colour = COLOURS[number % len(COLOURS)]
+    for name, share in bar.parts:
+        width, colour = room * share, colours[name]
         label = escape(f"{name}: {share:.1%}")
         yield (
             f'<rect x="{x:.2f}" y="{y}" width="{width:.2f}" height="{BAR}" fill="{colour}" stroke="#ffffff">'

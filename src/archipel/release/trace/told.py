@@ -1,10 +1,11 @@
 """A bundle looked at as far as a trace believes it, and its blobs read under their digests.
 
-Law: a trace is told by a ledger whose every entry leads to the root that the lab signed, and by bytes that have the digest
-that such an entry names; what does not hold is refused. Who signed the bundle is `archipel release verify`'s.
+Law: a trace is told by a ledger whose every entry leads to the root that the lab signed, by bytes that have the digest
+that such an entry names, and by files that are as they were signed; what does not hold is refused. Whose the signing
+key is, and that the weights are the last version's, is `archipel release verify`'s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from archipel.release import places
 from archipel.release.hearing import Hearing
 from archipel.release.index import Released
 from archipel.release.oms.folder import file_sha256
-from archipel.release.verify.files import look_at_paths, read_bounded
+from archipel.release.verify.files import look_at_paths, look_at_signature, read_bounded
 from archipel.release.verify.ledger import look_at_transitions, look_at_tree
 from archipel.release.verify.report import Expected, Looked, Tell
 
@@ -109,17 +110,52 @@ class Told:
         return frozenset(self.files)
 
 
+def grounds(files: Sequence[str]) -> list[str]:
+    """Those of a bundle's files that no digest in the ledger names and that a trace believes, sorted."""
+    return sorted(
+        each
+        for each in files
+        if each.startswith((f"{places.DATA}/", f"{places.ENVIRONMENT}/"))
+        or ("/" not in each and not each.endswith(".safetensors"))
+    )
+
+
+def look_at_grounds(looked: Looked) -> None:
+    """Index, paths and signature, and that each of the `grounds` is as it was signed.
+
+    Raises:
+        NoBundle: it is no release. Untraceable: one does not hold; the message names it.
+    """
+    for step in (look_at_paths, look_at_signature):
+        step(looked)
+        _require(looked)
+    digests = {} if looked.signed is None else looked.signed.digests
+    for each in grounds(looked.files):
+        if each == places.SIGNATURE:
+            continue
+        digest, _ = file_sha256(looked.folder / each)
+        if digests.get(each) != digest:
+            raise Untraceable(
+                f"{each} is not as it was signed; `archipel release verify` says more"
+            )
+
+
+def _require(looked: Looked) -> None:
+    if faults := looked.steps[-1].faults:
+        raise Untraceable("; ".join(faults[:MAX_TOLD_FAULTS]))
+
+
 def look(folder: Path, expected: Expected, tell: Tell) -> Told:
-    """Its index, its ledger's tree and head, and every transition of it.
+    """Its index and small files, its ledger's tree and head, and every transition of it.
 
     Raises:
         NoBundle: it is no release. Untraceable: it has no ledger, or something does not hold. OSError: it cannot be read.
     """
     looked = Looked(folder, expected, tell)
-    for step in (look_at_paths, look_at_tree, look_at_transitions):
+    look_at_grounds(looked)
+    for step in (look_at_tree, look_at_transitions):
         step(looked)
-        if faults := looked.steps[-1].faults:
-            raise Untraceable("; ".join(faults[:MAX_TOLD_FAULTS]))
+        _require(looked)
     if looked.index is None or looked.heard is None or looked.state is None:
         raise Untraceable(
             f"{folder} brings no ledger, so nothing tells what its weights were made from; expected "
