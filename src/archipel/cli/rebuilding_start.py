@@ -51,7 +51,7 @@ def _unlike(rebuilding: Rebuilding, made: Made | None, recipe: Recipe, policy: "
     from archipel.cli.exams import weights_of
     from archipel.model.tokenizer import tokenizer_named
     from archipel.training.start import initial_model
-    from archipel.work.rebuilding import TOLERANCE, apart
+    from archipel.work.rebuilding import apart
 
     subject = rebuilding.subject
     if made is None:
@@ -64,7 +64,7 @@ def _unlike(rebuilding: Rebuilding, made: Made | None, recipe: Recipe, policy: "
     found = apart(policy.state, told, {name: random[name] for name in told if name in random})
     here, there = (subject.machine, subject.threads), (made.machine, made.threads)
     where = f"made by {made.threads} threads on {made.machine or 'a machine that is not named'}"
-    if here != there and found.share <= TOLERANCE:
+    if here != there and found.is_near_for_a_stage:
         return "near", f"{found}; {where}"
     return "differs", f"{found}; {where}; here {subject.threads} threads on {subject.machine}"
 

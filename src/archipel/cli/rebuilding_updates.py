@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from archipel.cli.exams import weights_of
 from archipel.cli.findings import Findings
 from archipel.cli.rebuilding import Before, Ended, Rebuilding, faulty
 from archipel.cli.recomputing import REWARD, only_here
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from archipel.work.policies import Policy
     from archipel.work.verifying import Remaking
 
+    Told = tuple[Policy | None, Policy | None]
+    """Weights of the version before and of this one as they were published, where they are to be had."""
+
 
 def made_again(rebuilding: Rebuilding, stages: Sequence[Stage]) -> Iterator[Ended]:
     """The versions of these stages, and where it must be those before them, from the newest checkpoint on."""
@@ -27,10 +29,14 @@ def made_again(rebuilding: Rebuilding, stages: Sequence[Stage]) -> Iterator[Ende
     with _remaking(rebuilding, min(wanted)) as remaking:
         if remaking.version == 0:
             _require_prompts(rebuilding, remaking, updates[0])
-        start = Before(found)
-        for version, told in _published(rebuilding, found, remaking.version + 1, max(wanted)):
+        looked, before = Before(found), None
+        for version, told in _published(rebuilding, found, remaking.version, max(wanted)):
+            if version == remaking.version:
+                before = _leant(remaking, told)
+                continue
             rebuilding.tell(f"update {version} of {len(updates) - 1}")
-            published, made = start.came(), _one(rebuilding, remaking, version, told)
+            published, made = looked.came(), _one(rebuilding, remaking, version, (before, told))
+            before = _leant(remaking, told) if made[0] == "near" else told
             if version in wanted:
                 yield published if made[0] == "equal" and published[0] == "differs" else made
             if made[0] not in ("equal", "near"):
@@ -47,6 +53,13 @@ def _published(
     for version, policy in each_version(story, blobs, found, nearest_anchor(story, first), last):
         if version >= first:
             yield version, policy
+
+
+def _leant(remaking: "Remaking", told: "Policy | None") -> "Policy | None":
+    """`told`, the published weights of the version where it stands, from which it then goes on."""
+    if told is not None and told.manifest.state != remaking.policy:
+        remaking.lean_on(told)
+    return told
 
 
 def _remaking(rebuilding: Rebuilding, first: int) -> "Remaking":
@@ -91,10 +104,8 @@ def _checkpoint(rebuilding: Rebuilding, first: int) -> "tuple[int, BlobRef | Non
     return -1, None
 
 
-def _one(
-    rebuilding: Rebuilding, remaking: "Remaking", version: int, told: "Policy | None"
-) -> Ended:
-    """A version made again. told: its weights as they were published, where they are to be had."""
+def _one(rebuilding: Rebuilding, remaking: "Remaking", version: int, told: "Told") -> Ended:
+    """A version made again."""
     from archipel.work.verifying import CANNOT_BE_MADE, NOT_HERE
 
     try:
@@ -106,9 +117,7 @@ def _one(
         return "not shown", f"{error}"
 
 
-def _compared(
-    rebuilding: Rebuilding, remaking: "Remaking", version: int, told: "Policy | None"
-) -> Ended:
+def _compared(rebuilding: Rebuilding, remaking: "Remaking", version: int, told: "Told") -> Ended:
     update = rebuilding.subject.story.updates[version]
     made = remaking.next(*rebuilding.recomputing.inputs(version))
     reward, expected = remaking.metrics.get(REWARD), update.answer.metrics.get(REWARD)
@@ -121,23 +130,27 @@ def _compared(
     _require_prompts(rebuilding, remaking, update)
     if made == update.answer.policy:
         return "equal", ""
-    if told is None:
-        return "differs", f"this machine makes it {made}, the ledger says {update.answer.policy}"
     return _unlike(rebuilding, remaking, told)
 
 
-def _unlike(rebuilding: Rebuilding, remaking: "Remaking", told: "Policy") -> Ended:
+def _unlike(rebuilding: Rebuilding, remaking: "Remaking", told: "Told") -> Ended:
     """Rounded as another class of machine does, or made otherwise."""
-    from archipel.work.rebuilding import TOLERANCE, apart
+    from archipel.work.rebuilding import MOST_DIFFERING, MOST_OF_A_STEP, apart
 
-    start = weights_of(rebuilding.subject.story, rebuilding.subject.blobs, 0).state
-    found = apart(remaking.held.state, told.state, start)
+    before, published = told
+    if before is None or published is None:
+        return (
+            "differs",
+            f"this machine makes it {remaking.policy}, and what was published is not here",
+        )
+    found = apart(remaking.held.state, published.state, before.state)
     here = f"on {rebuilding.subject.machine}, {counted(rebuilding.subject.threads, 'thread')}"
-    if found.share <= TOLERANCE:
-        return "near", f"{found} {here}, which rounds otherwise; up to {TOLERANCE} is tolerated"
+    most = f"{MOST_DIFFERING:.0%} of the weights and {MOST_OF_A_STEP} of the way"
+    if found.is_near_for_a_step:
+        return "near", f"{found} {here}, which rounds otherwise; tolerated are {most}"
     return (
         "differs",
-        f"{found} {here}; more than the {TOLERANCE} of rounding on another class of machine",
+        f"{found} {here}; rounding on another class of machine comes to {most} at most",
     )
 
 

@@ -14,7 +14,7 @@ processor's memory, arXiv 2101.06840.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -174,6 +174,19 @@ class MasterAdamW:
     def _drop_gradients(self) -> None:
         for master in self._masters.values():
             master.grad = None
+
+    @torch.no_grad()
+    def lean_on(self, told: Sequence[tuple[nn.Parameter, Tensor]]) -> None:
+        """Go on from published weights: a master that rounds to another number than was published becomes that number.
+
+        told: (a trained parameter, its published weights in bf16); where both agree nothing changes.
+        """
+        names = {id(parameter): name for name, parameter in self._parameters.items()}
+        for parameter, weights in told:
+            master = self._masters[names[id(parameter)]]
+            theirs = weights.to(master.device)
+            master.copy_(torch.where(master.bfloat16() == theirs, master, theirs.float()))
+        self._round_into_model()
 
     @torch.no_grad()
     def _round_into_model(self) -> None:

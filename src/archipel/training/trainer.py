@@ -8,7 +8,7 @@ processor, and on CUDA, it is so bit for bit on one machine.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -184,6 +184,14 @@ class Trainer:
             name: whole(parameter.detach()).to("cpu", torch.bfloat16, copy=True)
             for name, parameter in trained(self._scorer.decoder).items()
         }
+
+    def lean_on(self, told: Mapping[str, Tensor]) -> None:
+        """Go on from weights that were published as this version, names and shapes as of `published_state`, with moments
+        of our own: another machine's rounding does not add up over versions. For one process alone.
+        """
+        self._optimiser.lean_on(
+            [(each, told[name]) for name, each in trained(self._scorer.decoder).items()]
+        )
 
     def frozen(self) -> Iterator[tuple[str, Tensor]]:
         """Under an adapter: what is not trained, tensor by tensor, by Hugging Face name. A collective."""

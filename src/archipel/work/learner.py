@@ -156,6 +156,11 @@ class Learner:
         """The prompts of a batch, as they are published."""
         return self._prompts.packed(batch)
 
+    def lean_on(self, policy: Policy) -> None:
+        """Go on from these weights, which were published as this version, instead of our own; see `Trainer.lean_on`."""
+        self._trainer.lean_on(policy.state)
+        self._policy = None
+
     def replay(self, context: Context) -> dict[str, int]:
         """The next version again, which others have published already; what was measured."""
         try:

@@ -23,9 +23,12 @@ from archipel.training.sft import AnothersCheckpoint, Progress
 from archipel.training.start import NoSupervisedStage, Way, start_model
 from archipel.work.policies import Policy
 
-TOLERANCE = 0.05
-"""Weights that another class of machine makes may lie so far from the run's, as a share of the way that training had
-gone by then: docs/decisions/0078 says what was measured."""
+MOST_DIFFERING = 0.01
+MOST_OF_A_STEP = 0.1
+"""What an update may come to on another class of machine: so many of the weights differ, and all of them together by so
+much of the step that the update took. docs/decisions/0078 says what was measured."""
+MOST_OF_A_STAGE = 0.25
+"""The same of a whole supervised stage, whose rounding adds up: of the way from the random weights."""
 CANNOT_BEGIN = (NoSupervisedStage, AnothersCheckpoint, Diverged)
 CANNOT_BEGIN_HERE = (InvalidEnvironment, TaskProcessLost)
 
@@ -61,21 +64,31 @@ class Apart:
     """Numbers that are not the same."""
     numbers: int
     share: float
-    """Of the way that training had gone: |made - told| / |told - start|, Euclidean; infinity where it went none."""
+    """Of the way that the weights went: |made - told| / |told - before|, Euclidean; infinity where they went none."""
+
+    @property
+    def is_near_for_a_step(self) -> bool:
+        """As rounding on another class of machine has it, from weights that were the same."""
+        return self.differing <= MOST_DIFFERING * self.numbers and self.share <= MOST_OF_A_STEP
+
+    @property
+    def is_near_for_a_stage(self) -> bool:
+        """The same after many steps."""
+        return self.share <= MOST_OF_A_STAGE
 
     def __str__(self) -> str:
-        return f"{self.differing} of {self.numbers} weights differ, by {self.share:.2g} of the way from the start"
+        return f"{self.differing} of {self.numbers} weights differ, by {self.share:.2g} of the way that they went"
 
 
 def apart(
-    made: Mapping[str, Tensor], told: Mapping[str, Tensor], start: Mapping[str, Tensor]
+    made: Mapping[str, Tensor], told: Mapping[str, Tensor], before: Mapping[str, Tensor]
 ) -> Apart:
     """Of weights by name with the same shapes; infinitely far where they have not.
 
-    start: where the way that is the measure began.
+    before: where the way that is the measure began.
     """
     numbers = sum(each.numel() for each in told.values())
-    shapes = [{name: each.shape for name, each in state.items()} for state in (made, told, start)]
+    shapes = [{name: each.shape for name, each in state.items()} for state in (made, told, before)]
     if not shapes[0] == shapes[1] == shapes[2]:
         return Apart(numbers, numbers, math.inf)
     differing, off, way = 0, 0.0, 0.0
@@ -83,7 +96,7 @@ def apart(
         expected, got = each.double(), made[name].double()
         differing += int((expected != got).sum())
         off += float((got - expected).square().sum())
-        way += float((expected - start[name].double()).square().sum())
+        way += float((expected - before[name].double()).square().sum())
     if not math.isfinite(off):
         return Apart(differing, numbers, math.inf)
     share = math.sqrt(off / way) if way else math.inf if off else 0.0

@@ -214,6 +214,12 @@ class Remaking:
         """Those weights."""
         return self._learner.policy
 
+    def lean_on(self, published: Policy) -> None:
+        """Go on from the weights that were published as this version, which are near: the next one is then compared by
+        what one step adds, and not by what rounding has added up to.
+        """
+        self._learner.lean_on(published)
+
     def prompts(self, batch: int) -> bytes:
         """The prompts of a batch as this machine makes them, packed as they are published.
 
