@@ -7,6 +7,8 @@ from archipel.release.verify.ledger import look_at_transitions, look_at_tree
 from archipel.release.verify.licences import look_at_licences
 from archipel.release.verify.report import Expected, Looked, Report, Tell
 from archipel.release.verify.weights import look_at_chain, look_at_last
+from archipel.release.weights.delta import Decode
+from archipel.release.weights.difference import decoded
 
 NEVER_SHOWN = (
     "that updates, rewards and evaluations come out so again: `archipel release rebuild` makes them again",
@@ -15,14 +17,16 @@ NEVER_SHOWN = (
 )
 
 
-def verify(folder: Path, expected: Expected, tell: Tell) -> Report:
+def verify(folder: Path, expected: Expected, tell: Tell, decode: Decode = decoded) -> Report:
     """1 index and paths  2 signature  3 digests  4 tree  5 transitions  6 last weights  7 versions  8 licences
     9 what is not shown.
+
+    decode: of blocks of deltas, where there is something quicker than plain Python.
 
     Raises:
         NoBundle: the folder is no release at all. OSError: it cannot be read.
     """
-    looked = Looked(folder, expected, tell)
+    looked = Looked(folder, expected, tell, decode)
     for look in (
         look_at_paths,
         look_at_signature,
