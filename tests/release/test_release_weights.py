@@ -1,14 +1,19 @@
 """Weights read in plain Python are what the tensor library reads, byte for byte; and nothing else is read."""
 
+import dataclasses
 import hashlib
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from archipel.cli import quick_differences
 from archipel.model.adapter import Adapter
 from archipel.model.adapter_files import write_adapter
+from archipel.model.difference import encode_block
 from archipel.model.manifest import Over, describe
 from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.adapter import AdapterForm
@@ -50,6 +55,39 @@ def test_a_delta_and_an_anchor_lead_where_the_tensor_library_goes(by: float, see
     assert before == raw(one)
     delta = encode_delta(one, other, first, second)
     assert after_delta(before, held, delta, target) == raw(other)
+    assert after_delta(before, held, delta, target, quick_differences.decode()) == raw(other)
+
+
+def test_numpy_decodes_and_refuses_what_plain_python_does() -> None:
+    """Blocks of every kind, and the same with one byte or one number changed."""
+    rng = random.Random(5)
+    told = {True: 0, False: 0}
+    for number in range(300):
+        before = raw({"w": torch.randn(rng.randrange(1, 400)).bfloat16()})
+        old = np.frombuffer(before, dtype="<u2")
+        share = rng.choice([0.002, 0.1, 0.3, 1.0])
+        new = old + (np.random.default_rng(number).random(len(old)) < share) * rng.choice([1, 300])
+        coded = encode_block(old, new.astype("<u2"))
+        said = {
+            each.name: getattr(coded, each.name) for each in dataclasses.fields(difference.Block)
+        }
+        if number % 2:
+            name = rng.choice(sorted(said))
+            value = said[name]
+            if isinstance(value, bytes):
+                at = rng.randrange(len(value)) if value else 0
+                said[name] = value[:at] + bytes([rng.randrange(256)]) + value[at + 1 :]
+            else:
+                said[name] = max(0, value + rng.choice([-1, 1, 2**20]))
+        outcomes = []
+        for decode in (difference.decoded, quick_differences.decoded_by_numpy):
+            try:
+                outcomes.append(decode(before, difference.Block(**said)))
+            except difference.BadDifference:
+                outcomes.append(None)
+        assert outcomes[0] == outcomes[1], (number, said)
+        told[outcomes[0] is None] += 1
+    assert min(told.values()) > 50
 
 
 def test_every_bit_pattern_moves_to_every_kind_of_other() -> None:

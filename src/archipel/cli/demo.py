@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 @click.option(
     "--controls/--no-controls", default=True, help="Also train longer without RL, to compare."
 )
+@click.option(
+    "--release/--no-release",
+    default=True,
+    help="Also release the model, and check the release without network and tensor library.",
+)
 @exact_option("Sample", "w7a8")
 @click.option(
     "--cheat/--no-cheat",
@@ -59,6 +64,7 @@ def command(
     out: Path | None,
     versions: int | None,
     controls: bool,
+    release: bool,
     variant: str | None,
     cheat: bool,
     real: bool,
@@ -98,7 +104,13 @@ def command(
     recipe = with_seed(with_versions(find_recipe("secret-order"), versions), chosen)
     recipe = traded(with_exact(recipe, variant or (VARIANT if cheat else None)))
     folder = _unused(out or Path("runs") / f"demo-{chosen}")
-    plan = DemoPlan(folder=folder, seed=chosen, controls=controls, cheat=CHEAT if cheat else None)
+    plan = DemoPlan(
+        folder=folder,
+        seed=chosen,
+        controls=controls,
+        cheat=CHEAT if cheat else None,
+        release=release,
+    )
 
     def tell(line: str) -> None:
         click.echo(f"{time.monotonic() - began:6.1f}s  {line}", err=as_json)
@@ -120,23 +132,36 @@ def _play(
     from archipel.demo.control import Control
     from archipel.demo.ending import judge_all, report, tell_ending
     from archipel.demo.picture import draw_curve
+    from archipel.demo.releasing import Releasing, called, source_of
+    from archipel.demo.releasing_words import tell_release
     from archipel.demo.story import Performance, perform
 
     torch.set_num_threads(1)
     environment = child_environment()
     performance = Performance(plan, recipe, secrets.token_bytes(16))
-    with mending(SiteFailed, OSError), Control(plan.folder, environment, plan.limit_s) as control:
+    with (
+        mending(SiteFailed, OSError),
+        Control(plan.folder, environment, plan.limit_s) as control,
+        Releasing(plan.folder, environment, plan.limit_s) as releasing,
+    ):
         perform(performance, environment, control, tell)
+        if plan.release:
+            releasing.begin(source_of(performance))
         arms = judge_all(performance, control, tell)
         bound = recipe.run.max_staleness
         title = f"RL over {len(performance.dids) - 1} unequal nodes, staleness <= {bound} (seed {plan.seed})"
         draw_curve(performance.ended, performance.events, title, plan.folder / "curve.png")
+        released = releasing.finished() if plan.release else None
         result = report(performance, arms) | {"seconds": time.monotonic() - began}
+        if released is not None:
+            result["release"] = released.to_dict()
         (plan.folder / "result.json").write_text(json.dumps(result, indent=2))
     if as_json:
         show(result, as_json, str)
     else:
         tell_ending(performance, arms, result, tell)
+        if released is not None:
+            tell_release(released, called(performance, source_of(performance)), tell)
 
 
 def _unused(folder: Path) -> Path:

@@ -44,6 +44,7 @@ def command(
       archipel release verify bundle
       archipel release verify bundle --expect did:key:z6Mk... --key release.pem --json
     """
+    from archipel.cli.quick_differences import decode
     from archipel.ledger.signed_note import BadNote
     from archipel.release.oms.statement import BadOms
     from archipel.release.verify.files import NoBundle
@@ -52,7 +53,7 @@ def command(
     if folder.is_symlink() or not folder.is_dir():
         raise Mendable(f"{folder} is no folder; name the one that `archipel release make` wrote")
     with mending(NoBundle, BadNote, BadOms, OSError):
-        report = verify(folder, _expected(expect, key, witnesses), Telling())
+        report = verify(folder, _expected(expect, key, witnesses), Telling(), decode())
     show(report.to_dict(), as_json, lambda: printable("\n".join(_lines(report))))
     if not report.holds:
         num = sum(1 for _ in report.faults)

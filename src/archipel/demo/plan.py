@@ -33,6 +33,8 @@ class DemoPlan:
     samples_per_task: int = 64
     controls: bool = True
     """Also train on with supervised data from where RL began, for as many sequences as RL had."""
+    release: bool = True
+    """Also release the model, and look at the release."""
     limit_s: float = 900.0
     """The run must end within this."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from archipel.demo.plan import DOOMED, FAST, LATE, SLOW, SLY
 from archipel.records.recipe import Recipe
+from archipel.records.recipe_charter import CharterSection
 from archipel.records.recipe_market import MarketSection
 
 CREDIT_USD = 1e-6
@@ -45,7 +46,7 @@ STANDS = {
 
 
 def traded(recipe: Recipe) -> Recipe:
-    """The recipe with a market, and a posted price that is the reserve's."""
+    """The recipe with a market, a posted price that is the reserve's, and the default charter: who works for it owns it."""
     tokens = recipe.run.group_size * recipe.sampling.max_new_tokens
     posted_micro = round(RESERVE * tokens)  # credits a million tokens are micro-credits a token
     market = MarketSection(
@@ -61,7 +62,7 @@ def traded(recipe: Recipe) -> Recipe:
         central_price=RESERVE,
     )
     lease = recipe.lease.model_copy(update={"price_micro": posted_micro})
-    return recipe.model_copy(update={"lease": lease, "market": market})
+    return recipe.model_copy(update={"lease": lease, "market": market, "charter": CharterSection()})
 
 
 def budget_micro(recipe: Recipe) -> int:

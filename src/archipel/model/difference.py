@@ -135,6 +135,8 @@ def _places(block: Block, num_weights: int) -> Iterator[np.ndarray]:
             if len(places):
                 yield places + piece.start
         return
+    if block.positions != GAPS:
+        raise BadDifference(f"places of the kind {block.positions}; expected {GAPS} or {BITMAP}")
     raw = _decompress(block.where, block.num_changed, block.gap_planes, _MAX_GAP_PLANES)
     raw, last = raw.reshape(block.gap_planes, -1), -1
     for piece in _pieces(block.num_changed):

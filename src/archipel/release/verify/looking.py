@@ -13,6 +13,8 @@ from archipel.release.verify.ledger import look_at_transitions, look_at_tree
 from archipel.release.verify.licences import look_at_licences
 from archipel.release.verify.report import Expected, Looked, Report, Tell
 from archipel.release.verify.weights import look_at_chain, look_at_last
+from archipel.release.weights.delta import Decode
+from archipel.release.weights.difference import decoded
 
 Look = Callable[[Looked], None]
 LOOKS: tuple[Look, ...] = (
@@ -33,30 +35,37 @@ NEVER_SHOWN = (
 )
 
 
-def verify(folder: Path, expected: Expected, tell: Tell) -> Report:
+def verify(folder: Path, expected: Expected, tell: Tell, decode: Decode = decoded) -> Report:
     """1 index and paths  2 signature  3 digests  4 tree  5 transitions  6 last weights  7 versions  8 licences
     9 what is not shown.
+
+    decode: of blocks of deltas, where there is something quicker than plain Python.
 
     Raises:
         NoBundle: the folder is no release at all. OSError: it cannot be read.
     """
-    looked = looked_through(folder, expected, tell)
+    looked = looked_through(folder, expected, tell, decode=decode)
     look_again(looked)
     _say_what_is_not_shown(looked)
     return Report(folder, looked.index, looked.signer, tuple(looked.steps))
 
 
 def looked_through(
-    folder: Path, expected: Expected, tell: Tell, looks: Sequence[Look] = LOOKS
+    folder: Path,
+    expected: Expected,
+    tell: Tell,
+    looks: Sequence[Look] = LOOKS,
+    decode: Decode = decoded,
 ) -> Looked:
     """The steps of `verify` but for the last, and what they found for whoever goes on from there.
 
-    looks: which of them, in their order; without `look_at_chain` for whoever applies every delta himself.
+    looks: which of them, in their order; without `look_at_chain` for whoever applies every delta himself. decode: as of
+    `verify`.
 
     Raises:
         NoBundle: the folder is no release at all. OSError: it cannot be read.
     """
-    looked = Looked(folder, expected, tell)
+    looked = Looked(folder, expected, tell, decode)
     for look in looks:
         look(looked)
     return looked

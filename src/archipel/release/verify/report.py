@@ -9,6 +9,8 @@ from archipel.lab.state import LabState
 from archipel.release.hearing import Hearing
 from archipel.release.index import Released
 from archipel.release.oms.statement import SignedFiles
+from archipel.release.weights.delta import Decode
+from archipel.release.weights.difference import decoded
 
 MAX_FAULTS = 100
 """Told of one step; one flipped byte makes few, a foreign folder many."""
@@ -85,6 +87,8 @@ class Looked:
     folder: Path
     expected: Expected
     tell: Tell
+    decode: Decode = decoded
+    """Of blocks of deltas; what comes out is hashed."""
     index: Released | None = None
     stamps: dict[str, "Stamp"] = field(default_factory=dict)
     """Regular files that lie there, and as what they were found."""

@@ -111,7 +111,7 @@ def _next(
     if held is not None and answer.delta is not None:
         delta = _blob(looked, answer.delta, MAX_WEIGHT_BLOB_BYTES)
         if delta is not None:
-            weights = after_delta(held[1], held[0], delta, manifest)
+            weights = after_delta(held[1], held[0], delta, manifest, looked.decode)
             used.append("delta")
     if answer.anchor is not None:
         anchor = _blob(looked, answer.anchor, MAX_WEIGHT_BLOB_BYTES)
