@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from archipel.lab.state import Phase
-from archipel.ledger.merkle import Frontier, inclusion_proof, leaf_hash, nodes_from_leaves
+from archipel.ledger.merkle import (
+    EMPTY_ROOT,
+    Frontier,
+    inclusion_proof,
+    leaf_hash,
+    nodes_from_leaves,
+)
 from archipel.ledger.mirror import Mirror
 from archipel.ledger.proof_file import proof_text
 from archipel.ledger.tree_head import sign_tree_head
@@ -21,6 +27,7 @@ from archipel.release.layout import alike, misplaced
 from archipel.release.oms.folder import bundle_over, file_sha256
 from archipel.release.oms.statement import signed_files
 from archipel.release.oms.voucher import vouch
+from archipel.release.papers.slsa import attested
 from archipel.release.verify.claims import look_at_claims
 from archipel.release.verify.files import look_at_paths
 from archipel.release.verify.ledger import look_at_transitions, look_at_tree
@@ -32,6 +39,7 @@ from people import identity
 from releases import LIAR, looked_at, quick, signed_again, with_index
 
 SINGLE, SHARD = "model.safetensors", "model-00001-of-00001.safetensors"
+LAST_STATEMENT = "provenance/updates-3-4.json is not what"
 SHARDS = "model.safetensors.index.json"
 
 
@@ -82,7 +90,8 @@ def test_an_index_of_weights_leads_to_those_that_were_looked_at(bundle: Path) ->
     for each in shown:
         each["places"] = [SHARD if place == SINGLE else place for place in each["places"]]
     with_index(bundle, components=shown)
-    assert faults(bundle) == ""
+    (fault,) = faults(bundle).splitlines()
+    assert fault.startswith(LAST_STATEMENT), "which still names the files as they were"
     wrong = {"weight_map": right["weight_map"] | {names[0]: "data/more.safetensors"}}
     (bundle / SHARDS).write_text(json.dumps(wrong))
     assert "leads to other files" in faults(bundle)
@@ -143,7 +152,10 @@ def test_another_tokenizer_is_its_owner_s_word_and_code_of_its_own_is_said(bundl
     (bundle / "special_tokens_map.json").write_text("{}")
     signed_again(bundle)
     report = looked_at(bundle)
-    assert report.holds, list(report.faults)
+    (fault,) = report.faults
+    assert fault.startswith(LAST_STATEMENT), (
+        "it named the files; whoever changes it, too, has said so himself"
+    )
     unshown = "\n".join(report.steps[-1].unshown)
     for name in ("tokenizer_config.json", "config.json"):
         assert f"that {name} belongs to these weights: it is another" in unshown
@@ -172,6 +184,36 @@ def _results(bundle: Path) -> str:
     fields["evaluations"][0]["metrics"] = {"score": 1.0}
     path.write_text(json.dumps(fields))
     return "papers/evaluation-results.json is not what the ledger says"
+
+
+def _statement(bundle: Path) -> str:
+    path = bundle / "provenance" / "start.json"
+    fields = json.loads(path.read_bytes())
+    fields["predicate"]["runDetails"]["builder"]["id"] = identity("stranger").did
+    path.write_text(json.dumps(fields))
+    return "provenance/start.json is not what the ledger and"
+
+
+def _statement_more(bundle: Path) -> str:
+    shutil.copyfile(bundle / "provenance" / "start.json", bundle / "provenance" / "more.json")
+    return "provenance/more.json is of no stage"
+
+
+def _statement_less(bundle: Path) -> str:
+    (bundle / "provenance" / "start.json").unlink()
+    return "provenance/start.json is missing: a stage"
+
+
+def _no_statement(bundle: Path) -> str:
+    (bundle / "provenance" / "start.json").write_text("[" * 100_000)
+    return "provenance/start.json: "
+
+
+def _envelope(bundle: Path) -> str:
+    data = (bundle / "provenance" / "start.json").read_bytes()
+    word = attested(data, identity("stranger"))
+    (bundle / "provenance" / "start.dsse.json").write_bytes(word)
+    return "answers for it, who is no operator of this lab"
 
 
 def _voucher(bundle: Path) -> str:
@@ -212,13 +254,49 @@ def _other_history(bundle: Path) -> str:
 
 @pytest.mark.parametrize(
     "lie",
-    [_recipe, _rollouts, _results, _voucher, _blob_size, _blob_twice, _other_history],
+    [
+        _recipe,
+        _rollouts,
+        _results,
+        _statement,
+        _statement_more,
+        _statement_less,
+        _no_statement,
+        _envelope,
+        _voucher,
+        _blob_size,
+        _blob_twice,
+        _other_history,
+    ],
 )
 def test_what_follows_from_the_ledger_is_compared_with_it(
     bundle: Path, lie: Callable[[Path], str]
 ) -> None:
     expected = lie(bundle)
     assert expected in faults(bundle)
+
+
+def test_an_operator_answers_for_a_release_and_its_stages(bundle: Path) -> None:
+    boss, index = identity("operator"), (bundle / "release.json").read_bytes()
+    (bundle / "release.voucher").write_bytes(vouch(boss, index, LIAR.public.hint))
+    for path in list((bundle / "provenance").glob("*.json")):
+        path.with_suffix(".dsse.json").write_bytes(attested(path.read_bytes(), boss))
+    assert faults(bundle) == ""
+
+
+def test_an_empty_ledger_of_the_lab_shows_no_run(bundle: Path) -> None:
+    lab = identity("lab")
+    head = sign_tree_head(lab, lab_key(lab.did).name, 0, EMPTY_ROOT)
+    shutil.rmtree(bundle / "ledger")
+    (bundle / "ledger").mkdir()
+    (bundle / "ledger" / "checkpoint").write_bytes(head.note)
+    with_index(bundle, tree_size=0, tree_root=f"sha256:{EMPTY_ROOT.hex()}")
+    assert "this ledger opens no run 'tiny'" in faults(bundle)
+
+
+def test_a_run_that_the_ledger_does_not_know_is_told_so(bundle: Path) -> None:
+    with_index(bundle, run="another")
+    assert "this ledger opens no run 'another'" in faults(bundle)
 
 
 def test_who_names_a_lab_or_a_witness_is_not_told_that_a_release_without_a_ledger_holds(

@@ -61,6 +61,11 @@ def is_weights(path: str) -> bool:
     return path in (SINGLE, ADAPTER) or _SHARD.fullmatch(path) is not None
 
 
+def is_of_model(path: str) -> bool:
+    """Whether it is a file of the model directory, and none that a release puts beside it."""
+    return path in MODEL_FILES or path in (SHARDS, ADAPTER_CONFIG) or is_weights(path)
+
+
 def misplaced(paths: Iterable[str]) -> Iterator[str]:
     """A sentence for each file at a place that no release has."""
     for path in paths:

@@ -14,6 +14,7 @@ from archipel.release.gathering import Find, evaluations_of
 from archipel.release.hearing import Hearing, rollouts_file
 from archipel.release.oms.folder import file_sha256
 from archipel.release.verify.files import read_bounded
+from archipel.release.verify.provenance import look_at_provenance
 from archipel.release.verify.report import Looked, Step
 
 
@@ -43,15 +44,17 @@ def look_at_claims(looked: Looked, heard: Hearing, step: Step) -> None:
         step.unshown.append(
             f"that version {index.version} is the last: the run was {run.phase.value} when this ledger was written"
         )
-    for fault in _files(looked, heard):
+    find = _finder(looked)
+    for fault in _files(looked, heard, find):
         step.fault(fault)
+    look_at_provenance(looked, heard, find, step)
 
 
-def _files(looked: Looked, heard: Hearing) -> Iterator[str]:
+def _files(looked: Looked, heard: Hearing, find: Find) -> Iterator[str]:
     """Files that follow from the ledger alone, and do not."""
     expected = {
         places.ROLLOUTS: rollouts_file(heard),
-        places.RESULTS: results_file(heard.name, evaluations_of(heard, _finder(looked))),
+        places.RESULTS: results_file(heard.name, evaluations_of(heard, find)),
     }
     for place, data in expected.items():
         if place in looked.there and place not in looked.damaged:

@@ -55,6 +55,7 @@ def look_at_tree(looked: Looked) -> None:
             f"{places.INDEX} names {index.tree_size} entries under {index.tree_root}; the ledger's head is over "
             f"{head.size} under sha256:{head.root.hex()}"
         )
+    looked.head = head
     proven = _look_at_proofs(looked, index, step)
     _look_at_witnesses(looked, mirror, step)
     if not step.faults:
@@ -89,8 +90,12 @@ def look_at_transitions(looked: Looked) -> None:
     heard.story.withdrawn = withdrawals(found.state, index.run)
     if total := sum(found.state.book.values()):
         step.fault(f"all accounts together hold {total} micro-credits; expected 0")
-    for fault in heard.story.faults():
-        step.fault(fault)
+    try:
+        for fault in heard.story.faults():
+            step.fault(fault)
+    except ValueError as error:  # no such run, or one of another programme
+        step.fault(f"{error!s:.300}")
+        return
     look_at_claims(looked, heard, step)
     if not step.faults:
         step.shown.append(

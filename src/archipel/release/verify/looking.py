@@ -30,7 +30,8 @@ LOOKS: tuple[Look, ...] = (
 NEVER_SHOWN = (
     "that updates, rewards and evaluations come out so again: `archipel release rebuild` makes them again",
     "that tokens were sampled from the weights that they name, but for what audits in the ledger looked at",
-    "what only its owner says: title, licences, parents, and papers beyond what the ledger knows",
+    "what only its owner says: title, licences, parents, and the words of its papers",
+    "the class that it gives itself: `archipel release openness` computes it from the bytes",
     "what was never written into the ledger: where data came from before, who stands behind a key",
 )
 

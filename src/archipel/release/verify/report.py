@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from archipel.lab.state import LabState
+from archipel.ledger.tree_head import TreeHead
 from archipel.release.hearing import Hearing
 from archipel.release.index import Released
 from archipel.release.oms.statement import SignedFiles
@@ -101,6 +102,8 @@ class Looked:
     """Hint of the key whose signature holds."""
     damaged: set[str] = field(default_factory=set)
     """Files that are not as they were signed."""
+    head: TreeHead | None = None
+    """Of the ledger that lies there."""
     state: LabState | None = None
     heard: Hearing | None = None
     steps: list[Step] = field(default_factory=list)
