@@ -16,6 +16,7 @@ from archipel.identity import Identity
 from archipel.key_file import Unusable, sealed_file
 from archipel.model.manifest import Over, describe
 from archipel.model.versions import encode_anchor, encode_delta
+from archipel.records.made import Made, read_made
 from archipel.records.recipe import AdapterSection
 from archipel.release.gathering import _object
 from archipel.release.index import Component, Released, read_index
@@ -96,7 +97,13 @@ def _bundle() -> dict[str, Reader]:
     )  # fmt: skip
     stated = b'title = "T"\n[licences]\ndefault = "MIT"\n[[data]]\nname = "d"\n'
     held = read_manifest(manifest)
+    made = Made(
+        recipe="{}", first_example=0, began=None, weights=held.state, software="archipel", machine="m", threads=1
+    )  # fmt: skip
     return {
+        "words of what weights were made from": Reader(
+            read_made, (made.to_bytes(),), (ValueError,)
+        ),
         "indices of releases": Reader(read_index, (index.to_bytes(),), (ValueError,)),
         "words of a release's owner": Reader(read_stated, (stated,), (ValueError,)),
         "stored tensors": Reader(lambda d: read_header(d, len(d)), (stored,), (BadStored,)),

@@ -43,10 +43,12 @@ def _timed(stages: Sequence[Stage], came: Iterator[Ended]) -> Iterator[Outcome]:
             spent = (time.monotonic() - wall, _processor_s() - processor)
             yield Outcome(left.pop(0).name, how, why, *spent)
             wall, processor = time.monotonic(), _processor_s()
-    except (NotKept, Altered) as error:
-        how = "differs" if isinstance(error, Altered) else "not shown"
+    except NotKept as error:
         for each in left:
-            yield Outcome(each.name, how, f"{error}")
+            yield Outcome(each.name, "not shown", f"{error}")
+    except Altered as error:
+        for number, each in enumerate(left):
+            yield Outcome(each.name, "not shown" if number else "differs", f"{error}")
 
 
 def _processor_s() -> float:

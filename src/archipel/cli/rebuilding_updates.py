@@ -140,17 +140,19 @@ def _unlike(rebuilding: Rebuilding, remaking: "Remaking", told: "Told") -> Ended
     before, published = told
     if before is None or published is None:
         return (
-            "differs",
-            f"this machine makes it {remaking.policy}, and what was published is not here",
+            "not shown",
+            f"it is {remaking.policy} here, and what was published does not lie in the release: another machine's rounding "
+            "cannot be told from another update",
         )
     found = apart(remaking.held.state, published.state, before.state)
     here = f"on {rebuilding.subject.machine}, {counted(rebuilding.subject.threads, 'thread')}"
     most = f"{MOST_DIFFERING:.0%} of the weights and {MOST_OF_A_STEP} of the way"
-    if found.is_near_for_a_step:
+    if found.is_rounding:
         return "near", f"{found} {here}, which rounds otherwise; tolerated are {most}"
     return (
         "differs",
-        f"{found} {here}; rounding on another class of machine comes to {most} at most",
+        f"{found} {here}; rounding on another class of machine comes to {most} at most: other rollouts, another "
+        "secret, or another update",
     )
 
 

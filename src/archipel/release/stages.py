@@ -15,7 +15,7 @@ from archipel.release.index import Kind
 
 Of = Literal["supervised", "update", "rollouts", "evaluation"]
 Came = Literal["equal", "near", "differs", "not shown"]
-"""Near: not equal, and nearer than the stated tolerance, as another class of machine may have it."""
+"""Near: an update that is not equal, and no further away than rounding on another class of machine has it."""
 ALL = "all"
 PLURALS: Mapping[str, Of] = {
     "supervised": "supervised", "updates": "update", "rollouts": "rollouts", "evaluations": "evaluation",

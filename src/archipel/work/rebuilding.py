@@ -27,10 +27,8 @@ MOST_DIFFERING = 0.01
 MOST_OF_A_STEP = 0.1
 """What an update may come to on another class of machine: so many of the weights differ, and all of them together by so
 much of the step that the update took. docs/decisions/0078 says what was measured."""
-MOST_OF_A_STAGE = 0.25
-"""The same of a whole supervised stage, whose rounding adds up: of the way from the random weights."""
-CANNOT_BEGIN = (NoSupervisedStage, AnothersCheckpoint, Diverged)
-CANNOT_BEGIN_HERE = (InvalidEnvironment, TaskProcessLost)
+CANNOT_BEGIN = (NoSupervisedStage, Diverged)
+CANNOT_BEGIN_HERE = (AnothersCheckpoint, InvalidEnvironment, TaskProcessLost)
 
 
 def start_again(
@@ -44,8 +42,8 @@ def start_again(
     folder: lasting, for this stage alone.
 
     Raises:
-        NoSupervisedStage, AnothersCheckpoint, Diverged: they cannot be made.
-        InvalidEnvironment, TaskProcessLost: not on this machine.
+        NoSupervisedStage, Diverged: they cannot be made.
+        AnothersCheckpoint, InvalidEnvironment, TaskProcessLost: not here.
     """
     out = folder / "model"
     shutil.rmtree(out, ignore_errors=True)
@@ -67,14 +65,9 @@ class Apart:
     """Of the way that the weights went: |made - told| / |told - before|, Euclidean; infinity where they went none."""
 
     @property
-    def is_near_for_a_step(self) -> bool:
+    def is_rounding(self) -> bool:
         """As rounding on another class of machine has it, from weights that were the same."""
         return self.differing <= MOST_DIFFERING * self.numbers and self.share <= MOST_OF_A_STEP
-
-    @property
-    def is_near_for_a_stage(self) -> bool:
-        """The same after many steps."""
-        return self.share <= MOST_OF_A_STAGE
 
     def __str__(self) -> str:
         return f"{self.differing} of {self.numbers} weights differ, by {self.share:.2g} of the way that they went"
