@@ -39,6 +39,7 @@ from archipel.records.recipe_charter import CharterSection, charter_terms
 from archipel.records.rounds import BidWithdrawn
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import SnapshotTaken
+from archipel.records.withdrawal import ContributionWithdrawn
 from keyring import delegation, invitation
 from metered import METER, Book
 from people import Cheat, Provider, identity
@@ -97,6 +98,7 @@ def story() -> World:
     funded(world, learner)
     traded(world)
     owned(world, learner)
+    taken_back(world)
     with_operators(world)
     _snapshot(world)
     world.check_replay()
@@ -117,6 +119,15 @@ def traded(world: World) -> None:
     exchange.round()
     exchange.cleared()
     world.stop_run("traded")
+
+
+def taken_back(world: World) -> None:
+    """Data, what a party did and what a key did are no longer given."""
+    data = sha256_digest(b"a page")
+    for said in ({"data": data}, {"key": identity("quick").did}):
+        world.speak(world.operator, ContributionWithdrawn, run="run", reason="asked for", **said)
+    slow = identity("slow")
+    world.speak(slow, ContributionWithdrawn, run="run", party=slow.did, reason="")
 
 
 def owned(world: World, learner: Provider) -> None:

@@ -65,6 +65,7 @@ from archipel.records.statements import (
     WorkAnswered,
 )
 from archipel.records.terms import Terms
+from archipel.records.withdrawal import ContributionWithdrawn
 from archipel.records.words import WorkAnswer, WorkSpec
 from keyring import delegation, invitation
 from metered import METER, Book
@@ -271,6 +272,15 @@ SMALL: dict[str, Statement] = {
         receipt=Book(POLICY).due(2_000_000).signed,
         micro=1_500_000,
     ),
+    "contribution.withdrawn": ContributionWithdrawn(
+        **_by(OPERATOR, 15), run="run", data=ref(b"data").digest, reason="its author asks for it"
+    ),
+    "contribution.withdrawn (a party's)": ContributionWithdrawn(
+        **_by(NODE, 18), run="run", party=NODE, reason=""
+    ),
+    "contribution.withdrawn (a key's)": ContributionWithdrawn(
+        **_by(OPERATOR, 16), run="run", key=NODE, reason="it was stolen"
+    ),
     "snapshot.taken": SnapshotTaken(**_by(LAB, 8), format=1, size=12, state=ref(b"state")),
 }
 
@@ -445,6 +455,7 @@ LARGE: tuple[Statement, ...] = (
         receipt=Book(_BLOB.digest).due(10**15).signed,
         micro=MAX_MOVED_MICRO,
     ),
+    ContributionWithdrawn(**_MOST, run=_RUN, party=OPERATOR, reason=_TEXT),
     RunRetried(**_MOST, run=_RUN),
     RunPaused(**_MOST, run=_RUN, reason=_TEXT),
     RunResumed(**_MOST, run=_RUN),

@@ -24,6 +24,7 @@ from archipel.records.statements import (
     RunStopped,
     SnapshotTaken,
 )
+from archipel.records.withdrawal import ContributionWithdrawn
 from golden import story
 from people import Provider, identity, ref
 from world import START_MS, World
@@ -78,6 +79,9 @@ IMPOSSIBLE: dict[str, Callable[[World], Any]] = {
     "the stop of no run": lambda w: w.statement(w.operator, RunStopped, run="none", reason=""),
     "the pause of no run": lambda w: w.statement(w.operator, RunPaused, run="none", reason=""),
     "the end of no pause": lambda w: w.statement(w.operator, RunResumed, run="run"),
+    "somebody else's data taken back": lambda w: w.statement(
+        identity("learner"), ContributionWithdrawn, run="run", data=f"sha256:{'0' * 64}", reason=""
+    ),
     "a request": lambda w: w.statement(
         identity("learner"), LeaseRequested, kinds=("rollout",), holding=()
     ),

@@ -5,6 +5,9 @@ from archipel.cli.archipel import Lazy
 COMMANDS = {
     "make": ("release_make", "A signed bundle of a run: weights, data, code, papers, ledger"),
     "verify": ("release_verify", "Check a bundle: no network, no tensor library, no belief"),
+    "check-hub": ("release_check_hub", "Whether a folder can be put on a model hub as it is"),
+    "withdraw": ("release_withdraw", "Say in the ledger that a contribution is no longer given"),
+    "affected": ("release_affected", "What withdrawals and revoked keys affect downstream"),
     "mirror": ("release_mirror", "Copy a release from places that nobody believes"),
     "rebuild": ("release_rebuild", "Make a bundle again from what it brings, and compare"),
     "openness": ("release_openness", "How open a model is, computed from the bytes of its folder"),

@@ -1,31 +1,35 @@
 """`archipel release mirror`: a release copied from places that nobody believes."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import Mendable, mending, printable, show
+from archipel.cli.doors import Mendable, home_folder, mending, printable, show
 from archipel.cli.lab_door import JSON, bounded_fetch
 from archipel.cli.release_asked import Telling, expected_key
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
+    from archipel.release.mirroring.kept import Target
     from archipel.release.mirroring.mirror import Mirrored
     from archipel.release.mirroring.origins import Origin
+    from archipel.release.mirroring.s3 import Access
 
 BYTES_PER_GB = 10**9
 MAX_ORIGINS = 64
+S3 = "s3://"
 
 
 @click.command()
 @click.argument("origin", metavar="FROM")
-@click.argument("to", metavar="TO", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("to", metavar="TO")
 @click.option(
     "--also",
     multiple=True,
-    metavar="DIR|URL",
+    metavar="DIR|URL|S3",
     help="Another place that has it, read beside FROM; may be given several times.",
 )
 @click.option(
@@ -45,26 +49,29 @@ MAX_ORIGINS = 64
 @JSON
 def command(
     origin: str,
-    to: Path,
+    to: str,
     also: tuple[str, ...],
     key: str | None,
     stall_s: float,
     max_gb: float,
     as_json: bool,
 ) -> None:
-    """Copy a release from a folder or an address, FROM, to the folder TO: only what is missing, and nothing else.
+    """Copy a release from FROM, a folder, an address or s3://BUCKET/PREFIX, to TO, a folder or a bucket: only what is missing.
 
     The signature is read first; it names every file, and a file without the signed digest is not kept, wherever it
     came from. A place that lies, stalls or has another release is left and named. The same command goes on where it
     was stopped, and mends a mirror that was damaged. Exit code 1: some file was to be had nowhere.
 
+    Buckets take AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and, for a store that is not
+    Amazon's, AWS_ENDPOINT_URL from the environment.
+
     \b
     Examples:
       archipel release mirror https://models.example/secret-order mirror
       archipel release mirror bundle mirror --also https://models.example/secret-order
+      archipel release mirror bundle s3://models/secret-order
       archipel release mirror https://a.example/m mirror --also https://b.example/m --key release.pem
     """
-    from archipel.release.mirroring.kept import Kept
     from archipel.release.mirroring.mirror import Limits, mirror
     from archipel.release.mirroring.signed import CannotMirror, Whose, agree
 
@@ -77,7 +84,7 @@ def command(
         origins = [_origin(each, stall_s, open_ones) for each in names]
         agreed = agree(origins, Whose(hint, pem))
         limits = Limits(int(max_gb * BYTES_PER_GB), stall_s)
-        made = mirror(agreed, Kept(to), limits, tell)
+        made = mirror(agreed, _target(to, stall_s, open_ones), limits, tell)
     show(_said(made, to), as_json, lambda: printable(_words(made, to, key is not None)))
     if made.lacking:
         raise Mendable(
@@ -91,8 +98,13 @@ def command(
 
 
 def _origin(name: str, stall_s: float, open_ones: ExitStack) -> "Origin":
-    from archipel.release.mirroring.origins import FolderOrigin, http_origin
+    from archipel.release.mirroring.origins import FolderOrigin, client_of, http_origin
 
+    if name.startswith(S3):
+        from archipel.release.mirroring.s3 import s3_origin, utc_now
+
+        client = open_ones.enter_context(client_of(stall_s, redirects=False))
+        return s3_origin(name, _access(), client, utc_now)
     if "://" not in name:
         if not Path(name).is_dir():
             raise Mendable(f"{name} is no folder; a release is one, or an address")
@@ -102,7 +114,43 @@ def _origin(name: str, stall_s: float, open_ones: ExitStack) -> "Origin":
     return origin
 
 
-def _said(made: "Mirrored", to: Path) -> dict[str, Any]:
+def _target(name: str, stall_s: float, open_ones: ExitStack) -> "Target":
+    from archipel.release.mirroring.kept import Kept
+    from archipel.release.mirroring.origins import client_of
+
+    if not name.startswith(S3):
+        if "://" in name:
+            raise Mendable(
+                f"{name:.200} cannot be written to; a mirror is a folder, or s3://BUCKET/PREFIX"
+            )
+        return Kept(Path(name))
+    from archipel.release.mirroring.s3 import Bucket, utc_now
+
+    client = open_ones.enter_context(client_of(stall_s, redirects=False))
+    return Bucket(name, _access(), client, utc_now, home_folder("release", None) / "to-bucket")
+
+
+def _access() -> "Access":
+    """Of buckets, from the environment."""
+    from archipel.release.mirroring.s3 import Access
+
+    said = os.environ
+    if not (key := said.get("AWS_ACCESS_KEY_ID")) or not (
+        secret := said.get("AWS_SECRET_ACCESS_KEY")
+    ):
+        raise Mendable(
+            "a bucket is asked by a key: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return Access(
+        key,
+        secret,
+        said.get("AWS_SESSION_TOKEN") or None,
+        said.get("AWS_REGION") or said.get("AWS_DEFAULT_REGION") or "us-east-1",
+        said.get("AWS_ENDPOINT_URL_S3") or said.get("AWS_ENDPOINT_URL") or None,
+    )
+
+
+def _said(made: "Mirrored", to: str) -> dict[str, Any]:
     return {
         "mirror": str(to),
         "key": made.hint,
@@ -116,7 +164,7 @@ def _said(made: "Mirrored", to: Path) -> dict[str, Any]:
     }
 
 
-def _words(made: "Mirrored", to: Path, is_key_known: bool) -> str:
+def _words(made: "Mirrored", to: str, is_key_known: bool) -> str:
     there = made.num_files - made.num_fetched - len(made.lacking)
     lines = [
         f"{to}: {made.num_files} signed files; {there} were there, {made.num_fetched} were fetched",

@@ -7,7 +7,7 @@ so they always add up to all.
 
 from collections import Counter
 
-from archipel.lab import joining, refusals, revenue, voting
+from archipel.lab import contributions, joining, refusals, revenue, voting
 from archipel.lab.audits import audits, terms
 from archipel.lab.cases import Outcome
 from archipel.lab.charters import charter_of, with_moved, with_owned
@@ -31,6 +31,7 @@ from archipel.records.ownership import (
 )
 from archipel.records.recipe_charter import MILLION, UNITS
 from archipel.records.table import Table
+from archipel.records.withdrawal import ContributionWithdrawn
 
 LEAST_GIVEN = UNITS // MILLION
 """Units of a transfer, unless it is all that there is: nobody fills the state with holders of next to nothing."""
@@ -97,6 +98,13 @@ def funded(state: LabState, run: Run) -> dict[str, int]:
 
 
 def _followed(state: LabState, said: Owning, at_ms: int) -> LabState:
+    if isinstance(said, ContributionWithdrawn):
+        contributions.admit(state, said, at_ms)
+        return state
+    return _owners_said(state, said, at_ms)
+
+
+def _owners_said(state: LabState, said: Owning, at_ms: int) -> LabState:
     """1 the key may speak  2 for itself  3 of a run that has owners  4 whose shares are divided  5 what it says fits."""
     # 1
     joining.admit_author(state, said.author, at_ms)

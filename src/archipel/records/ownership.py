@@ -14,6 +14,7 @@ from archipel.records.membership import Signed
 from archipel.records.recipe_charter import UNITS
 from archipel.records.stakes import MAX_MOVED_MICRO, Micro
 from archipel.records.statement import Statement
+from archipel.records.withdrawal import ContributionWithdrawn
 
 MAX_PROPOSAL_CHARACTERS = 2000
 LICENCE = r"^[A-Za-z0-9.+-]+( AND [A-Za-z0-9.+-]+)*$"
@@ -138,5 +139,6 @@ Owning: TypeAlias = (
     | TreasuryGiven
     | MeterNamed
     | RevenueEntered
+    | ContributionWithdrawn
 )
-"""What may stand in a ledger of that."""
+"""What may stand in a ledger of that, and of a contribution that is taken back, by whoever gave it."""

@@ -6,14 +6,16 @@ Law: told every entry of a fold in order, it believes nothing that the fold does
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from archipel.lab.entry import Entry
 from archipel.lab.run_story import RunStory
 from archipel.market.journal import Move, Posting, held
 from archipel.records.canonical import canonical_json
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
+from archipel.records.membership import KeyRevoked
 from archipel.records.statements import NodeJoined, RunOpened, SnapshotTaken, WorkAnswered
+from archipel.records.withdrawal import ContributionWithdrawn
 
 
 @dataclass(slots=True)
@@ -22,6 +24,19 @@ class Answered:
 
     author: str
     index: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A contribution that is no longer given, or a key whose operator took its word back."""
+
+    what: Literal["data", "party", "key", "revoked key"]
+    name: str
+    """Digest, or did:key."""
+    author: str
+    reason: str
+    entry: int
     at_ms: int
 
 
@@ -47,6 +62,8 @@ class Hearing:
     """Node -> what it last said that it runs."""
     micro: Counter[str] = field(default_factory=Counter)
     """Wallet -> what the run paid into it, less what it took back."""
+    taken_back: list[TakenBack] = field(default_factory=list)
+    """Withdrawals of the run, and keys that were revoked, in the order of the ledger."""
     _posted: list[Posting] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,6 +84,10 @@ class Hearing:
             self.software[said.author] = said.capabilities.software
         elif isinstance(said, WorkAnswered) and _run_of(said.work) == self.name:
             self.answered[said.work], self.kinds[said.work] = place, said.answer.kind
+        elif isinstance(said, KeyRevoked) or (
+            isinstance(said, ContributionWithdrawn) and said.run == self.name
+        ):
+            self.taken_back.append(_taken_back(said, place))
         self.published += [place] * (len(self.story.updates) - versions)
         self.examined += [place] * (len(self.story.exams) - exams)
         self._pay(said)
@@ -107,6 +128,16 @@ def rollouts(story: RunStory) -> Iterator[tuple[str, RolloutSpec, RolloutAnswer]
     for work, each in sorted(story.standing.items(), key=lambda item: _number(item[0])):
         if isinstance(each.answer, RolloutAnswer) and isinstance(each.spec, RolloutSpec):
             yield work, each.spec, each.answer
+
+
+def _taken_back(said: KeyRevoked | ContributionWithdrawn, place: Answered) -> TakenBack:
+    if isinstance(said, KeyRevoked):
+        return TakenBack(
+            "revoked key", said.node, said.author, said.reason, place.index, place.at_ms
+        )
+    named = {"data": said.data, "party": said.party, "key": said.key}
+    ((what, name),) = [(what, name) for what, name in named.items() if name is not None]
+    return TakenBack(what, name, said.author, said.reason, place.index, place.at_ms)  # type: ignore[arg-type]  # a key of `named`
 
 
 def _run_of(work: str) -> str:

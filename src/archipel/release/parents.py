@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from archipel.release import places
-from archipel.release.index import LICENCE, MAX_INDEX_BYTES, Parent, read_index
+from archipel.release.index import LICENCE, MAX_INDEX_BYTES, Parent, Released, read_index
 from archipel.release.licence_terms import RESTRICTED
-from archipel.release.mirroring.origins import FolderOrigin
+from archipel.release.mirroring.origins import FolderOrigin, Unusable
 from archipel.release.mirroring.signed import CannotMirror, Whose, agree, read_whole
 from archipel.release.openness.data_files import BadFile, front_matter
 from archipel.release.openness.licences import canonical
@@ -59,16 +59,25 @@ def parent_at(folder: Path, relation: Relation) -> Parent:
     )
 
 
-def _released(folder: Path, relation: Relation) -> Parent:
+def read_released(folder: Path) -> tuple[Released, bytes]:
+    """(index, its bytes) of a release whose signature holds, by the key that it brings.
+
+    Raises:
+        NoParent: it is none.
+    """
     origin = FolderOrigin(folder)
     try:
         agreed = agree([origin], Whose())
         data = read_whole(origin, places.INDEX, MAX_INDEX_BYTES)
         if hashlib.sha256(data).hexdigest() != agreed.files.digests[places.INDEX]:
             raise NoParent(f"{folder / places.INDEX} is not as it was signed")
-        index = read_index(data)
-    except (CannotMirror, ValueError) as error:
-        raise NoParent(f"the parent {folder} does not hold: {error!s:.400}") from None
+        return read_index(data), data
+    except (CannotMirror, Unusable, ValueError) as error:
+        raise NoParent(f"the release {folder} does not hold: {error!s:.400}") from None
+
+
+def _released(folder: Path, relation: Relation) -> Parent:
+    index, data = read_released(folder)
     return Parent(
         relation=relation,
         name=index.title,

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from archipel.release import places
 from archipel.release.mirroring.origins import open_plain
@@ -17,6 +18,31 @@ from archipel.release.oms.statement import SignedFiles
 
 MAX_STRANGERS = 100
 Tell = Callable[[str], None]
+
+
+class Target(Protocol):
+    """Where a mirror is kept: a folder, or a bucket (`s3`)."""
+
+    def require_same(self, signature: bytes) -> None:
+        """Raises CannotMirror: another release lies here."""
+
+    def lacking(self, files: SignedFiles, tell: Tell) -> dict[str, list[str]]:
+        """Digest -> paths that do not have these bytes yet."""
+
+    def part(self, digest: str) -> Path:
+        """Where these bytes gather."""
+
+    def place_at(self, digest: str, paths: tuple[str, ...]) -> None:
+        """The part is whole: put it where it belongs. Raises CannotMirror, OSError."""
+
+    def sign(self, signature: bytes) -> None:
+        """Everything is there: so is the signature now."""
+
+    def read(self, path: str, most: int) -> bytes:
+        """A file that was placed."""
+
+    def strangers(self, files: SignedFiles) -> list[str]:
+        """Files that are no part of the release."""
 
 
 class Kept:
@@ -62,7 +88,7 @@ class Kept:
         """Where these bytes gather."""
         return self.staging / digest
 
-    def place(self, digest: str, paths: tuple[str, ...]) -> None:
+    def place_at(self, digest: str, paths: tuple[str, ...]) -> None:
         """The part is whole: put it where it belongs.
 
         Raises:

@@ -13,7 +13,7 @@ from archipel.release import places
 from archipel.release.index import MAX_INDEX_BYTES, read_index
 from archipel.release.mirroring.board import Board, Wanted
 from archipel.release.mirroring.fetching import Pace, Stopped, fetch
-from archipel.release.mirroring.kept import Kept
+from archipel.release.mirroring.kept import Target
 from archipel.release.mirroring.origins import Cut, NotThere, Origin, Unusable
 from archipel.release.mirroring.signed import Agreed, CannotMirror
 from archipel.release.oms.folder import file_sha256
@@ -59,7 +59,7 @@ class Mirrored:
         return not (self.lacking or self.strangers)
 
 
-def mirror(agreed: Agreed, kept: Kept, limits: Limits, tell: Tell) -> Mirrored:
+def mirror(agreed: Agreed, kept: Target, limits: Limits, tell: Tell) -> Mirrored:
     """Bring what is missing.
 
     Raises:
@@ -105,7 +105,7 @@ def mirror(agreed: Agreed, kept: Kept, limits: Limits, tell: Tell) -> Mirrored:
 @dataclass(slots=True)
 class _Call:
     agreed: Agreed
-    kept: Kept
+    kept: Target
     limits: Limits
     tell: Tell
     fetched: Counter[str] = field(default_factory=Counter)
@@ -199,7 +199,7 @@ class _Call:
             if alone:
                 raise Unusable(f"its {wanted.paths[0]:.200} is not as it was signed")
             return False
-        self.kept.place(wanted.digest, wanted.paths)
+        self.kept.place_at(wanted.digest, wanted.paths)
         with self._lock:
             self.num_fetched += len(wanted.paths)
         return True

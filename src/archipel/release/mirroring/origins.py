@@ -220,8 +220,8 @@ def plain_address(url: str) -> str:
     return url.rstrip("/")
 
 
-def client_of(stall_s: float) -> httpx.Client:
-    """A client every wait of which ends."""
+def client_of(stall_s: float, redirects: bool = True) -> httpx.Client:
+    """A client every wait of which ends. redirects: whether it goes where an answer sends it."""
     return httpx.Client(
-        timeout=httpx.Timeout(stall_s), follow_redirects=True, max_redirects=MAX_REDIRECTS
+        timeout=httpx.Timeout(stall_s), follow_redirects=redirects, max_redirects=MAX_REDIRECTS
     )
