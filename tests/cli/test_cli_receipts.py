@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,8 +150,11 @@ def test_a_server_that_counts_is_killed_and_goes_on(tmp_path: Path) -> None:
                 f"{found[1]}/v1/completions", json=body, headers=headers, timeout=END_S
             ).json()["usage"]
             if ending == signal.SIGKILL:
+                end_s = time.monotonic() + END_S
                 while not (folder / RECEIPTS).exists():
                     assert process.poll() is None
+                    assert time.monotonic() < end_s
+                    time.sleep(0.02)
             process.send_signal(ending)
             _, said = process.communicate(timeout=END_S)
         told += usage["total_tokens"]
