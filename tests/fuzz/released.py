@@ -30,6 +30,9 @@ from archipel.release.oms.voucher import vouch, vouched_by
 from archipel.release.papers.slsa import attested, read_attested
 from archipel.release.stated import read_stated
 from archipel.release.trace.texts import texts_of
+from archipel.release.verify.loading import settings_in
+from archipel.release.verify.provenance import said_by
+from archipel.release.verify.report import Expected, Looked
 from archipel.release.weights.delta import from_anchor, read_delta
 from archipel.release.weights.difference import BadDifference, decoded
 from archipel.release.weights.manifest import BadVersion, read_manifest
@@ -65,6 +68,19 @@ def _key(data: bytes) -> object:
 def _checked(data: bytes) -> object:
     bundle: Bundle = read_bundle(data)
     return verify(bundle, None if bundle.method != "key" else KEY.public)
+
+
+def _statement() -> bytes:
+    made_from = b'[{"name":"n","downloadLocation":"l","digest":{"sha256":"00"}}]'
+    return b'{"predicate":{"buildDefinition":{"resolvedDependencies":%b}}}' % made_from
+
+
+def _settings(data: bytes) -> object:
+    """Of a bundle's file beside the weights: what is wrong with it is a fault."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_bytes(data)
+        looked = Looked(Path(folder), Expected(), lambda where: None)
+        return settings_in(looked, "config.json", looked.step("s"))
 
 
 def _tensors() -> dict[str, torch.Tensor]:
@@ -148,5 +164,7 @@ def readers() -> dict[str, Reader]:
         "words for a key": Reader(
             lambda data: vouched_by(data, b"index", KEY.public.hint), (word,), (ValueError,)
         ),
+        "statements of stages": Reader(said_by, (_statement(),), (ValueError,)),
+        "settings beside weights": Reader(_settings, (b'{"auto_map":{"A":"b"}}',), ()),
         "statements answered for": Reader(read_attested, (attested(b"{}", BOSS),), (ValueError,)),
     }
