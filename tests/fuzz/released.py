@@ -25,12 +25,12 @@ from archipel.release.mirroring.origins import range_start
 from archipel.release.oms.bundle import Bundle, read_bundle, verify
 from archipel.release.oms.folder import bundle_over
 from archipel.release.oms.key import PublicKey, SigningKey, key_of_certificate
-from archipel.release.oms.statement import BadOms, read_statement, signed_files
+from archipel.release.oms.statement import BadOms, read_json, read_statement, signed_files
 from archipel.release.oms.voucher import vouch, vouched_by
 from archipel.release.papers.slsa import attested, read_attested
 from archipel.release.stated import read_stated
 from archipel.release.trace.texts import texts_of
-from archipel.release.verify.loading import settings_in
+from archipel.release.verify.loading import form_of, settings_in
 from archipel.release.verify.provenance import said_by
 from archipel.release.verify.report import Expected, Looked
 from archipel.release.weights.delta import from_anchor, read_delta
@@ -91,6 +91,10 @@ def _of_an_adapter() -> bytes:
     return describe(
         _tensors(), 0, None, Over(f"sha256:{'2' * 64}", AdapterSection().form)
     ).to_bytes()
+
+
+def _form() -> bytes:
+    return AdapterSection().form.model_dump_json().encode()
 
 
 def _weights() -> tuple[bytes, bytes, bytes, bytes]:
@@ -166,5 +170,8 @@ def readers() -> dict[str, Reader]:
         ),
         "statements of stages": Reader(said_by, (_statement(),), (ValueError,)),
         "settings beside weights": Reader(_settings, (b'{"auto_map":{"A":"b"}}',), ()),
+        "forms of adapters": Reader(
+            lambda data: form_of(read_json(data, len(data), "form")), (_form(),), (ValueError,)
+        ),
         "statements answered for": Reader(read_attested, (attested(b"{}", BOSS),), (ValueError,)),
     }

@@ -56,8 +56,7 @@ def _look_at_adapter(looked: Looked, files: set[str], over: dict[str, Any], step
         step.fault(f"{ADAPTER_CONFIG} is missing: without it {ADAPTER} is nothing to a loader")
         return
     try:
-        said_form = {name: value for name, value in over.items() if name != "base"}
-        form = AdapterForm.model_validate_json(canonical_json(said_form))
+        form = form_of(over)
     except ValueError:
         step.fault(f"{ADAPTER} says a form that no adapter has")
         return
@@ -69,6 +68,12 @@ def _look_at_adapter(looked: Looked, files: set[str], over: dict[str, Any], step
         step.unshown.append(
             f"that {str(base)!r:.120}, which {ADAPTER_CONFIG} names, are the weights underneath: those are {over.get('base')}"
         )
+
+
+def form_of(over: dict[str, Any]) -> AdapterForm:
+    """What the tensors of an adapter say of its form. Raises ValueError: no adapter has it."""
+    said = {name: value for name, value in over.items() if name != "base"}
+    return AdapterForm.model_validate_json(canonical_json(said))
 
 
 def adapter_config(form: AdapterForm) -> dict[str, Any]:
