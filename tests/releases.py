@@ -13,6 +13,7 @@ from archipel.records.canonical import canonical_json
 from archipel.release.oms.folder import sign_folder
 from archipel.release.oms.key import SigningKey
 from archipel.release.verify.files import look_at_digests, look_at_paths, look_at_signature
+from archipel.release.verify.ledger import look_at_transitions, look_at_tree
 from archipel.release.verify.looking import verify
 from archipel.release.verify.report import Expected, Looked, Report
 from tiny import NAME
@@ -77,3 +78,17 @@ def signed_again(folder: Path) -> None:
 def with_index(folder: Path, **changed: object) -> None:
     fields = json.loads((folder / "release.json").read_bytes())
     (folder / "release.json").write_bytes(canonical_json(fields | changed))
+
+
+def faults(bundle: Path) -> str:
+    """Of one that was changed, once it is signed anew."""
+    signed_again(bundle)
+    return "\n".join(looked_at(bundle).faults)
+
+
+def heard(bundle: Path) -> Looked:
+    """With its ledger replayed."""
+    looked = Looked(bundle, Expected(), lambda where: None)
+    for look in (look_at_paths, look_at_tree, look_at_transitions):
+        look(looked)
+    return looked

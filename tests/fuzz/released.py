@@ -25,11 +25,14 @@ from archipel.release.mirroring.origins import range_start
 from archipel.release.oms.bundle import Bundle, read_bundle, verify
 from archipel.release.oms.folder import bundle_over
 from archipel.release.oms.key import PublicKey, SigningKey, key_of_certificate
-from archipel.release.oms.statement import BadOms, read_statement, signed_files
+from archipel.release.oms.statement import BadOms, read_json, read_statement, signed_files
 from archipel.release.oms.voucher import vouch, vouched_by
 from archipel.release.papers.slsa import attested, read_attested
 from archipel.release.stated import read_stated
 from archipel.release.trace.texts import texts_of
+from archipel.release.verify.loading import form_of, settings_in
+from archipel.release.verify.provenance import said_by
+from archipel.release.verify.report import Expected, Looked
 from archipel.release.weights.delta import from_anchor, read_delta
 from archipel.release.weights.difference import BadDifference, decoded
 from archipel.release.weights.manifest import BadVersion, read_manifest
@@ -67,6 +70,19 @@ def _checked(data: bytes) -> object:
     return verify(bundle, None if bundle.method != "key" else KEY.public)
 
 
+def _statement() -> bytes:
+    made_from = b'[{"name":"n","downloadLocation":"l","digest":{"sha256":"00"}}]'
+    return b'{"predicate":{"buildDefinition":{"resolvedDependencies":%b}}}' % made_from
+
+
+def _settings(data: bytes) -> object:
+    """Of a bundle's file beside the weights: what is wrong with it is a fault."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_bytes(data)
+        looked = Looked(Path(folder), Expected(), lambda where: None)
+        return settings_in(looked, "config.json", looked.step("s"))
+
+
 def _tensors() -> dict[str, torch.Tensor]:
     return {"a": torch.ones(4, 8, dtype=torch.bfloat16), "b.c": torch.zeros(7).bfloat16()}
 
@@ -75,6 +91,10 @@ def _of_an_adapter() -> bytes:
     return describe(
         _tensors(), 0, None, Over(f"sha256:{'2' * 64}", AdapterSection().form)
     ).to_bytes()
+
+
+def _form() -> bytes:
+    return AdapterSection().form.model_dump_json().encode()
 
 
 def _weights() -> tuple[bytes, bytes, bytes, bytes]:
@@ -147,6 +167,11 @@ def readers() -> dict[str, Reader]:
         ),
         "words for a key": Reader(
             lambda data: vouched_by(data, b"index", KEY.public.hint), (word,), (ValueError,)
+        ),
+        "statements of stages": Reader(said_by, (_statement(),), (ValueError,)),
+        "settings beside weights": Reader(_settings, (b'{"auto_map":{"A":"b"}}',), ()),
+        "forms of adapters": Reader(
+            lambda data: form_of(read_json(data, len(data), "form")), (_form(),), (ValueError,)
         ),
         "statements answered for": Reader(read_attested, (attested(b"{}", BOSS),), (ValueError,)),
     }

@@ -40,10 +40,11 @@ ROOMS = {
     "planning": ("planning",),
     "records": ("records",),
     "release": ("release",),
-    "release/layout": ("release/test_release_attacked.py",),
+    "release/layout": ("release/test_release_loading.py",),
     "release/oms": ("release/test_oms.py",),
     "release/verify": (
         "release/test_release_attacked.py",
+        "release/test_release_loading.py",
         "release/test_release_refusals.py",
         "release/test_bundle.py",
     ),

@@ -1,5 +1,6 @@
 """One release that all tests of this room look at; whoever changes it puts it back."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +23,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made(folder, "bundle")
     yield folder
     patch.undo()
+
+
+@pytest.fixture
+def bundle(site: Path, tmp_path: Path) -> Path:
+    """One's own, to spoil."""
+    return Path(shutil.copytree(site / "bundle", tmp_path / "bundle"))

@@ -145,6 +145,15 @@ def test_a_bundle_that_misses_something_is_refused_with_its_sentence(
         verify(read_bundle(changed(folder, *path, to=to)), KEY.public)
 
 
+def test_a_key_that_stands_in_the_bundle_itself_is_named_by_its_hint_where_it_has_one(
+    folder: Path,
+) -> None:
+    place = ("verificationMaterial", "publicKey")
+    hint = KEY.public.hint
+    for key, expected in ((RAW, None), (RAW | {"hint": hint}, hint)):
+        assert read_bundle(changed(folder, *place, to=key)).hint == expected
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"a":1,"a":2}', b"[" * 100_000])
 def test_what_is_no_json_object_is_refused(data: bytes) -> None:
     with pytest.raises(BadOms):

@@ -19,12 +19,6 @@ from releases import LIAR, looked_at, made, quick, said, signed_again, with_inde
 from tiny import NAME
 
 
-@pytest.fixture
-def bundle(site: Path, tmp_path: Path) -> Path:
-    """One's own, to spoil."""
-    return Path(shutil.copytree(site / "bundle", tmp_path / "bundle"))
-
-
 def test_what_is_no_release_is_told_so(site: Path, tmp_path: Path) -> None:
     assert "is no folder" in said("verify", str(tmp_path / "nowhere"), code=1)
     assert "holds no release.json" in said("verify", str(tmp_path), code=1)

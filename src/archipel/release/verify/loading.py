@@ -9,6 +9,7 @@ from typing import Any
 
 from archipel.plurals import counted
 from archipel.records.adapter import AdapterForm
+from archipel.records.canonical import canonical_json
 from archipel.release.layout import ADAPTER, ADAPTER_CONFIG, MODEL_FILES, SHARDS, SINGLE
 from archipel.release.oms.folder import file_sha256
 from archipel.release.oms.statement import read_json
@@ -43,7 +44,7 @@ def _look_at_whole(looked: Looked, lies: Mapping[str, str], files: set[str], ste
             f"{SHARDS} is missing: without it no loader finds {', '.join(sorted(files)):.200}"
         )
         return
-    said = _object(looked, SHARDS, step).get("weight_map")
+    said = settings_in(looked, SHARDS, step).get("weight_map")
     if said != dict(lies):
         step.fault(f"{SHARDS} leads to other files than those in which the tensors lie")
 
@@ -55,11 +56,11 @@ def _look_at_adapter(looked: Looked, files: set[str], over: dict[str, Any], step
         step.fault(f"{ADAPTER_CONFIG} is missing: without it {ADAPTER} is nothing to a loader")
         return
     try:
-        form = AdapterForm.model_validate({k: v for k, v in over.items() if k != "base"})
+        form = form_of(over)
     except ValueError:
         step.fault(f"{ADAPTER} says a form that no adapter has")
         return
-    said = dict(_object(looked, ADAPTER_CONFIG, step))
+    said = dict(settings_in(looked, ADAPTER_CONFIG, step))
     base = said.pop(BASE, None)
     if said != adapter_config(form):
         step.fault(f"{ADAPTER_CONFIG} has another form than the version in the ledger: {form}")
@@ -67,6 +68,12 @@ def _look_at_adapter(looked: Looked, files: set[str], over: dict[str, Any], step
         step.unshown.append(
             f"that {str(base)!r:.120}, which {ADAPTER_CONFIG} names, are the weights underneath: those are {over.get('base')}"
         )
+
+
+def form_of(over: dict[str, Any]) -> AdapterForm:
+    """What the tensors of an adapter say of its form. Raises ValueError: no adapter has it."""
+    said = {name: value for name, value in over.items() if name != "base"}
+    return AdapterForm.model_validate_json(canonical_json(said))
 
 
 def adapter_config(form: AdapterForm) -> dict[str, Any]:
@@ -100,7 +107,7 @@ def _look_at_settings(looked: Looked, step: Step) -> None:
             step.unshown.append(f"that {name} belongs to these weights: it {other}")
         else:
             step.unshown.append(f"that {name} belongs to these weights: no ledger was replayed")
-        if name.endswith(".json") and "auto_map" in _object(looked, name, step):
+        if name.endswith(".json") and "auto_map" in settings_in(looked, name, step):
             step.unshown.append(
                 f"what the code does that {name} names (auto_map): a loader runs it if it is told to trust it"
             )
@@ -110,7 +117,7 @@ def _look_at_settings(looked: Looked, step: Step) -> None:
         )
 
 
-def _object(looked: Looked, name: str, step: Step) -> dict[str, Any]:
+def settings_in(looked: Looked, name: str, step: Step) -> dict[str, Any]:
     """What a JSON file says; empty, and a fault, where it says a key twice or is no object."""
     try:
         return read_json(

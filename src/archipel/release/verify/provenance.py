@@ -1,18 +1,16 @@
 """Statements of the stages beside the ledger: each says what the ledger says, and whoever answers for one may."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from archipel.identity import IdentityError
 from archipel.records.fields import BlobRef
 from archipel.release import places
-from archipel.release.facts import Facts
-from archipel.release.gathering import CannotRelease, Find, Ledger, gather
+from archipel.release.gathering import Find, Ledger, gather
 from archipel.release.hearing import Hearing
 from archipel.release.layout import is_of_model
 from archipel.release.oms.folder import file_sha256
+from archipel.release.oms.statement import read_json
 from archipel.release.papers.slsa import MAX_STATEMENT_BYTES, provenance, read_attested
 from archipel.release.stated import NOTHING_STATED
 from archipel.release.verify.files import read_bounded
@@ -29,11 +27,12 @@ def look_at_provenance(looked: Looked, heard: Hearing, find: Find, step: Step) -
     ledger = Ledger(looked.index.lab, looked.head, looked.state, heard)
     try:
         facts = gather(ledger, find, NOTHING_STATED)
-    except (CannotRelease, OSError) as error:
+        facts = replace(facts, files=dict(_model_files(looked)))
+        expected = provenance(facts, NOTHING_STATED, looked.index)
+    except (ValueError, OverflowError, OSError) as error:
         step.unshown.append(f"that {places.PROVENANCE} says what the ledger says: {error!s:.300}")
         return
-    facts = replace(facts, files=dict(_model_files(looked)))
-    for fault in _faults(looked, heard, facts):
+    for fault in _faults(looked, heard, expected):
         step.fault(fault)
 
 
@@ -46,8 +45,7 @@ def _model_files(looked: Looked) -> Iterator[tuple[str, BlobRef]]:
             yield name, BlobRef(digest=f"sha256:{digest}", size=stamp.size)
 
 
-def _faults(looked: Looked, heard: Hearing, facts: Facts) -> Iterator[str]:
-    expected = provenance(facts, NOTHING_STATED, looked.index)
+def _faults(looked: Looked, heard: Hearing, expected: Mapping[str, bytes]) -> Iterator[str]:
     there = [each for each in looked.files if each.startswith(f"{places.PROVENANCE}/")]
     yield from (
         f"{place} is missing: a stage has no statement" for place in expected.keys() - there
@@ -62,15 +60,24 @@ def _faults(looked: Looked, heard: Hearing, facts: Facts) -> Iterator[str]:
             wanted = expected.get(f"{place.removesuffix(ENVELOPE).removesuffix('.json')}.json")
             if wanted is None:
                 yield f"{place} is of no stage that the ledger knows"
-            elif _said(statement) != _said(wanted):
+            elif said_by(statement) != said_by(wanted):
                 yield f"{place} is not what the ledger and the files of the model say"
-        except (IdentityError, ValueError, RecursionError) as error:
+        except ValueError as error:
             yield f"{place}: {error!s:.300}"
 
 
-def _said(statement: bytes) -> Any:
-    """All of it but addresses, which only an owner can know."""
-    found = json.loads(statement)
-    for each in found["predicate"]["buildDefinition"]["resolvedDependencies"]:
-        each.pop("downloadLocation", None)
+def said_by(statement: bytes) -> dict[str, Any]:
+    """All of it but addresses, which only an owner can know.
+
+    Raises:
+        ValueError: it is no statement of a stage.
+    """
+    found = read_json(statement, MAX_STATEMENT_BYTES, "statement")
+    try:
+        for each in found["predicate"]["buildDefinition"]["resolvedDependencies"]:
+            each.pop("downloadLocation", None)
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(
+            "it is no statement of a stage: it names nothing that it was made from"
+        ) from None
     return found
