@@ -217,13 +217,14 @@ def test_what_was_stopped_goes_on_and_makes_no_stage_twice(
     path.write_bytes(path.read_bytes().replace(b'"equal"', b'"near"', 1))
     assert read_outcomes(of.scratch) == {}
     places = {
-        folder_of(tmp_path, release, secret, machine, threads)
+        folder_of(tmp_path, release, secret, software, (machine, threads))
         for release in ("a", "b")
         for secret in (None, b"s")
+        for software in ("c", "d")
         for machine in ("m", "n")
         for threads in (1, 2)
     }
-    assert len(places) == 16
+    assert len(places) == 32
 
 
 def test_rollouts_of_an_exact_run_are_sampled_again_and_the_one_that_was_changed_is_named(

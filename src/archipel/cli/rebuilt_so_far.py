@@ -1,6 +1,6 @@
 """What was made again of a release by earlier calls, kept beside it: never inside, where it would be another release's bytes.
 
-Law: it belongs to one release, one secret, one class of machine and one number of threads; of another it is not read.
+Law: it belongs to one release, one secret, one software and one machine with so many threads; of another it is not read.
 """
 
 from dataclasses import asdict
@@ -15,10 +15,16 @@ MAX_BYTES = 64 * 1024 * 1024
 KEY_DIGITS = 24
 
 
-def folder_of(root: Path, release: str, secret: bytes | None, machine: str, threads: int) -> Path:
-    """Where everything of such a rebuild lies, below `root`. release: digest of its release.json."""
+def folder_of(
+    root: Path, release: str, secret: bytes | None, software: str, by: tuple[str, int]
+) -> Path:
+    """Where everything of such a rebuild lies, below `root`.
+
+    release: digest of its release.json. software: digest of the code that makes it again. by: (class of the machine,
+    threads).
+    """
     mark = None if secret is None else sha256_digest(b"the secret of a rebuild\n" + secret)
-    said = {"release": release, "secret": mark, "machine": machine, "threads": threads}
+    said = {"release": release, "secret": mark, "software": software, "by": list(by)}
     return root / sha256_digest(canonical_json(said)).removeprefix("sha256:")[:KEY_DIGITS]
 
 

@@ -115,12 +115,15 @@ def _begun(folder: Path, stage: str, given: dict[str, Any], tell: Telling) -> "R
     release, here = sha256_digest((folder / INDEX).read_bytes()), machine("cpu")
     secret = _secret(folder, given["secret_file"])
     root = home_folder("rebuild", given["scratch"])
-    lasting = folder_of(root, release, secret, here, given["threads"])
+    mine = _own_source()
+    lasting = folder_of(root, release, secret, sha256_digest(mine), (here, given["threads"]))
     if given["fresh"]:
         shutil.rmtree(lasting, ignore_errors=True)
     lasting.mkdir(parents=True, exist_ok=True, mode=0o700)
     subject = _subject(folder, heard.story, secret, given, (lasting, here))
-    return Rebuild(subject, release, stages, asked, read_outcomes(lasting), _is_its_code(folder))
+    return Rebuild(
+        subject, release, stages, asked, read_outcomes(lasting), _is_its_code(folder, mine)
+    )
 
 
 def _verified(folder: Path, expect: str | None, tell: Telling) -> "Looked":
@@ -177,17 +180,21 @@ def _subject(
     return Subject(story, blobs, secret, known, scratch, threads, here)
 
 
-def _is_its_code(folder: Path) -> bool:
-    """Whether this software is, byte for byte, the source that the release brings."""
+def _own_source() -> bytes:
+    """Of what runs here, as a release brings it."""
     import archipel
+    from archipel.release import code
+
+    return code.source_archive(Path(archipel.__file__).parent, code.beside_package())
+
+
+def _is_its_code(folder: Path, mine: bytes) -> bool:
+    """Whether this software is, byte for byte, the source that the release brings."""
     from archipel.release import code
     from archipel.release.places import CODE
 
     path = folder / CODE / code.archive_name()
-    if not path.is_file():
-        return False
-    mine = code.source_archive(Path(archipel.__file__).parent, code.beside_package())
-    return path.stat().st_size == len(mine) and path.read_bytes() == mine
+    return path.is_file() and path.stat().st_size == len(mine) and path.read_bytes() == mine
 
 
 def _run(rebuild: "Rebuild", tell: Telling) -> None:

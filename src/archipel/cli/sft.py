@@ -5,13 +5,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from archipel.cli.engines import device_option
 from archipel.cli.names import recipe_names
 from archipel.plurals import counted
+
+if TYPE_CHECKING:
+    from archipel.training.start import Way
 
 P = TypeVar("P")
 
@@ -71,13 +74,11 @@ def command(
     recipe = with_seed(find_recipe(recipe_name), seed)
     import torch
 
-    from archipel.model.devices import ready_device
-    from archipel.serve.origin import machine
     from archipel.training.checkpoint import remove_checkpoints
     from archipel.training.environments.apart import TaskProcessLost
     from archipel.training.optimiser import Diverged
     from archipel.training.sft import Progress
-    from archipel.training.start import NoSupervisedStage, Way, start_adapter, start_model
+    from archipel.training.start import NoSupervisedStage, start_adapter, start_model
 
     torch.set_num_threads(threads)
     began = time.monotonic()
@@ -91,8 +92,7 @@ def command(
     saved = out.with_name(out.name + ".partial")
     on_step = _silent if as_json else _telling(line)
     with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
-        place = ready_device(device)  # NoDevice is a ValueError
-        way = Way(device=place, machine=machine(str(place)))
+        way = _way(device)  # NoDevice is a ValueError
         try:
             progress = (
                 start_adapter(recipe, out, weights, on_step, saved, way)
@@ -108,6 +108,16 @@ def command(
     seconds, loss = time.monotonic() - began, progress.smoothed_loss
     result = {"model": str(out), "steps": progress.step, "loss": loss, "seconds": seconds}
     show(result, as_json, lambda: f"\n{out}: {counted(progress.step, 'step')} in {seconds:.1f} s")
+
+
+def _way(device: str) -> "Way":
+    """Where it learns, and which class of machine that is."""
+    from archipel.model.devices import ready_device
+    from archipel.serve.origin import machine
+    from archipel.training.start import Way
+
+    place = ready_device(device)
+    return Way(device=place, machine=machine(str(place)))
 
 
 def _silent(progress: object) -> None:

@@ -149,10 +149,8 @@ def supervised_start(show: Performance, tell: Tell) -> None:
             loss = progress.smoothed_loss or progress.loss
             tell(f"  supervised step {progress.step:4}  loss {loss:.3f} nats/token")
 
-    way = Way(machine=machine("cpu"))
-    show.supervised = start_model(show.recipe, show.start, on_step, way=way)
-    show.supervised_s = time.monotonic() - began
-    show.supervised_cpu_s = time.process_time() - cpu
+    show.supervised = start_model(show.recipe, show.start, on_step, way=Way(machine=machine("cpu")))
+    show.supervised_s, show.supervised_cpu_s = time.monotonic() - began, time.process_time() - cpu
     tell(f"  {counted(show.supervised.step, 'step')} in {show.supervised_s:.1f} s -> {show.start}")
 
 
