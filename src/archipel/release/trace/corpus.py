@@ -17,7 +17,8 @@ from archipel.release.trace.texts import texts_of
 from archipel.release.trace.told import Told, Untraceable
 from archipel.release.verify.files import read_bounded
 
-MAX_CORPUS_BYTES = 64 * 1024 * 1024
+MAX_CORPUS_BYTES = 16 * 1024 * 1024
+"""Sorting them takes some 70 bytes of memory for each."""
 MAX_LEFT_OUT = 100
 MAX_PROMPT_BLOB_BYTES = 256 * 1024 * 1024
 Kind = Literal["data", "environment", "prompt", "rollout"]

@@ -53,7 +53,7 @@ def key_of(folder: Path, files: Sequence[str]) -> str:
 
 
 def write_index(cache: Path, key: str, corpus: Corpus, tell: Tell) -> None:
-    """Sort the corpus and keep it; a minute for some ten million bytes.
+    """Sort the corpus and keep it.
 
     Raises:
         OSError: the disk.
