@@ -61,7 +61,18 @@ def test_places_are_sorted_by_what_follows_up_to_the_end_of_a_text(seed: int) ->
     assert following == sorted(following)
 
 
-@pytest.mark.parametrize("data", [b"", b"a", END, b"a" * 500, b"ab" * 300 + END, END * 40])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"a",
+        random.Random(1).randbytes(700).replace(END, b"x") * 3,
+        END,
+        b"a" * 500,
+        b"ab" * 300 + END,
+        END * 40,
+    ],
+)
 def test_what_repeats_itself_is_sorted_too(data: bytes) -> None:
     following = [up_to_end(data, place) for place in suffix_array(data)]
     assert following == sorted(following)
