@@ -15,8 +15,8 @@ from archipel.cli.recipes import find_recipe
 from archipel.demo.releasing import Releasing, Source
 from archipel.demo.releasing_words import tell_release
 from archipel.demo.trade import traded
-from archipel.identity import Identity
 from archipel.release.stated import read_stated
+from people import identity
 from releasing import lab_home
 from tiny import NAME, SECRET
 
@@ -75,7 +75,7 @@ def test_what_its_owner_says_of_it_is_read_and_names_a_licence_for_all_of_its_da
 
 def site(folder: Path) -> Source:
     home = lab_home(folder / "lab")
-    Identity.load_or_create(home / "operator.key")
+    identity("operator").save(home / "operator.key")
     (folder / "secret").write_bytes(b"\xff" + SECRET)  # no text: any bytes may be a secret
     return Source(NAME, home, folder / "secret")
 
@@ -95,10 +95,16 @@ def test_it_ends_with_a_release_of_the_highest_class_that_a_closed_process_found
     assert not done.made["missing"]
     log = (tmp_path / "release.out").read_text()
     assert log.count("sockets and tensor libraries are refused") == len(done.seconds) - 1
-    assert [line.split()[0] for line in lines] == ["release", "verified", "class", "shares"]
+    assert [line.split()[0] for line in lines] == [
+        "release",
+        "verified",
+        "class",
+        "shares",
+        "trace",
+    ]
     assert "8 of 8 steps hold" in lines[1]
     assert re.search(r"class I of the Model Openness Framework", lines[2])
-    assert re.search(r"\d+\.\d%", lines[3])
+    assert all(re.search(r"\d+\.\d%", line) for line in lines[3:])
 
 
 @pytest.mark.slow

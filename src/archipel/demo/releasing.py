@@ -73,9 +73,12 @@ class Released:
     """As `archipel release make --json` says it; so are the others of their commands."""
     verified: Mapping[str, Any]
     owned: Mapping[str, Any]
+    traced: Mapping[str, Any]
     grade: Grade
     seconds: Mapping[str, float]
     """What each command took, from its start to its end, beside the judging."""
+    waited_s: float
+    """So long nothing else was left to do."""
 
     def to_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -84,8 +87,10 @@ class Released:
             "made": self.made,
             "verified": self.verified,
             "owned": self.owned,
+            "traced": self.traced,
             "class": self.grade.classes.model_dump(mode="json"),
             "seconds": dict(self.seconds),
+            "waited_s": self.waited_s,
         }
 
 
@@ -140,7 +145,9 @@ class Releasing:
         """
         if self._thread is None:
             raise SiteFailed("the release was not begun")
+        began = time.monotonic()
         self._thread.join(self._limit_s)
+        waited_s = time.monotonic() - began
         if self._thread.is_alive():
             raise SiteFailed(f"the release has no end after {self._limit_s:.0f} s: {self._tail()}")
         if self._failed is not None:
@@ -148,7 +155,14 @@ class Releasing:
         grade = read_grade((self.bundle / places.OPENNESS).read_bytes())
         said = self._said
         return Released(
-            self.bundle, said["make"], said["verify"], said["ownership"], grade, self._seconds
+            bundle=self.bundle,
+            made=said["make"],
+            verified=said["verify"],
+            owned=said["ownership"],
+            traced=said["trace"],
+            grade=grade,
+            seconds=self._seconds,
+            waited_s=waited_s,
         )
 
     def _work(self, source: Source, hint: str) -> None:
@@ -159,6 +173,7 @@ class Releasing:
             looks = {
                 "verify": ["release", "verify", str(self.bundle), "--key", hint],
                 "ownership": ["ownership", source.run, "--bundle", str(self.bundle)],
+                "trace": ["trace", str(self.bundle)],
             }
             for name, words in looks.items():
                 self._run(name, OFFLINE, words)

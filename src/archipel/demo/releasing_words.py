@@ -1,13 +1,13 @@
 """What the demo says of its release, for people: five lines, out of what was read from the bundle."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from archipel.demo.releasing import Released
 from archipel.plurals import counted
 
 Tell = Callable[[str], None]
-MAX_HOLDERS = 4
+MAX_NAMED = 4
 ROMAN = {0: "no class", 1: "class I", 2: "class II", 3: "class III"}
 
 
@@ -30,15 +30,28 @@ def tell_release(done: Released, names: Mapping[str, str], tell: Tell) -> None:
     tell(
         f"shares    {_shares(done.owned, names)}: archipel ownership {done.made['run']} --bundle {bundle}"
     )
+    tell(f"trace     {_trace(done.traced['shares'], names)}: archipel trace {bundle}")
+
+
+def _trace(shares: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """What the weights learned from, by machine."""
+    machines = [each for each in shares["lines"] if each["kind"] == "machine" and each["tokens"]]
+    told = [(each["name"], each["tokens"]) for each in machines]
+    learned = f"learned from {counted(shares['groups'], 'group')} and {counted(shares['tokens'], 'token')}"
+    return f"{learned}, {_named(told, shares['tokens'], names)}"
 
 
 def _shares(owned: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """The largest, and how many more."""
     held = [each for each in owned["holders"] if each["units"]]
-    whole = sum(each["units"] for each in held) or 1
+    told = [(each["holder"], each["units"]) for each in held]
+    return _named(told, sum(units for _, units in told), names)
+
+
+def _named(parts: Sequence[tuple[str, int]], whole: int, names: Mapping[str, str]) -> str:
+    """Of the whole, in their order."""
     told = [
-        f"{names.get(each['holder'], each['holder'][-8:])} {each['units'] / whole:.1%}"
-        for each in held[:MAX_HOLDERS]
+        f"{names.get(who, who[-8:])} {part / max(whole, 1):.1%}" for who, part in parts[:MAX_NAMED]
     ]
-    rest = len(held) - len(told)
+    rest = len(parts) - len(told)
     return ", ".join(told) + (f" and {rest} more" if rest > 0 else "")
