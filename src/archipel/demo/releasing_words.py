@@ -26,7 +26,7 @@ def tell_release(done: Released, names: Mapping[str, str], tell: Tell) -> None:
     counts = sum(each.counts for each in done.grade.parts)
     tell(f"class     {ROMAN[done.grade.classes.present]} of the Model Openness Framework by the bytes, with {counts} of its "
          f"{len(done.grade.parts)} components; {met} of {len(done.grade.osaid)} lines of the Open Source AI Definition met; "
-         f"made again: archipel release rebuild {bundle} --stage all")  # fmt: skip
+         f"to make it again: archipel release rebuild {bundle} --stage all")  # fmt: skip
     tell(
         f"shares    {_shares(done.owned, names)}: archipel ownership {done.made['run']} --bundle {bundle}"
     )
@@ -45,7 +45,8 @@ def _shares(owned: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """The largest, and how many more."""
     held = [each for each in owned["holders"] if each["units"]]
     told = [(each["holder"], each["units"]) for each in held]
-    return _named(told, sum(units for _, units in told), names)
+    said = _named(told, sum(units for _, units in told), names)
+    return said if owned["is_divided"] else f"{said}; divided once no verdict can be contested"
 
 
 def _named(parts: Sequence[tuple[str, int]], whole: int, names: Mapping[str, str]) -> str:
