@@ -98,8 +98,8 @@ def balance(world: World, account: str) -> int:
 
 def test_a_run_that_was_funded_hands_out_no_more_than_its_escrow_pays(world: World) -> None:
     world.started(groups_per_update=8, max_groups_per_lease=8)
-    pay_in(world, SPONSOR, 10 * PRICE)
-    fund(world, 3 * PRICE + 1)
+    pay_in(world, world.operator, 3 * PRICE + 1)
+    fund(world, 3 * PRICE + 1, world.operator)
     one, two = world.provider("one"), world.provider("two")
     one.prove()
     given = one.ask()
@@ -116,8 +116,9 @@ def test_a_run_that_was_funded_hands_out_no_more_than_its_escrow_pays(world: Wor
 
 def test_a_run_that_ran_out_of_credits_goes_on_when_it_is_funded(world: World) -> None:
     learner = world.started()
+    pay_in(world, world.operator, PRICE)
     pay_in(world, SPONSOR, 100 * PRICE)
-    fund(world, PRICE)
+    fund(world, PRICE, world.operator)
     provider = world.provider("one")
     provider.prove()
     assert provider.ask() is None
@@ -136,28 +137,28 @@ def test_the_unspent_goes_back_to_the_funders_in_proportion_to_the_last_micro_cr
     world: World,
 ) -> None:
     world.started()
-    pay_in(world, SPONSOR, 2000)
-    pay_in(world, OTHER, 1000)
-    fund(world, 2000)
-    fund(world, 1000, OTHER)
+    pay_in(world, world.operator, 2000)
+    pay_in(world, SPONSOR, 1000)
+    fund(world, 2000, world.operator)
+    fund(world, 1000)
     world.provider("one").prove()
     world.stop_run()
-    assert balance(world, SPONSOR.did) == 1333
-    assert balance(world, OTHER.did) == 667
+    assert balance(world, world.operator.did) == 1333
+    assert balance(world, SPONSOR.did) == 667
 
 
 def test_what_is_held_when_a_run_is_funded_first_counts_as_its_operators(world: World) -> None:
     world.started()
-    pay_in(world, SPONSOR, 3 * PRICE)
+    pay_in(world, SPONSOR, 16 * PRICE)
     early = world.provider("one")
     given = early.ask()
     assert given is not None
     assert balance(world, world.operator.did) == -PRICE
-    fund(world, 3 * PRICE)
+    fund(world, 16 * PRICE)
     early.give_back(given.work)
     world.stop_run()
     assert balance(world, world.operator.did) == 0
-    assert balance(world, SPONSOR.did) == 3 * PRICE
+    assert balance(world, SPONSOR.did) == 16 * PRICE
 
 
 def test_a_run_without_a_sponsor_stays_on_its_operators_account(world: World) -> None:
@@ -170,22 +171,22 @@ def test_an_answer_found_wrong_refills_the_escrow_and_one_found_right_again_is_p
     world: World,
 ) -> None:
     learner = opened(world, STAKED, max_groups_per_lease=1, groups_per_update=8)
-    pay_in(world, SPONSOR, 10 * PRICE)
-    fund(world, 10 * PRICE)
+    pay_in(world, SPONSOR, 48 * PRICE)
+    fund(world, 48 * PRICE)
     cheat = node(world, "cheat", Cheat)
     work = sampled(world, cheat).work
     settled(world, work, learner)
-    assert balance(world, escrow("run")) == 10 * PRICE - PRICE // 2, "all but the audit's pay"
+    assert balance(world, escrow("run")) == 48 * PRICE - PRICE // 2, "all but the audit's pay"
     check(world)
 
 
 def test_no_work_is_handed_out_whose_audit_could_not_be_paid(world: World) -> None:
     opened(world, STAKED, max_groups_per_lease=1, groups_per_update=8)
-    pay_in(world, SPONSOR, 2 * PRICE)
-    fund(world, PRICE + PRICE // 2 - 1)
+    pay_in(world, world.operator, 2 * PRICE)
+    fund(world, PRICE + PRICE // 2 - 1, world.operator)
     one = node(world, "one")
     assert one.ask() is None
-    fund(world, 1)
+    fund(world, 1, world.operator)
     assert one.ask() is not None
 
 
@@ -193,8 +194,8 @@ def test_pay_given_again_comes_from_the_escrow_and_what_that_lacks_the_operator_
     world: World,
 ) -> None:
     world.started()
-    pay_in(world, SPONSOR, 3 * PRICE)
-    fund(world, 2 * PRICE)
+    pay_in(world, world.operator, 2 * PRICE)
+    fund(world, 2 * PRICE, world.operator)
     provider = world.provider("one")
     provider.prove()
     after = restored(world.state, "run", provider.did, 3 * PRICE)
@@ -205,20 +206,20 @@ def test_pay_given_again_comes_from_the_escrow_and_what_that_lacks_the_operator_
 
 def test_pay_that_goes_back_when_a_run_is_at_rest_goes_on_to_its_funders(world: World) -> None:
     world.started()
-    pay_in(world, SPONSOR, PRICE)
-    fund(world, PRICE)
+    pay_in(world, SPONSOR, 16 * PRICE)
+    fund(world, 16 * PRICE)
     provider = world.provider("one")
     provider.prove()
     world.stop_run()
     after = clawed_back(world.state, "run", provider.did, 10)
-    assert after.book[SPONSOR.did] == 10
+    assert after.book[SPONSOR.did] == 15 * PRICE + 10
     assert escrow("run") not in after.book
 
 
 def test_a_trusted_role_judges_for_what_is_left_so_that_no_case_stays_open(world: World) -> None:
     learner = opened(world, STAKED, max_groups_per_lease=1, groups_per_update=8)
-    pay_in(world, SPONSOR, 2 * PRICE)
-    fund(world, PRICE + PRICE // 2)
+    pay_in(world, world.operator, PRICE + PRICE // 2)
+    fund(world, PRICE + PRICE // 2, world.operator)
     cheat = node(world, "cheat", Cheat)
     work = sampled(world, cheat).work
     assert balance(world, escrow("run")) == PRICE // 2, "one audit is kept back"
@@ -290,8 +291,8 @@ def test_a_ledger_that_takes_what_no_door_lets_in_follows_from_nothing(world: Wo
 
 def test_a_ledger_that_leases_more_than_the_escrow_pays_follows_from_nothing(world: World) -> None:
     world.started()
-    pay_in(world, SPONSOR, PRICE)
-    fund(world, PRICE)
+    pay_in(world, world.operator, PRICE)
+    fund(world, PRICE, world.operator)
     provider = world.provider("one")
     before = world.state
     granted = provider.ask()
@@ -315,8 +316,10 @@ def test_no_more_comes_in_than_a_record_can_say(world: World) -> None:
 def test_funders_of_next_to_nothing_do_not_lock_a_runs_sponsors_out(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(money, "MAX_SMALL_FUNDERS", 2)
+    monkeypatch.setattr(money, "MAX_SMALL_FUNDERS", 3)
     world.open_run()
+    pay_in(world, world.operator, 1)
+    fund(world, 1, world.operator)
     crowd = [identity(f"small {n}") for n in range(3)]
     for each in (SPONSOR, OTHER, *crowd):
         pay_in(world, each, 2 * PRICE)
@@ -328,7 +331,7 @@ def test_funders_of_next_to_nothing_do_not_lock_a_runs_sponsors_out(
     fund(world, PRICE, SPONSOR)
     fund(world, 1, SPONSOR)
     small = world.statement(OTHER, RunFunded, run="run", micro=1)
-    assert len(apply(world.state, small, world.now_ms).runs["run"].funders) == 4, "a ledger may"
+    assert len(apply(world.state, small, world.now_ms).runs["run"].funders) == 5, "a ledger may"
 
 
 def test_pay_that_may_have_to_go_back_is_not_paid_out(world: World) -> None:
@@ -354,8 +357,9 @@ def test_whatever_is_done_nothing_is_lost_and_no_run_owes_anything(world: World,
     learner = world.learner()
     learner.work()
     nodes = [world.provider(name) for name in ("one", "two", "three")]
+    pay_in(world, world.operator, 777)
     pay_in(world, SPONSOR, dice.randrange(1, 20) * 777)
-    fund(world, 777)
+    fund(world, 777, world.operator)
     for _ in range(60):
         _step(world, dice, learner, nodes)
         check(world)
@@ -408,8 +412,9 @@ def test_whatever_verdicts_take_back_and_give_again_no_run_owes_anything(
     learner = opened(world, STAKED, max_groups_per_lease=2, groups_per_update=4, versions=4)
     nodes = [node(world, name) for name in ("one", "two")]
     nodes += [node(world, "cheat", Cheat), node(world, "liar", says="differs")]
-    pay_in(world, SPONSOR, 100 * PRICE)
-    fund(world, 5 * PRICE)
+    pay_in(world, world.operator, 5 * PRICE)
+    pay_in(world, SPONSOR, 95 * PRICE)
+    fund(world, 5 * PRICE, world.operator)
     for _ in range(50):
         _step(world, dice, learner, nodes)
         _judged(world, dice, nodes)

@@ -65,12 +65,12 @@ def test_who_sets_aside_late_owns_what_was_spent_of_it_and_nothing_of_what_was_s
 ) -> None:
     learner, one = half_done(world)
     before = world.run("run").paid_micro
-    late = fund(world, "late", micro)
-    if micro == 1:  # it pays from its escrow now, in which there is nothing else
+    if micro == 1:  # too little to be the first, and it pays from its escrow then
         world.speak(
             world.operator, CreditsSettled, account=world.operator.did, direction="in", micro=10**9, reference="r"
         )  # fmt: skip
         world.speak(world.operator, RunFunded, run="run", micro=10**6)
+    late = fund(world, "late", micro)
     owned = held(world, learner, one)
     run = world.run("run")
     after, aside = run.paid_micro - before, sum(run.funders.values())
@@ -105,7 +105,7 @@ def test_what_a_verdict_takes_back_no_sponsor_has_spent(world: World) -> None:
 def test_what_was_paid_before_anybody_set_aside_comes_back_from_a_snapshot(world: World) -> None:
     half_done(world)
     before = world.run("run").paid_micro
-    fund(world, "late", 5)
+    fund(world, "late", 10**6)
     fund(world, "later", 7)
     state = decode_state(encode_state(world.state))
     assert state.owned["run"].own_micro == before > 0

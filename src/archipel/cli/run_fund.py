@@ -25,7 +25,8 @@ from archipel.cli.run_budget import fund_run, sponsor
 def fund(name: str, micro: int, key: Path | None, lab_url: str, as_json: bool) -> None:
     """Set CREDITS of a wallet aside for the run NAME, which from then on spends no more than was set aside for it.
 
-    Anybody may who has a wallet at the lab, and several may. A run that is out of credits hands out no work that costs
+    Anybody may who has a wallet at the lab, and several may; the first, for a run on its operator's account, gives all that
+    the rest of it costs, or is an operator of the lab. A run that is out of credits hands out no work that costs
     any; funded again, it goes on. At its end the unspent goes back to its funders, in proportion to what they gave.
 
     \b

@@ -7,6 +7,7 @@ over keeps nothing: the unspent goes back to its funders in proportion to what t
 
 from archipel.lab.audits import is_at_work, terms
 from archipel.lab.charters import with_owned
+from archipel.lab.programmes import rl
 from archipel.lab.providers import account_of
 from archipel.lab.state import OPEN_PHASES, LabState, Run
 from archipel.market.journal import Move, Posting, escrow, held, post, wallet
@@ -68,6 +69,18 @@ def needed_micro(state: LabState, run: Run) -> int:
     """What its escrow must hold for that, one audit included where there are audits."""
     known, least = terms(run), least_micro(state, run)
     return least if known is None else -(-least * (1000 + known.pay_milli) // 1000)
+
+
+def rest_micro(state: LabState, run: Run) -> int:
+    """What a run with a posted price may still cost: every group that is not accepted yet, and one audit of each of all its
+    groups where there are audits, since those of accepted ones may be to come.
+    """
+    if not isinstance(run.opened.pace, RlPace):
+        return needed_micro(state, run)
+    known, least, numbers = terms(run), least_micro(state, run), rl.batches(run)
+    total = numbers.versions * numbers.size * (1 + numbers.refill)
+    audits = 0 if known is None else -(-total * least * known.pay_milli // 1000)
+    return (total - rl.num_accepted(run)) * least + audits
 
 
 def is_out(state: LabState, run: Run) -> bool:

@@ -163,12 +163,25 @@ def _admit_funding(state: LabState, said: RunFunded) -> None:
 
 def _admit_as_enough(state: LabState, said: RunFunded) -> None:
     run = state.runs[said.run]
+    if not escrow.is_escrowed(run) and said.author not in state.operators:
+        _admit_as_first(state, run, said.micro)
     least = escrow.least_micro(state, run)
     is_known = said.author in run.funders or said.author in state.operators
     if not is_known and len(run.funders) >= MAX_SMALL_FUNDERS and said.micro < least:
         raise refusals.TooMuch(
             f"{said.micro} micro-credits for {run.name}, which {MAX_SMALL_FUNDERS} fund already; expected {least} of "
             "whoever is new, the price of its smallest lease"
+        )
+
+
+def _admit_as_first(state: LabState, run: Run, micro: int) -> None:
+    """From then on the run pays from its escrow alone, so with less a stranger would end what its operator pays."""
+    rest = escrow.rest_micro(state, run)
+    if micro < rest:
+        raise refusals.InsufficientCredits(
+            f"{micro} micro-credits for {run.name}, which is on its operator's account and would pay from what is set aside "
+            f"alone; expected {rest} of whoever is first, for all of its work that is left, or any sum after an operator of "
+            f"the lab has set something aside (archipel run fund {run.name} CREDITS)"
         )
 
 

@@ -5,6 +5,9 @@ entry says how it ended. What ballots weigh is what was held when the vote was o
 later; whom a holder delegates to counts as it stands at the end.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from archipel.lab import refusals
 from archipel.lab.charters import charter_of, with_moved, with_owned
 from archipel.lab.owners import MAX_DECIDED, MAX_VOTES, MAX_VOTES_OF_ONE, Decision, Due, Owned, Vote
@@ -18,6 +21,9 @@ from archipel.records.changed import changed
 from archipel.records.ownership import BallotCast, ProposalOpened, Spending, VoteDelegated
 from archipel.records.recipe_charter import UNITS, CharterTerms
 from archipel.records.table import Table
+
+Counting: TypeAlias = Callable[[Owned, CharterTerms, Vote], Count]
+"""Gives what `count_of` gives, which needs a look at every voter; whoever only reads may remember it."""
 
 
 def opened(state: LabState, charter: CharterTerms, said: ProposalOpened, at_ms: int) -> LabState:
@@ -114,11 +120,11 @@ def handed_over(delegates: Table[str, str], did: str, operator: str) -> Table[st
     return delegates
 
 
-def counted(state: LabState, at_ms: int) -> LabState:
-    """The state when every vote is decided whose time was over at `at_ms`."""
+def counted(state: LabState, at_ms: int, counting: Counting | None = None) -> LabState:
+    """The state when every vote is decided whose time was over at `at_ms`; counting: other than by `count_of`."""
     while state.deciding and state.deciding[0].until_ms <= at_ms:
         due = state.deciding[0]
-        state = _decided(changed(state, deciding=state.deciding[1:]), due)
+        state = _decided(changed(state, deciding=state.deciding[1:]), due, counting or count_of)
     return state
 
 
@@ -131,10 +137,10 @@ def count_of(owned: Owned, charter: CharterTerms, vote: Vote) -> Count:
     )
 
 
-def _decided(state: LabState, due: Due) -> LabState:
+def _decided(state: LabState, due: Due, counting: Counting) -> LabState:
     run, owned = state.runs[due.run], state.owned[due.run]
     vote = next(each for each in owned.votes if each.entry == due.entry)
-    count = count_of(owned, charter_of(run), vote)
+    count = counting(owned, charter_of(run), vote)
     undone, spending = "", vote.said.spending
     if count.is_adopted and spending is not None:
         undone = _why_not_spent(state, due.run, spending)
