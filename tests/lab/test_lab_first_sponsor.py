@@ -9,7 +9,7 @@ from archipel.lab import escrow, refusals
 from archipel.lab.apply import apply
 from archipel.lab.state import Phase
 from archipel.records.money import CreditsSettled, RunFunded
-from courtroom import TERMS, opened
+from courtroom import TERMS, node, opened, sampled
 from people import Learner, Provider, identity
 from trading import TERMS as MARKET
 from world import PACE, World, finish
@@ -70,12 +70,14 @@ def test_a_stranger_who_gives_the_rest_may_and_its_operator_pays_no_more(world: 
 def test_what_is_left_of_a_run_holds_an_audit_of_every_group_accepted_ones_too(
     world: World,
 ) -> None:
-    opened(world, TERMS, versions=4, groups_per_update=4)
+    opened(world, TERMS, versions=4, groups_per_update=4, max_groups_per_lease=1)
     audits = -(-GROUPS * PRICE * TERMS.pay_milli // 1000)
     assert audits > 0
     assert escrow.rest_micro(world.state, world.run()) == GROUPS * PRICE + audits
+    sampled(world, node(world, "one"))
+    assert escrow.rest_micro(world.state, world.run()) == (GROUPS - 1) * PRICE + audits
     with pytest.raises(refusals.InsufficientCredits):
-        give(world, GROUPS * PRICE + audits - 1)
+        give(world, (GROUPS - 1) * PRICE + audits - 1)
 
 
 def test_further_groups_count(world: World) -> None:
