@@ -9,9 +9,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from archipel.lab import ownership_views, voting
-from archipel.lab.ownership_routes import ownership_routes
-from archipel.lab.ownership_views import Counts, ownership_view
+from archipel.lab import ownership_routes as routes
+from archipel.lab import voting
+from archipel.lab.ownership_routes import Counts, ownership_routes
+from archipel.lab.ownership_views import ownership_view
 from archipel.records.ownership import BallotCast, ProposalOpened, ShareTransferred, VoteDelegated
 from archipel.records.ownership_documents import OwnershipView
 from archipel.records.recipe_charter import CharterSection, charter_terms
@@ -122,7 +123,7 @@ def test_no_more_votes_are_remembered_than_its_bound(
     world: World, looks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, entries = voted(world)
-    monkeypatch.setattr(ownership_views, "MAX_COUNTS", 1)
+    monkeypatch.setattr(routes, "MAX_COUNTS", 1)
     counts = Counts()
     for _ in range(2):
         shown(world, counts)

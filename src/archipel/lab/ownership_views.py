@@ -1,8 +1,5 @@
 """What a lab shows of who owns a run. Pure; whoever folds the ledger shows the same."""
 
-from collections import OrderedDict
-from threading import Lock
-
 from archipel.lab import voting
 from archipel.lab.charters import charter_of
 from archipel.lab.owners import Decision, Owned, Vote
@@ -12,11 +9,6 @@ from archipel.lab.voting import Counting
 from archipel.market.journal import run_treasury
 from archipel.market.voting import Count
 from archipel.records.ownership_documents import HolderView, MeterView, OwnershipView, VoteView
-from archipel.records.recipe_charter import CharterTerms
-from archipel.records.table import Table
-
-MAX_COUNTS = 256
-"""That are remembered: every open vote of eight runs."""
 
 
 def shares(state: LabState, run: Run) -> dict[str, int]:
@@ -28,31 +20,6 @@ def shares(state: LabState, run: Run) -> dict[str, int]:
     charter_of(run)
     owned: Owned = state.owned[run.name]
     return dict(owned.held) if owned.issued else would_hold(state, run)
-
-
-class Counts:
-    """Votes counted for whoever looks: each once, until a ballot or a delegation changes it; of any number of threads.
-
-    A vote is recognised by its ballots and delegations being the very same objects, which nothing changes in place.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._known: OrderedDict[tuple[str, int], tuple[Vote, Table[str, str], Count]] = (
-            OrderedDict()
-        )
-
-    def __call__(self, owned: Owned, charter: CharterTerms, vote: Vote) -> Count:
-        """See `voting.count_of`."""
-        key = (vote.said.run, vote.entry)
-        with self._lock:
-            known = self._known.pop(key, None)
-            if known is None or known[0] is not vote or known[1] is not owned.delegates:
-                known = (vote, owned.delegates, voting.count_of(owned, charter, vote))
-            self._known[key] = known
-            if len(self._known) > MAX_COUNTS:
-                self._known.popitem(last=False)
-            return known[2]
 
 
 def ownership_view(
