@@ -22,7 +22,7 @@ VLLM_PIP ?=
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
 	@echo "installed: source $(BIN)/activate, then archipel --help"
-	@echo "optional parts: $(BIN)/pip install -c constraints.txt -e '.[gym]' (or verifiers, transformers, vllm, postgres, gguf, hub)"
+	@echo "optional parts: $(BIN)/pip install -c constraints.txt -e '.[gym]' (or verifiers, transformers, vllm, postgres, anchor, gguf, hub)"
 
 demo: $(VENV)/.product
 	$(BIN)/archipel demo $(DEMO_OPTIONS)

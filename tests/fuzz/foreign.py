@@ -19,7 +19,9 @@ from archipel.engine.exact.scoring import Figures
 from archipel.engine.exact.variants import VARIANTS
 from archipel.engine.toploc import BadFingerprint, bits_of, compare, encode
 from archipel.identity import BadKeyFile, Identity
+from archipel.ledger.anchored_head import BadAnchoredHead, anchored, read_anchored_head
 from archipel.ledger.cosignature import cosigned, cosigned_at, witness_key
+from archipel.ledger.evm import ChainError, answer_in
 from archipel.ledger.location import open_log, read_log
 from archipel.ledger.merkle import (
     BadProof,
@@ -33,7 +35,7 @@ from archipel.ledger.proof_file import proof_text, shown
 from archipel.ledger.signed_note import BadNote, NoteKey, open_note
 from archipel.ledger.storage import LedgerError
 from archipel.ledger.tiles import BadTile, bundle, entries_of
-from archipel.ledger.tree_head import sign_tree_head
+from archipel.ledger.tree_head import sign_tree_head, verify_tree_head
 from archipel.ledger.verification import lab_key
 from archipel.ledger.witness import BadSubmission, read_submission, submission
 from archipel.model.adapter import Adapter, adapter_shapes
@@ -313,11 +315,15 @@ def _shown_without_a_log() -> dict[str, Reader]:
     signed = note + cosigned(open_note(note, KEY), key.name, SIGNER, 7).encode()
     proof = proof_text(1, inclusion_proof(1, 3, nodes), note)
     asked = submission(2, tuple(consistency_proof(2, 3, nodes)), note)
+    anchor = anchored(verify_tree_head(note, KEY), 1, "0x" + "5e" * 32, 7).to_bytes()
+    answer = b'{"id":1,"jsonrpc":"2.0","result":{"blockNumber":"0x7","input":"0x61"}}'
     return {
         "bundles": Reader(lambda data: entries_of(data, 3), (bundle(told),), (BadTile,)),
         "proof files": Reader(lambda data: shown(data, told[1], KEY), (proof,), (BadProof,)),
         "witness requests": Reader(read_submission, (asked,), (BadSubmission,)),
         "cosignatures": Reader(lambda data: cosigned_at(data, key), (signed,), (BadNote,)),
+        "anchored heads": Reader(read_anchored_head, (anchor,), (BadAnchoredHead,)),
+        "chain answers": Reader(lambda data: answer_in(data, 1), (answer,), (ChainError,)),
     }
 
 

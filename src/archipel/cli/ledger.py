@@ -1,4 +1,4 @@
-"""`archipel ledger`: verify, mirror and witness a lab's ledger."""
+"""`archipel ledger`: verify, mirror, witness and anchor a lab's ledger."""
 
 import base64
 from collections.abc import Iterator
@@ -10,8 +10,10 @@ import click
 from archipel.cli.doors import LabUrl, mending, show
 from archipel.cli.helping import Group
 from archipel.cli.lab_door import EXPECT, HEAD
+from archipel.cli.ledger_anchor import anchor
 from archipel.cli.ledger_checked import Checked, read_ledger
 from archipel.cli.ledger_mirror import mirror
+from archipel.cli.ledger_place import one_place
 from archipel.cli.ledger_proof import check_proof, prove
 from archipel.cli.ledger_witness import witness
 from archipel.plurals import counted
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def command() -> None:
-    """Verify, mirror and witness a lab's ledger."""
+    """Verify, mirror, witness and anchor a lab's ledger."""
 
 
-for each in (mirror, prove, check_proof, witness):
+for each in (mirror, prove, check_proof, witness, anchor):
     command.add_command(each)
 
 
@@ -78,7 +80,7 @@ def verify(
     """
     from archipel.cli.heads import save_head
 
-    url, ledger = _one_place(place, ledger, url, home)
+    url, ledger = one_place(place, ledger, url, home)
     earlier = [
         path for path in (head_path, kept_path) if path and (path == head_path or path.exists())
     ]
@@ -87,21 +89,6 @@ def verify(
         with mending(OSError):
             save_head(kept_path, checked.head)
     show(_facts(checked, earlier), as_json, lambda: "\n".join(_lines(checked, earlier)))
-
-
-def _one_place(
-    place: str | None, ledger: str | None, url: str | None, home: Path | None
-) -> tuple[str | None, str | None]:
-    """(address, file or folder), of which at most one is given."""
-    if place is not None and (ledger is not None or url is not None):
-        raise click.UsageError("the place, --lab and --ledger are the same; give one of them")
-    if place is not None and place.startswith(("http://", "https://")):
-        url = place
-    elif place is not None:
-        ledger = place
-    if url is not None and (ledger is not None or home is not None):
-        raise click.UsageError("--lab reads over HTTP; give it without a file and --home")
-    return url, ledger
 
 
 def _facts(checked: Checked, earlier: list[Path]) -> dict[str, Any]:

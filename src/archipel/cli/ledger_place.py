@@ -47,3 +47,18 @@ def checked_ledger(
     if home is None and ledger is None:
         url = url or DEFAULT_LAB_URL
     return read_ledger(url, ledger, home, expect, seen=seen)
+
+
+def one_place(
+    place: str | None, ledger: str | None, url: str | None, home: Path | None
+) -> tuple[str | None, str | None]:
+    """(address, file or folder), of which at most one is given."""
+    if place is not None and (ledger is not None or url is not None):
+        raise click.UsageError("the place, --lab and --ledger are the same; give one of them")
+    if place is not None and place.startswith(("http://", "https://")):
+        url = place
+    elif place is not None:
+        ledger = place
+    if url is not None and (ledger is not None or home is not None):
+        raise click.UsageError("--lab reads over HTTP; give it without a file and --home")
+    return url, ledger
