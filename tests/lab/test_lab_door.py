@@ -42,6 +42,7 @@ def test_the_description_lists_every_route_and_every_reference_in_it_leads_somew
     assert set(description["paths"]) == {
         "/turns",
         "/runs/{name}/market",
+        "/runs/{name}/ownership",
         "/turns/next",
         "/turns/told",
         "/records",

@@ -271,15 +271,13 @@ def test_a_statement_shows_each_holder_what_it_was_paid_by_which_entry(world: Wo
     assert {each.kind for each in last.values()} == {"revenue.entered"}
 
 
-def test_older_forms_of_a_state_knew_no_meters(world: World) -> None:
+def test_an_older_form_of_a_state_knew_no_owners_and_no_meters(world: World) -> None:
     begun(world)
     named(world)
     assert "meters" in parse_canonical(encode_state(world.state))["state"]
-    told = parse_canonical(ENCODERS[7](world.state))
-    assert told["format"] == 7
-    assert "meters" not in told["state"]
-    assert {"owned", "deciding"} <= told["state"].keys()
-    assert "owned" not in parse_canonical(ENCODERS[6](world.state))["state"]
+    told = parse_canonical(ENCODERS[6](world.state))
+    assert told["format"] == 6
+    assert not {"meters", "owned", "deciding"} & told["state"].keys()
 
 
 @cache

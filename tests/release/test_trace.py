@@ -25,6 +25,7 @@ from archipel.release.hearing import rollouts
 from archipel.release.index import Parent
 from archipel.release.oms.folder import sign_folder
 from archipel.release.oms.key import SigningKey
+from archipel.release.papers.slsa import STATE
 from archipel.release.trace.gradient import GradedGroup, weights
 from archipel.release.trace.learned import learned_of
 from archipel.release.trace.lineage import kin_of, lineage_of
@@ -219,6 +220,17 @@ def signed_again(folder: Path, **index: object) -> None:
 
 
 def with_parents(folder: Path, *parents: Parent) -> Told:
+    """As if it had been made from them: its index names them, and the statement of its first stage."""
+    start = folder / "provenance" / "start.json"
+    statement = json.loads(start.read_bytes())
+    given = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    common = next(at for at, each in enumerate(given, 1) if each["name"] == "environment")
+    given[common:common] = [
+        {"name": f"{each.relation} {each.name}", "digest": {STATE: each.weights[7:]}}
+        for each in parents
+    ]
+    start.write_bytes(canonical_json(statement))
+    start.with_suffix(".dsse.json").unlink(missing_ok=True)
     signed_again(folder, parents=[each.model_dump(mode="json") for each in parents])
     return told_of(folder)
 

@@ -70,6 +70,10 @@ def test_a_device_whose_numbers_were_none_is_not_taken_again_and_another_is(
         spoiled(monkeypatch, "bad", 0)
         assert run(engine, some)[0] == run(alone(model, limits=LIMITS), some)[0]
         wait({"good"})
+        end = time.monotonic() + 20
+        while not any("numbers were none" in each for each in said):
+            assert time.monotonic() < end, said
+            time.sleep(0.02)
         again = bad.come()
         again.join(10)
         assert not again.is_alive()
