@@ -56,6 +56,8 @@ def test_both_arms_learn_the_same_from_the_same(arms: list[TrainArm]) -> None:
 def test_the_peak_of_memory_is_counted_from_the_beginning_on() -> None:
     bytearray(MEGABYTES * 2**20 * 4)  # before: held, and given back
     watch = Watch("cpu")
+    if not watch.counts_from_here:
+        pytest.skip("this kernel begins no process's peak anew")
     held = bytearray(os.urandom(2**20)) * MEGABYTES
     assert len(held) == MEGABYTES * 2**20
     del held

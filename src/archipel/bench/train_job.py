@@ -11,7 +11,6 @@ import os
 import random
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,6 +140,8 @@ class Watch:
     device: str
     seconds: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
+    counts_from_here: bool = True
+    """False where the kernel lets no process begin its peak anew: what came before may then hide what came after."""
     _before: int = 0
     _since: tuple[float, float] = (0.0, 0.0)
 
@@ -149,8 +150,10 @@ class Watch:
             torch.cuda.init()
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
-            with suppress(OSError):  # counted from here on, whatever this process held before
+            try:  # counted from here on, whatever this process held before
                 Path("/proc/self/clear_refs").write_text("5")
+            except OSError:
+                self.counts_from_here = False
             self._before = memory_bytes(os.getpid())[0]
 
     @property
