@@ -1,0 +1,39 @@
+"""What members of a run across sites send each other: pseudo-gradients as bytes, and what is left of them.
+
+Reading order: `table` (which tensors), `codec` (a payload), `float32`, `int8`, `e3m0`, `top_k` (how one tensor is
+written), `feedback` (what was not sent), `fragments` (which weights go together).
+Law: numpy alone, no tensor library; no clock, no disk, no chance.
+"""
+
+from archipel.training.exchange.codec import (
+    BadContribution,
+    CannotEncode,
+    Codec,
+    CodecTerms,
+    Decoded,
+    Form,
+    Tensors,
+)
+from archipel.training.exchange.float32 import Float32
+
+
+def codec_of(terms: CodecTerms) -> Codec:
+    """The codec that a run's terms name."""
+    return Codec(terms, _form_of(terms))
+
+
+def _form_of(terms: CodecTerms) -> Form:
+    if terms.name == "float32":
+        return Float32()
+    raise NotImplementedError(terms.name)
+
+
+__all__ = [
+    "BadContribution",
+    "CannotEncode",
+    "Codec",
+    "CodecTerms",
+    "Decoded",
+    "Tensors",
+    "codec_of",
+]
