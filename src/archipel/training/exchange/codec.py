@@ -48,11 +48,11 @@ class CodecTerms:
     """How the pseudo-gradients of a run are compressed.
 
     Raises:
-        ValueError: a number outside its bounds, or one that this codec does not have.
+        ValueError: an unknown codec, or a number outside its bounds.
     """
 
     name: CodecName
-    kept: int | None = None
+    kept: int = 64
     """Of `top_k` alone: values kept of each 4096; 1 to 1024."""
     error_feedback: float | None = None
     """Share of what was not sent that is carried to the next outer step, above 0, at most 1; None: nothing is."""
@@ -60,9 +60,7 @@ class CodecTerms:
     def __post_init__(self) -> None:
         if self.name not in CODES:
             raise ValueError(f"codec {self.name!r:.40}; there are {', '.join(CODES)}")
-        if (self.kept is not None) != (self.name == "top_k"):
-            raise ValueError("kept belongs to top_k, which needs it; other codecs have none")
-        if self.kept is not None and not 1 <= self.kept <= MAX_KEPT:
+        if not 1 <= self.kept <= MAX_KEPT:
             raise ValueError(f"kept is {self.kept}; expected 1 to {MAX_KEPT} of 4096")
         if self.error_feedback is not None and not 0 < self.error_feedback <= 1:
             raise ValueError(
@@ -164,7 +162,7 @@ class Codec:
             start = end
 
     def _header(self, shapes: Shapes) -> bytes:
-        code, kept = CODES[self.terms.name], self.terms.kept or 0
+        code, kept = CODES[self.terms.name], self.terms.kept if self.terms.name == "top_k" else 0
         return HEADER.pack(MAGIC, FORM, code, kept, len(shapes), table_digest(shapes))
 
     def _check_header(self, got: bytes, shapes: Shapes) -> None:
