@@ -1,7 +1,7 @@
-"""What members of a run across sites send each other: pseudo-gradients as bytes, and what is left of them.
+"""What members of a run send each other: pseudo-gradients as bytes, and what is left of them.
 
-Reading order: `table` (which tensors), `codec` (a payload), `float32`, `int8`, `e3m0`, `top_k` (how one tensor is
-written), `feedback` (what was not sent), `fragments` (which weights go together).
+Reading order: `table` (which tensors), `codec` (a payload), `float32`, `int8`, `e3m0`, `top_k` (how one tensor is written;
+`tiles`, `ascending` and `bits` below them), `feedback` (what was not sent), `fragments` (which weights go together).
 Law: numpy alone, no tensor library; no clock, no disk, no chance.
 """
 
@@ -14,7 +14,10 @@ from archipel.training.exchange.codec import (
     Form,
     Tensors,
 )
+from archipel.training.exchange.e3m0 import E3m0
 from archipel.training.exchange.float32 import Float32
+from archipel.training.exchange.int8 import Int8
+from archipel.training.exchange.top_k import TopK
 
 
 def codec_of(terms: CodecTerms) -> Codec:
@@ -25,7 +28,9 @@ def codec_of(terms: CodecTerms) -> Codec:
 def _form_of(terms: CodecTerms) -> Form:
     if terms.name == "float32":
         return Float32()
-    raise NotImplementedError(terms.name)
+    if terms.name == "int8":
+        return Int8()
+    return E3m0() if terms.name == "e3m0" else TopK(terms.kept)
 
 
 __all__ = [

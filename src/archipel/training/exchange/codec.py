@@ -25,8 +25,8 @@ HEADER = struct.Struct("<4sBBHI32s")
 """Magic, form, codec, kept per tile (0 unless top_k), number of tensors, digest of the table: 44 bytes."""
 MAX_MAGNITUDE = 2.0**40
 """Of a value: squares of 2^40 such values still add up in float32, and no model's weights move so far."""
-MIN_SCALE = 2.0**-100
-"""Rows and blocks whose largest magnitude is below are sent as zeros: no code makes a subnormal number, which some
+MIN_PEAK = 2.0**-100
+"""A row, a block or a level of a smaller magnitude is sent as zeros: no code makes a subnormal number, which some
 processes round to zero and others do not."""
 MAX_KEPT = 1024
 """Of 4096: with more, four bits for every value are fewer bytes."""
@@ -115,6 +115,8 @@ class Codec:
         """
         return HEADER.size + sum(self.form.size(shape) for shape in checked(shapes).values())
 
+    # A value that is no number is refused by a sentence, and does not come to numpy's warnings.
+    @np.errstate(all="ignore")
     def encode(self, tensors: Tensors) -> bytes:
         """The payload: a header, then the tensors in the order of their names.
 
@@ -122,7 +124,7 @@ class Codec:
             CannotEncode: a tensor is not float32, not finite, or beyond MAX_MAGNITUDE.
             BadTable: shapes beyond the bounds.
         """
-        shapes = {name: each.shape for name, each in tensors.items()}
+        shapes = shapes_of(tensors)
         out = np.zeros(self.size(shapes), np.uint8)
         out[: HEADER.size] = np.frombuffer(self._header(shapes), np.uint8)
         for name, part in self._parts(out, shapes):
@@ -130,6 +132,7 @@ class Codec:
             self.form.write(tensors[name], part)
         return out.tobytes()
 
+    @np.errstate(all="ignore")
     def decode(self, data: bytes | memoryview, shapes: Shapes) -> Decoded:
         """What a stranger's payload says of the tensors that it must be about.
 
@@ -183,6 +186,11 @@ _WORDS = (
     "number of tensors",
     "table of names and shapes",
 )
+
+
+def shapes_of(tensors: Tensors) -> Shapes:
+    """The table of these tensors."""
+    return {name: each.shape for name, each in tensors.items()}
 
 
 def _said(field: bytes | int) -> str:
