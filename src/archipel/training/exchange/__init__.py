@@ -10,12 +10,12 @@ from archipel.training.exchange.codec import (
     CannotEncode,
     Codec,
     CodecTerms,
-    Decoded,
     Form,
-    Tensors,
 )
 from archipel.training.exchange.e3m0 import E3m0
+from archipel.training.exchange.feedback import with_feedback
 from archipel.training.exchange.float32 import Float32
+from archipel.training.exchange.fragments import fragments
 from archipel.training.exchange.int8 import Int8
 from archipel.training.exchange.top_k import TopK
 
@@ -34,11 +34,11 @@ def _form_of(terms: CodecTerms) -> Form:
 
 
 __all__ = [
+    "CodecTerms",
+    "codec_of",
+    "Codec",
     "BadContribution",
     "CannotEncode",
-    "Codec",
-    "CodecTerms",
-    "Decoded",
-    "Tensors",
-    "codec_of",
+    "with_feedback",
+    "fragments",
 ]

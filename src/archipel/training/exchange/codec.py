@@ -126,7 +126,7 @@ class Codec:
         """
         shapes = shapes_of(tensors)
         out = np.zeros(self.size(shapes), np.uint8)
-        out[: HEADER.size] = np.frombuffer(self._header(shapes), np.uint8)
+        out[: HEADER.size] = list(self._header(shapes))
         for name, part in self._parts(out, shapes):
             _check_sendable(name, tensors[name])
             self.form.write(tensors[name], part)

@@ -1,8 +1,8 @@
 """The largest values of each tile, in about 10 bits: 8 for where, 2 for which of the tensor's four levels.
 
-The levels are the tensor's own: of the kept values below zero, and of those above, the ones beyond that side's mean
-magnitude and the rest, each as its mean. SparseLoCo (arXiv 2508.15706) puts four even steps around the mean of all;
-large values lie on two sides with nothing between, and two levels a side lose half as much (decision 0083).
+The levels are the tensor's own: of the kept values below zero, and of those above, the larger ones and the rest, each
+as its mean, parted in a few of Lloyd's steps. SparseLoCo (arXiv 2508.15706) puts four even steps around the mean of
+all; large values lie on two sides with nothing between, and two levels a side lose half as much (decision 0083).
 A tensor that is not cut into tiles is sent whole by `int8`.
 Law: exactly the largest are kept; sums are added one after the other in float64, the same bits on every machine.
 """
@@ -23,6 +23,8 @@ from archipel.training.exchange.tiles import MAX_AREA, Tiling, largest
 
 _SIGNS = np.array([-1.0, -1.0, 1.0, 1.0])
 """Of the levels: beyond the mean below zero, the rest below, the rest above, beyond the mean above."""
+_STEPS = 8
+"""Of Lloyd's: each border is moved to the middle of its two levels. Few values that are far larger need them."""
 _LEVELS = 4 * len(_SIGNS)
 """Bytes of four float32."""
 
@@ -88,12 +90,14 @@ class TopK:
 
 def four_levels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Four levels (float32; 0 where none of the values has it) and the level of each of `values`, uint8."""
-    above = values > 0
+    above = (values > 0).astype(np.intp)
     magnitudes = np.abs(values).astype(np.float64)
-    middle = _means(above, magnitudes, 2)
-    beyond = magnitudes >= middle[above.astype(np.intp)]
-    codes = np.where(above, np.uint8(2) + beyond, np.uint8(1) - beyond).astype(np.uint8)
-    means = _means(codes, magnitudes, len(_SIGNS))
+    border = _means(above, magnitudes, 2)
+    for _ in range(_STEPS + 1):
+        beyond = magnitudes >= border[above]
+        codes = np.where(above, np.uint8(2) + beyond, np.uint8(1) - beyond).astype(np.uint8)
+        means = _means(codes, magnitudes, len(_SIGNS))
+        border = np.array([means[0] + means[1], means[2] + means[3]]) / 2
     return np.where(means < MIN_PEAK, 0.0, _SIGNS * means).astype(np.float32), codes
 
 
