@@ -76,6 +76,7 @@ from archipel.work.messages import (
 from door import PROBLEM_MEDIA_TYPE, Door
 from fuzz import (
     cascaded,
+    contributed,
     disputed,
     foreign,
     graded,
@@ -132,6 +133,7 @@ def _readers() -> dict[str, Reader]:
         | pooled.readers()
         | pool_said.readers()
         | cascaded.readers()
+        | contributed.readers()
         | released.readers()
         | graded.readers()
         | _doors()

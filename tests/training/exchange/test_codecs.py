@@ -46,6 +46,11 @@ def test_sizes_follow_the_formulas(codec: Codec) -> None:
     assert abs(codec.size(whole) - expected[codec.terms.name]) <= 2 * 2, "whole bytes a part"
 
 
+def test_rows_of_64_have_a_scale_each_and_shorter_ones_one_together() -> None:
+    for shape, num_scales in (((9, 64), 9), ((9, 63), 1), ((640,), 1), ((), 1), ((2, 3, 70), 6)):
+        assert INT8.size({"a": shape}) == 44 + 4 * num_scales + prod(shape)
+
+
 def test_a_model_of_135_million_weights_is_so_many_times_smaller() -> None:
     layer = {
         "self_attn.q_proj": (576, 576),

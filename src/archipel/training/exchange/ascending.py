@@ -2,7 +2,7 @@
 
 Of 64 numbers below 4096 the low 6 bits stand as they are; the high parts, which ascend, are a row of bits with a one
 for each number, and before it a zero for each step of the high part: 127 bits. Together 511 bits a tile, where the
-64-subsets of 4096 need at least 474, and 12 bits a number are 768.
+64-subsets of 4096 need at least 472, and 12 bits a number are 768.
 Law: so many bits whatever the numbers are; what is read has exactly so many numbers, ascending, below the limit.
 (P. Elias, Efficient storage and retrieval by content and address of static files, J. ACM 21(2), 1974.)
 """
