@@ -1,4 +1,4 @@
-"""Readers of pseudo-gradients, which strangers send."""
+"""Readers of pseudo-gradients, which strangers send, and of the text that a merge was judged on."""
 
 from functools import partial
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from archipel.training.exchange import BadContribution, Codec, CodecTerms, codec_of
 from archipel.training.exchange.codec import HEADER
+from archipel.training.merging.commitment import BadText, GateText, read_text
 from fuzz.reading import Reader
 
 SHAPES = {"a": (16, 24), "b.c": (9,)}
@@ -31,8 +32,9 @@ def _body(codec: Codec, data: bytes) -> object:
 
 
 def readers() -> dict[str, Reader]:
-    """Two for each codec."""
-    found: dict[str, Reader] = {}
+    """Two for each codec, and one of held-out text."""
+    text = GateText(bytes(32), np.array([[1, 2, 3], [4, 5, 6]])).to_bytes()
+    found = {"gate texts": Reader(read_text, (text,), (BadText,))}
     for how, terms in TERMS.items():
         codec, errors = codec_of(terms), (BadContribution,)
         payload = codec.encode(_tensors())
