@@ -15,8 +15,8 @@ from typing import BinaryIO, Literal
 
 from archipel.records.corpus import BadCorpus
 
-MAX_DOCUMENT_BYTES = 64 * 2**20
-"""A document is in memory whole, and its tokens beside it."""
+MAX_DOCUMENT_BYTES = 8 * 2**20
+"""A document is in memory whole, and a tokenizer takes some 210 bytes a token beside it: 1.8 GB, token by byte."""
 MAX_SOURCES = 65_536
 JSON_LINES = (".jsonl", ".ndjson")
 
