@@ -77,6 +77,7 @@ from door import PROBLEM_MEDIA_TYPE, Door
 from fuzz import (
     cascaded,
     contributed,
+    corpora_read,
     disputed,
     foreign,
     graded,
@@ -136,6 +137,7 @@ def _readers() -> dict[str, Reader]:
         | contributed.readers()
         | released.readers()
         | graded.readers()
+        | corpora_read.readers()
         | _doors()
     )
 
