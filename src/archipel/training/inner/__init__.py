@@ -1,0 +1,7 @@
+"""What a member does alone between two outer steps: inner steps on the text of its block, in plain fp32.
+
+Parts: `terms` (what a recipe says), `windows` (text as tensors, and its loss), `optimiser` and `muon` (how weights
+move), `state` (all that the next step follows from, and its digest), `member` (one work after another), `replaying`
+(a stretch done again by somebody else), `site` (several processes as one member). It knows no network but the
+house's own, no lab and no payload. Law: the same base, windows and state give the same bytes on one class of machine.
+"""
