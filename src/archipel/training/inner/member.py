@@ -10,7 +10,7 @@ Law: a work is a function of (base, windows, first step, what the folder holds);
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from archipel.model.network import Decoder
 from archipel.training.checkpoint import (
+    BadCheckpoint,
     Checkpoint,
     NoCheckpoint,
     checkpoint_file,
@@ -195,13 +196,13 @@ def _before(folder: Path, work: str) -> Checkpoint:
     """What was kept before this work: the newest file, or the one before it where that is of the work itself."""
     if not has_checkpoint(folder):
         return NOTHING
+    number = 0
     try:
         newest = read_latest(folder)
-    except NoCheckpoint as error:
+        if not work or newest.facts.get("work") != work:
+            return newest
+        number = newest.number - 1
+        return read_file(checkpoint_file(folder, number)) if number else NOTHING
+    except (NoCheckpoint, BadCheckpoint) as error:
         log.warning("what this member remembered is lost, and it begins anew: %s", error)
-        return NOTHING
-    if not work or newest.facts.get("work") != work:
-        return newest
-    if newest.number == 1:
-        return NOTHING
-    return read_file(checkpoint_file(folder, newest.number - 1))
+        return replace(NOTHING, number=number)

@@ -4,7 +4,6 @@ A step is -rate * sqrt(rows / columns) * UV', where USV' is the momentum: its sp
 the matrix's shape. Embeddings, the head and vectors are AdamW's. Momentum is a plain decaying mean, as in MuLoCo
 (arXiv 2505.23725), without Nesterov's look ahead. Source: K. Jordan, Muon (2024); the quintic's constants are theirs.
 """
-# ruff: noqa: N806 - a matrix is a capital
 
 from collections.abc import Mapping
 

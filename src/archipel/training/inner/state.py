@@ -1,18 +1,22 @@
 """All that the next inner step follows from beside its windows, and the digest that a member commits to.
 
-Parts: `InnerState`, its digest, `distance` (how far two states lie apart), `machine_class` (where bits repeat).
+Parts: `InnerState` and its digest, `fresh_state` (that of a member new to a run), `distance` (how far two states lie
+apart), `machine_class` (where bits repeat), `stretches` (between which steps a work is committed to).
 Law: the digest is over the digests of weights, moments and residual, so that one of them can be shown alone.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from archipel.model.devices import about
 from archipel.records.canonical import canonical_json, sha256_digest
 from archipel.training.checkpoint import digest_of
+from archipel.training.inner.optimiser import moment_shapes
+from archipel.training.inner.terms import InnerTerms
 
 PARTS = ("weights", "moments", "residual")
 
@@ -41,6 +45,21 @@ class InnerState:
 def digest_of_parts(steps: int, digests: Mapping[str, str]) -> str:
     """The digest of a state whose parts have these."""
     return sha256_digest(canonical_json({"steps": steps, **digests}))
+
+
+def fresh_state(base: Mapping[str, np.ndarray], terms: InnerTerms) -> InnerState:
+    """Where a member that remembers nothing begins: known to whoever has the version."""
+    shapes = {name: each.shape for name, each in base.items()}
+    moments = {name: torch.zeros(shape) for name, shape in moment_shapes(shapes, terms).items()}
+    return InnerState(0, {name: torch.from_numpy(each) for name, each in base.items()}, moments)
+
+
+def stretches(steps: int, every: int) -> tuple[tuple[int, int], ...]:
+    """(First step, number of steps) of each stretch of a work; the last may be shorter.
+
+    Commitment i is to the state before stretch i, and the one after the last to the state at the end.
+    """
+    return tuple((first, min(every, steps - first)) for first in range(0, steps, every))
 
 
 def machine_class(device: torch.device) -> str:

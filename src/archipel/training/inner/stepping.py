@@ -28,6 +28,8 @@ from archipel.training.sharding import Site, fill, shard, sum_over_ranks, whole
 Tensors = Mapping[str, np.ndarray]
 """float32 by parameter name."""
 
+ALONE = Site()
+
 
 class TooFewWindows(ValueError):
     """The windows end before the steps do."""
@@ -40,7 +42,7 @@ class WrongBase(ValueError):
 class Stepper:
     """Trains a network in place. Several may stand over one network of one process, each with its own moments."""
 
-    def __init__(self, network: Decoder, terms: InnerTerms, site: Site = Site()) -> None:
+    def __init__(self, network: Decoder, terms: InnerTerms, site: Site = ALONE) -> None:
         """site: of several processes, each of which makes this call with the same weights: the network is sharded."""
         self.terms, self.device = terms, next(network.parameters()).device
         self._network, self._site = network, site

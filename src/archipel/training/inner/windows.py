@@ -5,7 +5,6 @@ Parts: `checked` (are these windows of this run?), `WindowLoss` (a network seen 
 Law: no attention and no loss across documents, so a document's loss is the same whatever stands beside it (up to the
 order of float additions).
 """
-# ruff: noqa: N815, N806 - shape suffixes: tokens_BT
 
 from collections.abc import Iterable, Iterator
 
