@@ -54,6 +54,7 @@ def test_a_work_says_its_losses_tokens_stretches_and_what_it_moved(through):
     )
     assert first.tokens == expected
     assert len(set(first.commitments)) == 3, "before, after two steps, after the third"
+    assert first.machine.endswith("threads: 1"), "with more, sums may be in another order"
     assert all(each.dtype == np.float32 and each.any() for each in first.delta.values())
 
 

@@ -29,7 +29,7 @@ from archipel.training.checkpoint import (
     write_checkpoint,
 )
 from archipel.training.inner.optimiser import moment_shapes
-from archipel.training.inner.state import InnerState
+from archipel.training.inner.state import InnerState, machine_class
 from archipel.training.inner.stepping import Stepper, Tensors
 from archipel.training.inner.terms import InnerTerms
 from archipel.training.inner.windows import Windows
@@ -65,6 +65,8 @@ class Trained:
     """Digests of the state before the first step, after every `every` steps, and after the last."""
     seconds: float
     """That the steps took."""
+    machine: str
+    """Class of the machine: where the same bits come again."""
 
 
 class Member:
@@ -123,7 +125,8 @@ class Member:
         seconds = time.monotonic() - began
         after = stepper.weights()
         delta = {name: base[name] - each.numpy() for name, each in after.items()}
-        return Trained(delta, tuple(losses), tokens, tuple(commitments), seconds)
+        machine = machine_class(stepper.device)
+        return Trained(delta, tuple(losses), tokens, tuple(commitments), seconds, machine)
 
     def reveal(
         self, base: Tensors, batches: Iterable[Windows], first_step: int, steps: int, work: str

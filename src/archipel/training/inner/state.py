@@ -64,7 +64,7 @@ def stretches(steps: int, every: int) -> tuple[tuple[int, int], ...]:
 
 def machine_class(device: torch.device) -> str:
     """On two machines of one class the same inner steps give the same bits: device, torch, threads."""
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    threads = f", threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
     return about(device) + threads
 
 
