@@ -70,6 +70,12 @@ def test_levels_are_the_means_of_their_values_and_zero_where_there_are_none() ->
         assert not levels[np.bincount(codes, minlength=4) == 0].any()
 
 
+def test_a_value_that_is_far_larger_than_all_has_a_level_of_its_own() -> None:
+    values = np.array([1.0] * 90 + [30.0] * 10 + [1000.0], np.float32)
+    levels, _ = four_levels(values)
+    assert levels.tolist() == [0.0, 0.0, np.float32(3.9), 1000.0]
+
+
 def test_two_levels_a_side_lose_less_than_four_steps_around_the_mean() -> None:
     """What the codes are made by instead of SparseLoCo's rule, on large values of several distributions."""
     rng = np.random.default_rng(1)
