@@ -75,7 +75,7 @@ def test_who_trained_is_merged_and_who_points_back_or_makes_noise_is_not(setting
     sent = [contribution(at, each) for at, each in enumerate([*deltas, back, noise])]
     judge = exact_judge(config, text, VARIANT, lambda each: texts(1 + each.index).tolist())
     merged = merge(base, {}, sent, TERMS, judge)
-    assert [each.reason for each in merged.verdicts] == ["merged"] * 4 + ["no_gain"] * 2
+    assert [each.reason for each in merged.verdicts] == [*[None] * 4, "loss", "loss"]
     assert all((each.own_score or 0) > 0 for each in merged.verdicts[:4])
     assert judge.held_out(merged.weights) < judge.held_out(base)
 

@@ -23,42 +23,42 @@ from archipel.training.merging.validity import within
 from training.merging.merge_case import DENSE, SHAPES, contribution, likes, opened, tensors
 
 
-def reasons(*scores: int | None, own: int | None = None, floor: float = 0.25) -> list[str | None]:
-    found = refusals([Judged(each, own) for each in scores], GateTerms(floor))
+def reasons(*scores: int | None, own: int | None = None, share: float = 0.25) -> list[str | None]:
+    found = refusals([Judged(each, own) for each in scores], GateTerms(share))
     return [None if each is None else each[0] for each in found]
 
 
 def test_a_score_must_be_above_a_quarter_of_the_median() -> None:
     assert reasons(100, 80, 40, 21, 11) == [None] * 5
-    assert reasons(100, 80, 80, 21, 20) == [None, None, None, None, "no_gain"]
-    assert reasons(100, 80, 80, 0, -50) == [None, None, None, "no_gain", "no_gain"]
+    assert reasons(100, 80, 80, 21, 20) == [None, None, None, None, "loss"]
+    assert reasons(100, 80, 80, 0, -50) == [None, None, None, "loss", "loss"]
 
 
 def test_of_two_in_the_middle_the_lower_is_the_median() -> None:
     assert reasons(400, 101, 40, 26) == [None] * 4
-    assert reasons(4000, 3000, 400, 100) == [None, None, None, "no_gain"]
+    assert reasons(4000, 3000, 400, 100) == [None, None, None, "loss"]
 
 
 def test_a_bad_text_does_not_stop_a_run_and_still_stops_what_is_far_below() -> None:
-    assert reasons(5, -40, -60, -69, -70, -90, -1000, floor=0.25)[:2] == [None, None]
-    assert reasons(-40, -60, -69, -106, -400) == [None, None, None, None, "no_gain"]
+    assert reasons(5, -40, -60, -69, -70, -90, -1000, share=0.25)[:2] == [None, None]
+    assert reasons(-40, -60, -69, -106, -400) == [None, None, None, None, "loss"]
 
 
 def test_the_limit_is_exact_for_integers_that_no_float_holds() -> None:
     large = 2**70
-    floor = float(Fraction(1, 4))
-    assert reasons(4 * large, 4 * large, large + 1, floor=floor) == [None, None, None]
-    assert reasons(4 * large, 4 * large, large, floor=floor) == [None, None, "no_gain"]
+    share = float(Fraction(1, 4))
+    assert reasons(4 * large, 4 * large, large + 1, share=share) == [None, None, None]
+    assert reasons(4 * large, 4 * large, large, share=share) == [None, None, "loss"]
 
 
 def test_whoever_makes_own_text_alone_likelier_is_told_so() -> None:
     assert reasons(100, 90, -3, own=50) == [None, None, "own_data"]
-    assert reasons(100, 90, -3, own=-1) == [None, None, "no_gain"]
+    assert reasons(100, 90, -3, own=-1) == [None, None, "loss"]
 
 
 def test_what_has_no_loss_is_refused_and_does_not_move_the_median() -> None:
-    assert reasons(100, None, 90, None, None) == [None, "no_gain", None, "no_gain", "no_gain"]
-    assert reasons(None, None) == ["no_gain", "no_gain"]
+    assert reasons(100, None, 90, None, None) == [None, "loss", None, "loss", "loss"]
+    assert reasons(None, None) == ["loss", "loss"]
 
 
 def test_a_judge_sees_the_base_less_the_probed_share() -> None:
@@ -69,7 +69,7 @@ def test_a_judge_sees_the_base_less_the_probed_share() -> None:
         seen.append(weights["w"].tolist())
         return len(seen)
 
-    found = judged(base, [opened(0, delta)], GateTerms(probe=0.5), Judge(loss))
+    found = judged(base, [opened(0, delta)], GateTerms(step=0.5), Judge(loss))
     assert seen == [[3, 1], [2, 3]]
     assert found == [Judged(-1)]
 
@@ -153,6 +153,7 @@ def test_of_two_the_shorter_is_the_median_so_that_half_cannot_raise_it() -> None
 def test_weights_of_age_fall_with_the_root() -> None:
     assert [age_weight(each) for each in (0, 1, 3, 8)] == [1_000_000, 707_106, 500_000, 333_333]
     assert shares([1, 1, 2]) == [250_000, 250_000, 500_000]
+    assert shares([10**9, 1, 0]) == [999_999, 1, 0], "what is merged counts with something"
 
 
 def test_contributions_are_taken_by_index_and_each_place_once() -> None:

@@ -18,8 +18,8 @@ from archipel.engine.protocol import NonFiniteLogits
 
 UNIT = 1 << 20
 """Of a nat: what losses are counted in."""
-MOST = 1 << 10
-"""Nats that one token may cost; 2^24 of them stay below 2^54 units."""
+MOST = 1 << 9
+"""Nats that one token may cost: of fewer than 2^24 of them the units are below 2^53, an integer of any record."""
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ MAGIC = b"ACGT"
 FORM = 1
 SALT_BYTES = 32
 MIN_SECRET_BYTES = 32
-MAX_WINDOWS = 4096
+MAX_WINDOWS = 1 << 16
 MAX_WINDOW = 1 << 16
 """Tokens of one window."""
 MAX_TOKENS = 1 << 24

@@ -17,9 +17,10 @@ MICRO = 1_000_000
 MAX_TOKENS = 1 << 32
 """Of one contribution: with its age's millionths below 2^53, so that a weight is exact as float64."""
 
-Reason = Literal["merged", "malformed", "too_long", "no_gain", "own_data", "outvoted"]
-"""malformed: its payload is none, or its counts; too_long: beyond the bound on its length; no_gain: the loss gate;
-own_data: that gate, of one that makes its own data likelier and no other; outvoted: the aggregate left it out."""
+Refusal = Literal["payload", "norm", "loss", "own_data", "outlier"]
+"""payload: its bytes are no payload, or its counts are out of bounds; norm: beyond the bound on its length; loss: the loss
+gate; own_data: that gate, of one that makes its own data likelier and no other; outlier: the aggregate left it out,
+which says nothing against it."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,21 @@ class Verdict:
     member: str
     index: int
     age: int
-    merged: bool
-    reason: Reason
+    reason: Refusal | None = None
+    """Why it was refused; None: it was merged."""
     weight_micro: int = 0
-    """Its share of the merge in millionths, rounded down; 0 where it was refused."""
+    """Its share of the merge in millionths, rounded down, at least 1; 0 where it was refused."""
     score: int | None = None
     """By how much it lowers the loss of the held-out text, in the judge's units; None: it was not asked."""
     own_score: int | None = None
     """The same of the text that was assigned to it."""
     why: str = field(default="", compare=False)
     """A sentence, for people."""
+
+    @property
+    def merged(self) -> bool:
+        """Whether it is in the new version."""
+        return self.reason is None
 
 
 class NothingToMerge(Exception):
@@ -104,7 +110,7 @@ def age_weight(age: int) -> int:
 
 
 def shares(weights: Iterable[int]) -> list[int]:
-    """Millionths of their sum, each rounded down; of whole numbers that are positive."""
+    """Millionths of their sum, each rounded down, but at least 1 of what is not 0; of whole numbers."""
     weights = list(weights)
     together = sum(weights)
-    return [MICRO * weight // together for weight in weights]
+    return [max(MICRO * weight // together, min(weight, 1)) for weight in weights]

@@ -1,9 +1,9 @@
 """Which contributions make text likelier that nobody trained on: the second gate.
 
 Parts: `Judge` (what loss weights have, in integers), `GateTerms`, `Judged`, `judged`, `refusals`.
-The score of a contribution is loss(base) - loss(base - probe * delta) on the held-out text; it is dropped where it is not
-above `floor` of the lower median score. Where that median is not positive, the text or the step is bad and not the
-members: the same distance, (1 - floor) of its magnitude, is then taken below it. Law: losses and scores are integers, so
+The score of a contribution is loss(base) - loss(base - step * delta) on the held-out text; it is dropped where it is not
+above `share` of the lower median score. Where that median is not positive, the text or the step is bad and not the
+members: the same distance, (1 - share) of its magnitude, is then taken below it. Law: losses and scores are integers, so
 that whoever has the text takes the same decisions.
 What it does not stop: what leaves the loss of ordinary text as it is, such as a backdoor; and with one contribution
 alone it compares it with itself.
@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from archipel.training.exchange.codec import Tensors
-from archipel.training.merging.contributions import Contribution, Opened, Reason
+from archipel.training.merging.contributions import Contribution, Opened, Refusal
 
 
 class Unmeasurable(Exception):
@@ -40,15 +40,15 @@ class Judge:
 class GateTerms:
     """When a contribution is dropped."""
 
-    floor: float = 0.25
-    """Share of the median score that it must be above, in [0, 1)."""
-    probe: float = 1.0
-    """Share of a contribution that is applied for its score, in (0, 1]; 1: the member's own weights."""
+    share: float = 0.25
+    """Share of the median score that it must be above, in [0, 1]."""
+    step: float = 1.0
+    """How far a contribution is followed for its score, as a multiple of itself, in (0, 1000]; 1: the member's own weights."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.floor < 1 or not 0 < self.probe <= 1:
+        if not 0 <= self.share <= 1 or not 0 < self.step <= 1000:
             raise ValueError(
-                f"floor is {self.floor} and probe {self.probe}; expected floor in [0, 1) and probe in (0, 1]"
+                f"share is {self.share} and step {self.step}; expected share in [0, 1] and step in (0, 1000]"
             )
 
 
@@ -60,7 +60,8 @@ class Judged:
     own_score: int | None = None
 
 
-Refusal = tuple[Reason, str]
+Refused = tuple[Refusal, str]
+"""Why, as a word and as a sentence."""
 
 
 def judged(
@@ -76,9 +77,9 @@ def judged(
 
 
 def _judged(base: Tensors, before: int, opened: Opened, terms: GateTerms, judge: Judge) -> Judged:
-    share = np.float32(terms.probe)
+    step = np.float32(terms.step)
     with np.errstate(over="ignore", invalid="ignore"):
-        probed = {name: base[name] - share * opened.values[name] for name in sorted(base)}
+        probed = {name: base[name] - step * opened.values[name] for name in sorted(base)}
     if not all(bool(np.isfinite(each).all()) for each in probed.values()):
         return Judged(None)
     try:
@@ -94,17 +95,17 @@ def _judged(base: Tensors, before: int, opened: Opened, terms: GateTerms, judge:
         return Judged(None)
 
 
-def refusals(everyone: Sequence[Judged], terms: GateTerms) -> list[Refusal | None]:
+def refusals(everyone: Sequence[Judged], terms: GateTerms) -> list[Refused | None]:
     """Of each why it is dropped; None: it is not. Pure, on integers and exact fractions."""
     known = sorted(each.score for each in everyone if each.score is not None)
     if not known:
         return [_unmeasured() for _ in everyone]
     median = known[(len(known) - 1) // 2]
-    limit = median - (1 - Fraction(terms.floor)) * abs(median)
+    limit = median - (1 - Fraction(terms.share)) * abs(median)
     return [_refusal(each, limit) for each in everyone]
 
 
-def _refusal(judged: Judged, limit: Fraction) -> Refusal | None:
+def _refusal(judged: Judged, limit: Fraction) -> Refused | None:
     if judged.score is None:
         return _unmeasured()
     if judged.score > limit:
@@ -113,8 +114,8 @@ def _refusal(judged: Judged, limit: Fraction) -> Refusal | None:
         return "own_data", (
             f"it makes its own text likelier ({judged.own_score}) and held-out text not ({judged.score})"
         )
-    return "no_gain", f"its score is {judged.score}, expected above {float(limit):.6g}"
+    return "loss", f"its score is {judged.score}, expected above {float(limit):.6g}"
 
 
-def _unmeasured() -> Refusal:
-    return "no_gain", "with it the network computes nothing finite"
+def _unmeasured() -> Refused:
+    return "loss", "with it the network computes nothing finite"

@@ -18,7 +18,7 @@ from archipel.training.merging.contributions import (
     Contribution,
     NothingToMerge,
     Opened,
-    Reason,
+    Refusal,
     Verdict,
     ordered,
     shares,
@@ -79,7 +79,7 @@ def _gated(
     """What three gates let through; the table knows the others."""
     left = _read(table, base, terms)
     long = within(left, terms.length_bound)
-    left = table.without(left, [None if why is None else ("too_long", why) for why in long])
+    left = table.without(left, [None if why is None else ("norm", why) for why in long])
     if terms.gate is not None:
         if judge is None:
             raise ValueError("the terms have a loss gate and no judge was given; give one")
@@ -102,7 +102,7 @@ def _read(table: "_Verdicts", base: Tensors, terms: MergeTerms) -> list[Opened]:
         try:
             left.append(opened(each, codec, shapes))
         except BadContribution as error:
-            table.refuse(each, "malformed", str(error))
+            table.refuse(each, "payload", str(error))
     return left
 
 
@@ -136,7 +136,7 @@ class _Verdicts:
     def __init__(self, contributions: Sequence[Contribution]) -> None:
         self.contributions = ordered(contributions)
         self._of = {
-            (each.index, each.age): Verdict(each.member, each.index, each.age, True, "merged")
+            (each.index, each.age): Verdict(each.member, each.index, each.age)
             for each in self.contributions
         }
 
@@ -144,12 +144,12 @@ class _Verdicts:
         place = opened.contribution.index, opened.contribution.age
         self._of[place] = replace(self._of[place], **fields)  # type: ignore[arg-type]
 
-    def refuse(self, contribution: Contribution, reason: Reason, why: str) -> None:
+    def refuse(self, contribution: Contribution, reason: Refusal, why: str) -> None:
         place = contribution.index, contribution.age
-        self._of[place] = replace(self._of[place], merged=False, reason=reason, why=why)
+        self._of[place] = replace(self._of[place], reason=reason, why=why)
 
     def without(
-        self, left: Sequence[Opened], refused: Sequence[tuple[Reason, str] | None]
+        self, left: Sequence[Opened], refused: Sequence[tuple[Refusal, str] | None]
     ) -> list[Opened]:
         """Those that are not refused."""
         for each, refusal in zip(left, refused, strict=True):
@@ -163,10 +163,10 @@ class _Verdicts:
             if share:
                 self.note(each, weight_micro=share)
             else:
-                self.refuse(each.contribution, "outvoted", "others lie nearer to each other")
+                self.refuse(each.contribution, "outlier", "others lie nearer to each other")
 
     def reasons(self) -> str:
-        found = [each.reason for each in self._of.values()]
+        found = [each.reason or "merged" for each in self._of.values()]
         return ", ".join(f"{found.count(each)} {each}" for each in sorted(set(found))) or "none"
 
     def all(self) -> tuple[Verdict, ...]:

@@ -29,9 +29,9 @@ class OuterTerms:
     def __post_init__(self) -> None:
         if self.optimiser not in ("nesterov", "sgd"):
             raise ValueError(f"optimiser is {self.optimiser!r:.40}; expected nesterov or sgd")
-        if not 0 < self.lr <= 10 or not 0 <= self.momentum < 1:
+        if not 0 < self.lr <= 1000 or not 0 <= self.momentum < 1:
             raise ValueError(
-                f"lr is {self.lr} and momentum {self.momentum}; expected lr in (0, 10] and momentum in [0, 1)"
+                f"lr is {self.lr} and momentum {self.momentum}; expected lr in (0, 1000] and momentum in [0, 1)"
             )
         if self.optimiser == "sgd" and self.momentum:
             raise ValueError(
