@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,7 @@ class Shelf:
         above, start = f"{group}.", len(group) + 1
         inside = (
             name[start:].partition(".")[0]
-            for names in (self.entries, self.facts)
-            for name in names
+            for name in chain(self.entries, self.facts)
             if name.startswith(above)
         )
         return list(dict.fromkeys(inside))
