@@ -10,7 +10,7 @@ from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference, Part
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
-from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
+from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
 from archipel.records.membership import MAX_ALLOWED, MAX_USES, Effort, JoiningRuled, KeyRevoked
 from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.ownership import (
@@ -66,7 +66,7 @@ from archipel.records.statements import (
 )
 from archipel.records.terms import Terms
 from archipel.records.withdrawal import ContributionWithdrawn
-from archipel.records.words import WorkAnswer, WorkSpec
+from archipel.records.words import SavedMemory, WorkAnswer, WorkSpec
 from keyring import delegation, invitation
 from metered import METER, Book
 from people import identity, ref

@@ -9,8 +9,8 @@ from archipel.records.kinds import STRANGERS, TRUSTED, TRUSTED_ROLE, WORDS, WORD
 from archipel.records.kinds.audit import AuditSpec
 from archipel.records.kinds.evaluate import EvaluateSpec
 from archipel.records.kinds.rollout import RolloutSpec
-from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
-from archipel.records.words import Memory, Needs, Told, one_of
+from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
+from archipel.records.words import Memory, Needs, SavedMemory, Told, one_of
 from people import ref
 from specimens import ANSWERS, DIFFERENCE, SPECS
 

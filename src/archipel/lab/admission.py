@@ -160,7 +160,8 @@ def named_blobs(statement: Recorded) -> tuple[BlobRef, ...]:
         case WorkAnswered():
             return answer_blobs(statement.answer)
         case RunOpened():
-            return (statement.recipe, *(file.blob for file in statement.model))
+            model = (file.blob for file in statement.model)
+            return (statement.recipe, *model, *statement.pace.named_blobs)
         case SnapshotTaken():
             return (statement.state,)
     return ()
