@@ -180,6 +180,11 @@ def held_lease(state: LabState, work: str, author: str) -> Lease:
                 f"{work} was late, and a second node answered it first; only the first answer is paid, and "
                 "nothing is held against you; ask for new work"
             )
+        if outcome == "missed":
+            raise refusals.Late(
+                f"the version that {work} contributes to was merged without it, because it took longer than others do; it "
+                "is not paid; ask for new work"
+            )
         if outcome is not None:
             raise refusals.Late(
                 f"the lease on {work} has {outcome}, and what comes after its end is not paid; ask for new "

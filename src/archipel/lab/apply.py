@@ -210,8 +210,8 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
         raise Contradiction(f"{grant.work} is not the next work of {run.name}")
     bought = awards.checked(state, grant, RULES_OF[spec.kind], at_ms)
     lease = endings.lease_of(state, grant, at_ms)
-    state = endings.overtaken(state, lease, at_ms)
-    run, node = RULES_OF[spec.kind].granted(state.runs[run.name], lease), state.nodes[grant.node]
+    state = endings.granted(state, lease)
+    run, node = state.runs[run.name], state.nodes[grant.node]
     run = changed(run, next_work=run.next_work + 1, leases=run.leases.put(grant.work, state.size))
     left = escrow.left_micro(state, run)
     if left is not None and grant.price_micro > left:

@@ -48,7 +48,7 @@ def ended_leases(state: LabState, statement: Recorded) -> tuple[Lease, ...]:
         case LeaseExpired() | LeaseReturned():
             works = (statement.work,)
         case LeaseGranted() if statement.spec.run in state.runs:
-            works = _overtaken(state, lease_of(state, statement, 0))
+            works = _missed(state, lease_of(state, statement, 0))
         case NodeJoined() | NodeLeft() | KeyRevoked():
             gone = [state.nodes.get(did) for did in ended_nodes(statement)]
             works = tuple(work for node in gone if node for work in node.leases)
@@ -101,7 +101,7 @@ def _is_late(state: LabState, lease: Lease, at_ms: int) -> bool:
 def given_up(
     state: LabState, work: str, outcome: str, at_ms: int, was_late: bool = False
 ) -> LabState:
-    """A lease ends unanswered: `expired`, `returned` or `overtaken`."""
+    """A lease ends unanswered: `expired`, `returned`, `overtaken` or `missed`."""
     lease, node = _ending(state, work, outcome)
     run = state.runs[lease.spec.run]
     run = RULES_OF[lease.spec.kind].given_up(run, lease)
@@ -110,6 +110,7 @@ def given_up(
         "expired": {"expired": node.expired + 1},
         "returned": {"returned": node.returned + 1, "last_seen_ms": at_ms},
         "overtaken": {},
+        "missed": {},
     }[outcome]
     if was_late:
         node = set_back(node, lease)
@@ -130,15 +131,18 @@ def lease_of(state: LabState, grant: LeaseGranted, at_ms: int) -> Lease:
     )
 
 
-def overtaken(state: LabState, lease: Lease, at_ms: int) -> LabState:
-    """A lease that is granted leaves others no time: theirs end, late."""
-    for work in _overtaken(state, lease):
-        state = given_up(state, work, "overtaken", at_ms, was_late=True)
+def granted(state: LabState, lease: Lease) -> LabState:
+    """The state when a lease's kind has followed its grant; other leases that it leaves no time have ended, late."""
+    gone, name = _missed(state, lease), lease.spec.run
+    run = RULES_OF[lease.spec.kind].granted(state.runs[name], lease)
+    state = changed(state, runs=state.runs.put(name, run))
+    for work in gone:
+        state = given_up(state, work, "missed", lease.granted_at_ms, was_late=True)
     return state
 
 
-def _overtaken(state: LabState, lease: Lease) -> tuple[str, ...]:
-    return RULES_OF[lease.spec.kind].overtakes(state.runs[lease.spec.run], lease)
+def _missed(state: LabState, lease: Lease) -> tuple[str, ...]:
+    return RULES_OF[lease.spec.kind].missed(state.runs[lease.spec.run], lease)
 
 
 def given_back(state: LabState, returned: LeaseReturned, at_ms: int) -> LabState:

@@ -127,8 +127,10 @@ class Rules:
     """Refuse an answer by its own words alone."""
     inspect: Callable[[Run, Lease, Any, ReadBlob], None]
     """Refuse an answer by the bytes it names; may take long, and reads nothing but its arguments."""
-    overtakes: Callable[[Run, Lease], tuple[str, ...]] = lambda run, lease: ()
-    """(run, a lease that is granted): works whose leases end with it, because their answers would come too late."""
+    missed: Callable[[Run, Lease], tuple[str, ...]] = lambda run, lease: ()
+    """(run, a lease that is about to be granted): works whose leases end with it, because their answers would come too
+    late; they are given up once `granted` has followed.
+    """
     granted: Callable[[Run, Lease], Run]
     given_up: Callable[[Run, Lease], Run]
     accepted: Callable[[Run, Lease, Any, Moment], Run]

@@ -108,7 +108,9 @@ def _let_go(run: Run, lease: Lease) -> tuple[Run, bool]:
     held = slice_.held.get(index)
     if held is not None and held.work == lease.work:
         return pretrain.with_course(run, held=slice_.held.drop(index)), True
-    return pretrain.with_course(run, behind=slice_.behind.drop(lease.work)), False
+    if lease.work in slice_.behind:
+        run = pretrain.with_course(run, behind=slice_.behind.drop(lease.work))
+    return run, False  # in neither: its merge has begun, and it cannot be in a later one
 
 
 def _accepted(run: Run, lease: Lease, answer: InnerStepAnswer, moment: Moment) -> Run:

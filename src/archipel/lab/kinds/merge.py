@@ -12,6 +12,7 @@ from archipel.records.documents import inputs_digest
 from archipel.records.fields import MAX_BLOB_BYTES
 from archipel.records.kinds.merge import WORDS, MergeAnswer, MergeSpec
 from archipel.records.pretraining import MAX_AGE, MAX_LATE
+from archipel.records.table import Table
 from archipel.records.words import SavedMemory
 
 MAX_GATE_BYTES = 256 * 1024 * 1024
@@ -38,7 +39,7 @@ def _offer(asking: Asking) -> MergeSpec | None:
     )
 
 
-def _overtakes(run: Run, lease: Lease) -> tuple[str, ...]:
+def _missed(run: Run, lease: Lease) -> tuple[str, ...]:
     """What can be in no merge any more once this one has begun: without `late = "use"` all that is in nodes' hands, with it
     what would be too old for the next merge, and what would be too much for it.
     """
@@ -67,9 +68,10 @@ def _granted(run: Run, lease: Lease) -> Run:
             f"{lease.work} makes version {spec.version} from {spec.inputs}; expected {run.version + 1} from {expected}"
         )
     merging = pretrain.Merging(lease.work, pretrain.next_works(run))
-    behind = slice_.behind.put_all((each.work, each) for each in slice_.held.values())
-    held = slice_.held.drop(*slice_.held)
-    return pretrain.with_course(run, merging=merging, behind=behind, held=held)
+    gone = _missed(run, lease)
+    leases = (*slice_.behind.values(), *slice_.held.values())
+    behind = Table({each.work: each for each in leases if each.work not in gone})
+    return pretrain.with_course(run, merging=merging, behind=behind, held=Table())
 
 
 def _check(run: Run, lease: Lease, answer: MergeAnswer) -> None:
@@ -185,7 +187,7 @@ RULES = Rules(
     upload_limit=lambda run, lease: MAX_BLOB_BYTES,
     check=_check,
     inspect=_inspect,
-    overtakes=_overtakes,
+    missed=_missed,
     granted=_granted,
     given_up=_given_up,
     accepted=_accepted,
