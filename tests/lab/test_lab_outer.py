@@ -6,6 +6,7 @@ import pytest
 
 from archipel.lab import refusals
 from archipel.lab.apply import Contradiction, apply
+from archipel.lab.escrow import left_micro, rest_micro
 from archipel.lab.garbage import needed
 from archipel.lab.programmes import pretrain
 from archipel.lab.programmes.pretrain_rules import answered_by, withdrawn
@@ -371,26 +372,41 @@ def test_a_run_that_is_stopped_pays_what_waited_for_its_merge(world: World) -> N
     world.check_replay()
 
 
-def test_pay_that_is_withheld_is_not_promised_again(world: World) -> None:
-    """What a sponsor gave is for two and a half contributions: the third is not asked for, and the rest goes back."""
+def test_what_a_run_may_still_cost_is_every_contribution_that_nobody_makes_or_made(
+    world: World,
+) -> None:
+    merger, _, _ = two_of_three(world, versions=3)
+    assert rest_micro(world.state, world.run("outer")) == (9 - 3) * PRICE_MICRO
+    world.tick(1000)
+    merger.work()
+    assert rest_micro(world.state, world.run("outer")) == (9 - 3) * PRICE_MICRO
+    held(member(world, "four"))
+    assert rest_micro(world.state, world.run("outer")) == (9 - 4) * PRICE_MICRO
+
+
+def test_pay_that_is_withheld_is_not_promised_again_and_what_is_refused_goes_back_to_sponsors(
+    world: World,
+) -> None:
     sponsor = identity("sponsor")
     world.speak(
-        world.operator, CreditsSettled, account=sponsor.did, direction="in", micro=2500,
+        world.operator, CreditsSettled, account=sponsor.did, direction="in", micro=3000,
         reference="invoice", usd_micro=1,
     )  # fmt: skip
     merger = outer_started(world, versions=1)
-    world.speak(sponsor, RunFunded, run="outer", micro=2500)
+    world.speak(sponsor, RunFunded, run="outer", micro=3000)
     members = [member(world, name) for name in ("one", "two", "three")]
     for each in members[:2]:
         answered(world, each)
-    assert members[2].ask() is None
-    assert "out of credits" in waits(world.state, world.now_ms)[0].waiting_for
+    assert left_micro(world.state, world.run("outer")) == 1000
+    answered(world, members[2])
+    assert left_micro(world.state, world.run("outer")) == 0
     merger.refuses = {members[0].did: "norm"}
-    world.tick(1000)
     merger.work()
-    assert [balance(world, each) for each in members] == [0, PRICE_MICRO, 0]
-    assert world.state.book[sponsor.did] == 1500
+    assert world.run("outer").phase is Phase.COMPLETE
+    assert [balance(world, each) for each in members] == [0, PRICE_MICRO, PRICE_MICRO]
+    assert world.state.book[sponsor.did] == 1000
     world.check()
+    world.check_replay()
 
 
 def test_owners_have_earned_what_was_merged(world: World) -> None:

@@ -22,6 +22,9 @@ from archipel.records.pretraining import (
 )
 from archipel.records.recipe_form import Section
 
+MAX_RATIO = 8
+"""Steps of one contribution over those of another: a merge refuses what is ten times as long as the usual one."""
+
 
 def _in_millionths(value: float) -> float:
     return round(value * MICRO) / MICRO
@@ -49,7 +52,8 @@ class InnerSection(Section):
     steps: Annotated[int, Field(ge=1, le=MAX_INNER_STEPS)] = 30
     """H: inner steps of one contribution."""
     min_steps: Annotated[int, Field(ge=0, le=MAX_INNER_STEPS)] = 0
-    """A member that is slower than the others is asked for fewer, but not fewer than this; 0: for `steps`, all alike."""
+    """A member that is slower than the others is asked for fewer, but not fewer than this, which is at least an eighth of
+    `steps`; 0: for `steps`, all alike."""
     warmup_steps: Annotated[int, Field(ge=0, le=MAX_INNER_STEPS)] = 0
     """Inner steps of the run in which the rate rises from 0."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
@@ -79,6 +83,11 @@ class InnerSection(Section):
         if self.min_steps > self.steps:
             raise ValueError(
                 f"min_steps = {self.min_steps} is above steps = {self.steps}; lower it"
+            )
+        if self.min_steps and self.min_steps * MAX_RATIO < self.steps:
+            raise ValueError(
+                f"min_steps = {self.min_steps} is less than 1/{MAX_RATIO} of steps = {self.steps}, and contributions that "
+                "unequal cannot be told from wrong ones by their length; raise it"
             )
         if -(-self.steps // self.commit_every) > MAX_COMMITMENTS:
             raise ValueError(
@@ -124,7 +133,8 @@ class MergeSection(Section):
     aggregate: AggregateName = "mean"
     """`mean`: by their tokens, each value over those who sent it; the others take no harm from `faulty` contributions."""
     faulty: Annotated[int, Field(ge=0, lt=MAX_MEMBERS)] = 0
-    """f: contributions of one outer step that may be anything. `multi_krum` needs 2 f + 3 of them, the others 2 f + 1."""
+    """f: contributions of one outer step that may be anything. A merge has to have 3 f + 3 with `multi_krum`, f + 1 with
+    `mean`, which does not look at it, and 3 f + 1 with the others."""
     clip: bool = True
     """Each tensor is cut to the median norm that it has in all contributions."""
     loss_gate: bool = False

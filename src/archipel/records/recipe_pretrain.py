@@ -14,6 +14,7 @@ from archipel.records.pretraining import (
     MAX_EPOCHS,
     MAX_MEMBERS,
     MAX_WINDOW_TOKENS,
+    AggregateName,
 )
 from archipel.records.recipe_charter import CharterSection
 from archipel.records.recipe_form import RecipeForm, RunHeader, Section
@@ -132,16 +133,17 @@ class PretrainRecipe(RecipeForm):
             raise ValueError(
                 f"merge.quorum = {merge.quorum} is more than run.members = {members}; lower it"
             )
-        needed = 2 * merge.faulty + (3 if merge.aggregate == "multi_krum" else 1)
+        needed = _fewest(merge.aggregate, merge.faulty) + merge.faulty
         if self.quorum < needed:
             raise ValueError(
-                f"merge.aggregate = {merge.aggregate} with merge.faulty = {merge.faulty} needs {needed} contributions, and "
-                f"a merge may have {self.quorum} (merge.quorum, or run.members without it); raise that or lower faulty"
+                f"merge.aggregate = {merge.aggregate} with merge.faulty = {merge.faulty} needs {needed} contributions, so "
+                f"that enough are left when as many are refused, and a merge may have {self.quorum} (merge.quorum, or "
+                "run.members without it); raise that or lower faulty"
             )
-        if self.exchange.codec == "top_k" and merge.aggregate in ("median", "trimmed_mean"):
+        if self.exchange.codec == "top_k" and merge.aggregate not in ("mean", "multi_krum"):
             raise ValueError(
                 f"merge.aggregate = {merge.aggregate} takes each value over all members, and with exchange.codec = top_k "
-                "most of them did not send it; take mean, multi_krum or centred_clip"
+                "most of them did not send it; take mean or multi_krum, or another codec"
             )
 
     @property
@@ -159,3 +161,10 @@ class PretrainRecipe(RecipeForm):
         """Folders of the trusted machine that the run reads."""
         found = (self.corpus.path, self.merge.gate_path, self.evaluation.path)
         return tuple(path for path in found if path)
+
+
+def _fewest(aggregate: AggregateName, faulty: int) -> int:
+    """Contributions that an aggregate is made from, so that faulty ones do no harm (docs/explanation/merges.md)."""
+    if aggregate == "mean":
+        return 1
+    return 2 * faulty + (3 if aggregate == "multi_krum" else 1)

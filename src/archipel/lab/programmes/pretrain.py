@@ -182,6 +182,15 @@ def has_free(run: Run) -> bool:
     return len(slice_.held) + len(slice_.answered) < pace(run).members
 
 
+def num_left(run: Run) -> int:
+    """Contributions that the run still has to ask for, if each is merged."""
+    slice_, members = course(run), pace(run).members
+    begun = max(run.version, 0) * members + len(slice_.held) + len(slice_.answered)
+    if slice_.merging is not None:
+        begun = (run.version + 1) * members
+    return run.opened.terms.versions * members - begun
+
+
 def late(run: Run) -> list[str]:
     """Works answered to versions before the newest, or while it was being left behind, that wait for a merge."""
     slice_ = course(run)
