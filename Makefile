@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
+# Many short processes load the same modules: compiled once and kept beside them, whatever the shell says of it.
+export PYTHONDONTWRITEBYTECODE =
 
 # A test process per core, a file's tests in one of them.
 WORKERS ?= 2

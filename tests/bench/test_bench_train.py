@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,6 +105,15 @@ def test_an_arm_that_cannot_run_is_a_row_and_the_others_are_measured(
 PLANNED = ["bench", "train", "--size", "1m", "--lengths", "even", "--seeds", "2", "--updates", "2"]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """It is heard here, also where whoever started the tests ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_a_measurement_that_is_stopped_prints_what_it_has_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: signal.Signals

@@ -65,7 +65,9 @@ def _refused(done: Done, *words: str) -> None:
         assert word in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGHUP]
+)
 def test_a_lab_told_to_end_closes_its_ledger(site: Site, number: signal.Signals) -> None:
     site.start_lab()
     home = site.home("lab")

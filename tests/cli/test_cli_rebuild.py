@@ -227,6 +227,7 @@ def test_what_was_stopped_goes_on_and_makes_no_stage_twice(
     assert len(places) == 32
 
 
+@pytest.mark.slow
 def test_rollouts_of_an_exact_run_are_sampled_again_and_the_one_that_was_changed_is_named(
     tmp_path: Path,
 ) -> None:

@@ -66,6 +66,7 @@ def test_every_command_of_several_machines_exists_and_what_a_trusted_machine_mus
         "own-a-model-together.md",
         "ask-a-small-model-first.md",
         "release-and-verify.md",
+        "make-a-corpus.md",
     ],
 )
 def test_every_command_of_the_pages_for_sceptics_and_operators_exists(name: str) -> None:

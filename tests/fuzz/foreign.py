@@ -68,6 +68,9 @@ from archipel.training.environments.judgement import (
     Judgement,
     read_judgement,
 )
+from archipel.training.inner.replaying import BadState, read_state, write_state
+from archipel.training.inner.state import fresh_state
+from archipel.training.inner.terms import InnerTerms
 from archipel.training.judge import BadReply, chat_content
 from archipel.work.folders import folder_of
 from archipel.work.readiness import _check_tensors
@@ -216,7 +219,19 @@ def _model_folders() -> dict[str, Reader]:
             tuple(_written(lambda path: write_file(path, 3, _tensors(), {"a": 1})).values()),
             (BadCheckpoint,),
         ),
+        "states of inner steps": _inner_states(),
     }
+
+
+def _inner_states() -> Reader:
+    """As a member reveals them to whoever makes a stretch again."""
+    terms = InnerTerms(total_steps=1, batch=1, sequence_length=1, learning_rate=1.0)
+    shapes = {"a": (3,), "b": (2, 2)}
+    base = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    state = fresh_state(base, terms)
+    specimens = _written(lambda path: write_state(path, state))
+    read = in_file("one", lambda path: read_state(path, shapes, terms))
+    return Reader(read, tuple(specimens.values()), (BadState,))
 
 
 def _adapters() -> dict[str, Reader]:

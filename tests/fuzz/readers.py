@@ -76,6 +76,8 @@ from archipel.work.messages import (
 from door import PROBLEM_MEDIA_TYPE, Door
 from fuzz import (
     cascaded,
+    contributed,
+    corpora_read,
     disputed,
     foreign,
     graded,
@@ -132,8 +134,10 @@ def _readers() -> dict[str, Reader]:
         | pooled.readers()
         | pool_said.readers()
         | cascaded.readers()
+        | contributed.readers()
         | released.readers()
         | graded.readers()
+        | corpora_read.readers()
         | _doors()
     )
 

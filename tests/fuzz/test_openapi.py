@@ -9,10 +9,17 @@ from archipel.records.documents import Wait
 from fuzz.openapi import BODIES, campaign
 
 
+@pytest.mark.slow
 def test_a_lab_answers_as_it_describes_itself(tmp_path: Path) -> None:
     outcome = campaign(tmp_path, 1, 2, "--phases", "fuzzing")
     assert outcome.is_clean, outcome.told
     assert outcome.num_requests > 30
+
+
+def test_what_strangers_send_most_is_answered_as_described(tmp_path: Path) -> None:
+    outcome = campaign(tmp_path, 1, 1, *BODIES)
+    assert outcome.is_clean, outcome.told
+    assert outcome.num_requests >= 3
 
 
 @pytest.mark.slow

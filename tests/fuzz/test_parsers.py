@@ -36,6 +36,8 @@ OWN = {
         "serve",
     ): "of the parent; whatever is raised is its answer",
     ("training/environments/programs.py", "judge"): "of the trusted parent",
+    ("training/corpus/shard_child.py", "serve"): "of the parent, which started it",
+    ("training/corpus/child_line.py", "_shard"): "of our own child, a line of bounded length",
     ("engine/exact/hashing.py", "row_of"): "of bytes whose length and digest were compared before",
     (
         "engine/exact/hashing.py",

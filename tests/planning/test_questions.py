@@ -79,7 +79,13 @@ def test_every_answer_explains_itself(question: str) -> None:
     assert {a.name for a in plan.answers} <= set(names(plan))
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize(
+    "question",
+    [
+        each if each in {"lab", "train"} else pytest.param(each, marks=pytest.mark.slow)
+        for each in QUESTIONS
+    ],
+)
 def test_a_picture_is_written_and_no_word_of_it_is_cut_at_its_edge(question: str) -> None:
     figure = composed(data(question))
     assert ET.fromstring(written(figure, "svg")).tag.endswith("svg")

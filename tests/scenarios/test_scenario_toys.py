@@ -10,6 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,24 @@ def lay_over(target: Path) -> Path:
     return target
 
 
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One copy, laid and compiled once; whoever changes it puts it back."""
+    return lay_over(tmp_path_factory.mktemp("toys") / "tree")
+
+
+@contextmanager
+def written(file: Path, text: str) -> Iterator[None]:
+    """What a file of the copy says for a while. A time of change of its own: what was compiled of it is not believed."""
+    before, times = file.read_text(), file.stat()
+    file.write_text(text)
+    try:
+        yield
+    finally:
+        file.write_text(before)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def environment(path: Path) -> dict[str, str]:
     return {
         "PATH": os.defpath,
@@ -68,16 +88,15 @@ def python(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settlement(
-    tmp_path: Path, start: Path
+    tmp_path: Path, start: Path, tree: Path
 ) -> None:
-    path = lay_over(tmp_path / "tree")
     (tmp_path / "sums.toml").write_text(RECIPE)
-    with Site(tmp_path / "site", environment(path)) as site:
+    with Site(tmp_path / "site", environment(tree)) as site:
         site.start_lab()
         operator, node = site.home("lab") / "operator.key", site.start_node("node")
         trusted = site.start_update("update", ["--any-recipe"])
         opened = python(
-            path, "-m", "archipel.cli.archipel", "run", "open", str(tmp_path / "sums.toml"),
+            tree, "-m", "archipel.cli.archipel", "run", "open", str(tmp_path / "sums.toml"),
             "--weights", str(start), "--lab", site.url, "--key", str(operator), "--trust", trusted,
             "--json",
         )  # fmt: skip
@@ -100,7 +119,7 @@ def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settle
         site.interrupt("node")
         site.interrupt("lab")
     replayed = python(
-        path, "-m", "archipel.cli.archipel", "ledger", "verify",
+        tree, "-m", "archipel.cli.archipel", "ledger", "verify",
         "--home", str(tmp_path / "site" / "lab"), "--json",
     )  # fmt: skip
     assert replayed.returncode == 0, replayed.stderr
@@ -110,34 +129,30 @@ def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settle
 
 
 @pytest.mark.parametrize("place", [row[0] for row in rows()])
-def test_a_row_that_is_forgotten_is_an_error_at_import(tmp_path: Path, place: str) -> None:
-    path = lay_over(tmp_path / "tree")
-    shutil.copy(SOURCE / place, path / "archipel" / place)
+def test_a_row_that_is_forgotten_is_an_error_at_import(tree: Path, place: str) -> None:
     modules = (
         "archipel.lab.kinds, archipel.lab.programmes, archipel.work.kinds, archipel.work.programmes"
     )
-    done = python(path, "-c", f"import {modules}")
+    with written(tree / "archipel" / place, (SOURCE / place).read_text()):
+        done = python(tree, "-c", f"import {modules}")
     assert done.returncode != 0
     assert re.search(r"TypeError|ImportError", done.stderr), done.stderr
 
 
-def test_a_rule_that_is_forgotten_is_an_error_at_import(tmp_path: Path) -> None:
-    path = lay_over(tmp_path / "tree")
+def test_a_rule_that_is_forgotten_is_an_error_at_import(tree: Path) -> None:
     for room, rule in (("lab", "    price_micro="), ("records", "    needs=")):
-        file = path / "archipel" / room / "kinds" / "add.py"
-        text = file.read_text()
-        file.write_text("".join(x for x in text.splitlines(True) if not x.startswith(rule)))
-        done = python(path, "-c", f"import archipel.{room}.kinds")
+        file = tree / "archipel" / room / "kinds" / "add.py"
+        kept = "".join(x for x in file.read_text().splitlines(True) if not x.startswith(rule))
+        with written(file, kept):
+            done = python(tree, "-c", f"import archipel.{room}.kinds")
         assert done.returncode != 0
         assert "TypeError" in done.stderr
         assert rule.strip(" =") in done.stderr
-        file.write_text(text)
 
 
-def test_the_copy_with_the_toys_keeps_every_law_of_the_tables(tmp_path: Path) -> None:
-    path = lay_over(tmp_path / "tree")
+def test_the_copy_with_the_toys_keeps_every_law_of_the_tables(tree: Path) -> None:
     done = python(
-        path,
+        tree,
         "-c",
         "from archipel.lab.kinds import RULES_OF; from archipel.work.kinds import RUNS;"
         "from archipel.records.kinds import WORDS_OF; import sys;"

@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
-import openai
 import pytest
 
 from archipel import source_environment
@@ -54,6 +52,8 @@ def server(folder: Path, model: Path, *more: str) -> Iterator[str]:
 
 
 def by_openai(address: str, number: int) -> str:
+    import openai
+
     with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
         asked: dict[str, Any] = {"model": "tiny", "max_tokens": 5 + number % 7, "n": 1 + number % 3}
         turns: Any = [{"role": "user", "content": LONG[: 30 + 90 * (number % 4)]}]
@@ -63,6 +63,8 @@ def by_openai(address: str, number: int) -> str:
 
 
 def by_openai_streamed(address: str, number: int) -> str:
+    import openai
+
     body: dict[str, Any] = {"model": "tiny", "stream": True, "seed": number, "max_tokens": 20}
     turns: Any = [{"role": "user", "content": f"{number}"}]
     with (
@@ -75,6 +77,8 @@ def by_openai_streamed(address: str, number: int) -> str:
 
 
 def by_anthropic(address: str, number: int) -> str:
+    import anthropic  # a second and more, which every test process would pay
+
     with anthropic.Anthropic(base_url=address, api_key="none", max_retries=0) as client:
         got = client.messages.with_raw_response.create(
             model="tiny", messages=[{"role": "user", "content": f"{number}" * 40}], max_tokens=9

@@ -43,6 +43,7 @@ def curve_of(path):
     return curve
 
 
+@pytest.mark.slow
 def test_sigkill_and_restart_give_the_curve_of_an_uninterrupted_run(tmp_path):
     versions = 40
     trainer = Trainer(tiny_model(3), tiny_recipe(run={"versions": versions}))

@@ -55,6 +55,16 @@ def run_to(trusted: Trusted, kind: Updates, version: int) -> None:
         trusted.accept(trusted.ask(kind, "memory"))
 
 
+@pytest.fixture(scope="module")
+def third(start: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, bytes]]:
+    """Version 2's facts, of a role that nothing happened to."""
+    calm, kind = Trusted(tmp_path_factory.mktemp("calm"), start), Updates()
+    run_to(calm, kind, 2)
+    expected = facts(calm.ask(kind, "memory"))
+    kind.close()
+    return expected
+
+
 def test_weights_move_at_every_version_of_this_test(trusted: Trusted, kinds: MakeKind) -> None:
     run_to(trusted, kinds(), 4)
     assert len(set(trusted.policies)) == 4
@@ -63,22 +73,17 @@ def test_weights_move_at_every_version_of_this_test(trusted: Trusted, kinds: Mak
 @pytest.mark.parametrize("every", [1, 10])
 @pytest.mark.parametrize("moment", ["learned", "half an outbox", "outbox", "saved", "told"])
 def test_an_update_killed_at_any_step_comes_out_the_same(
-    trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch, moment: str, every: int
-) -> None:
+    third: tuple[str, dict[str, bytes]], trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch,
+    moment: str, every: int,
+) -> None:  # fmt: skip
     monkeypatch.setattr(learner, "SAVE_EVERY", every)
-    calm = Trusted(trusted.folder / "calm", trusted.start)
-    calm.folder.mkdir()
-    kind = kinds()
-    run_to(calm, kind, 2)
-    expected = facts(calm.ask(kind, "memory"))
-
     run_to(trusted, kind := kinds(), 2)
     with monkeypatch.context() as dying:
         _die(dying, moment)
         lives = moment == "told" or (moment == "outbox" and every > 1)
         with nullcontext() if lives else pytest.raises(Killed):
             trusted.ask(kind, "memory")
-    assert facts(trusted.ask(kinds(), "memory")) == expected
+    assert facts(trusted.ask(kinds(), "memory")) == third
 
 
 def _die(dying: pytest.MonkeyPatch, moment: str) -> None:

@@ -37,6 +37,7 @@ COMMANDS = {
     "recipe": ("recipe", "Shipped recipes, what a recipe may say, and what is wrong with yours"),
     "sft": ("sft", "Supervised stage: a model from nothing, or a better start"),
     "distil": ("distil", "A small model taught by a larger one: no labels, no rewards"),
+    "corpus": ("corpus", "Text as token shards to pretrain on: make, show, verify"),
     "eval": ("evaluate", "Score a model directory on a recipe's held-out tasks"),
     "chat": ("chat", "Talk to a model directory"),
     "serve": ("serving", "A model behind the OpenAI, Ollama and Anthropic APIs, on this machine"),

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,12 @@ class Shelf:
 
     def members(self, group: str) -> list[str]:
         """The names one level below `group`: the accelerators, the countries, the fits."""
-        depth = group.count(".") + 1
-        names = [*self.entries, *self.facts]
-        inside = (name.split(".")[depth] for name in names if name.startswith(group + "."))
+        above, start = f"{group}.", len(group) + 1
+        inside = (
+            name[start:].partition(".")[0]
+            for name in chain(self.entries, self.facts)
+            if name.startswith(above)
+        )
         return list(dict.fromkeys(inside))
 
     def choose(self, group: str, word: str, what: str) -> str:
@@ -91,10 +95,10 @@ class Shelf:
         known = self.members(group)
         folded = {name.casefold(): name for name in known}
         for fact, title in self.facts.items():
-            named, dot, last = fact.rpartition(".")
-            name = named.rpartition(".")[2]
-            if dot and last == "title" and name in known:
-                folded.setdefault(title.casefold(), name)
+            if fact.endswith(".title"):
+                name = fact.split(".")[-2]
+                if name in known:
+                    folded.setdefault(title.casefold(), name)
         spelled = self.facts.get(f"alias.{word.casefold()}", word).casefold()
         if word.casefold() in folded or spelled not in folded:
             spelled = word.casefold()

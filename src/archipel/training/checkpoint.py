@@ -65,9 +65,13 @@ class Checkpoint:
 
 
 def write_checkpoint(
-    directory: Path, number: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+    directory: Path,
+    number: int,
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    kept: int = KEPT,
 ) -> Path:
-    """Add a checkpoint to a directory and remove all but the newest; returns its file.
+    """Add a checkpoint to a directory and remove all but the newest `kept`; returns its file.
 
     Raises:
         OSError: the disk is full or not writable; earlier checkpoints are untouched.
@@ -77,7 +81,7 @@ def write_checkpoint(
         leftover.unlink()
     path = checkpoint_file(directory, number)
     write_file(path, number, tensors, facts)
-    for old in _numbered(directory)[:-KEPT]:
+    for old in _numbered(directory)[:-kept]:
         old.unlink()
     return path
 
@@ -101,7 +105,7 @@ def write_file(
         "format": FORMAT,
         "number": number,
         "facts": dict(facts),
-        "tensors": _tensor_digest(tensors),
+        "tensors": digest_of(tensors),
     }
     sealed = {"body": body, "digest": sha256_digest(canonical_json(body))}
     aside = path.with_name(f".{path.name}.partial")
@@ -178,7 +182,7 @@ def read_file(path: Path) -> Checkpoint:
     body = _described(path)
     with _reading(path):
         tensors = safetensors.torch.load_file(path)
-    if _tensor_digest(tensors) != body["tensors"]:
+    if digest_of(tensors) != body["tensors"]:
         raise DamagedCheckpoint(f"the tensors of {path} do not have digest {body['tensors']}")
     return Checkpoint(body["number"], tensors, body["facts"])
 
@@ -223,7 +227,7 @@ def _read_body(path: Path) -> dict[str, Any]:
     return body
 
 
-def _tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
     """Over every name, type, shape and byte, whatever the order in the file."""
     return sha256_digest(
         canonical_json(

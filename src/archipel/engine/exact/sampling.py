@@ -59,15 +59,28 @@ def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     return tokens_B1.squeeze(1), chosen_B1.sub_(logarithm(total_B1)).float().squeeze(1)
 
 
+def log_chances(logits_BV: Tensor, tokens_B: Tensor) -> Tensor:
+    """Log-probabilities (B,) f32 of given tokens (B,) int64, at temperature 1 (7.2, 7.4); logits are f32.
+
+    What `sample` says of a token that it draws.
+    """
+    largest_B1 = _largest(logits_BV)
+    step = max(1, _CACHED // logits_BV.shape[1])
+    totals = [
+        _weights(part - largest).sum(-1, keepdim=True)
+        for part, largest in zip(logits_BV.split(step), largest_B1.split(step), strict=True)
+    ]
+    chosen_B1 = logits_BV.gather(1, tokens_B.unsqueeze(1)).sub_(largest_B1).double()
+    return chosen_B1.sub_(logarithm(torch.cat(totals))).float().squeeze(1)
+
+
 def _pick(logits_BV: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens, P and the largest logit, (B, 1) each: blocks of the vocabulary first, then one of them.
 
     Sums of integers: in blocks or not, they are the same.
     """
     num_rows, vocab_size = logits_BV.shape
-    smallest_B1, largest_B1 = (each(-1, keepdim=True) for each in (logits_BV.amin, logits_BV.amax))
-    # One of minus infinity, or infinitely far below, would only lose its chance: it spoils its row (1.3).
-    largest_B1 = largest_B1 + (smallest_B1 - largest_B1).mul_(0)
+    largest_B1 = _largest(logits_BV)
     size = -(-vocab_size // _BLOCK) * _BLOCK
     distance_BV = torch.empty(num_rows, size, device=logits_BV.device)
     distance_BV[:, vocab_size:].fill_(-torch.inf)  # no chance beyond the vocabulary
@@ -85,6 +98,13 @@ def _pick(logits_BV: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor, Tensor
     place_B1 = torch.searchsorted(within_Bb, target_B1, right=True)
     tokens_B1 = block_B1.mul_(_BLOCK).add_(place_B1).clamp_(max=vocab_size - 1)
     return tokens_B1, total_B1, largest_B1
+
+
+def _largest(logits_BV: Tensor) -> Tensor:
+    """(B, 1); not finite where any of its row is not."""
+    smallest_B1, largest_B1 = (each(-1, keepdim=True) for each in (logits_BV.amin, logits_BV.amax))
+    # One of minus infinity, or infinitely far below, would only lose its chance: it spoils its row (1.3).
+    return largest_B1 + (smallest_B1 - largest_B1).mul_(0)
 
 
 def logarithm(total: Tensor) -> Tensor:
