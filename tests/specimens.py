@@ -583,6 +583,7 @@ LARGE: tuple[Statement, ...] = (
                 commitments=(POLICY,) * MAX_COMMITMENTS,
                 metrics=_METRICS,
                 busy_ms=bounds.MAX_SEQ,
+                machine="é" * 128,
             ),
             MergeAnswer(
                 version=1_000_000,

@@ -215,6 +215,10 @@ def test_a_child_s_words_become_a_contribution_or_a_merge() -> None:
     answer = WORDS_OF["inner_step"].answer_of(SPECS["inner_step"], told)
     assert (answer.steps, answer.payload, answer.busy_ms) == (20, ref(b"p"), 7)
     assert answer.commitments == (POLICY, POLICY)
+    assert answer.machine is None
+    on = told.values | {"machine": "cpu, one thread"}
+    told = Told(values=on, blobs=told.blobs, busy_ms=7)
+    assert WORDS_OF["inner_step"].answer_of(SPECS["inner_step"], told).machine == on["machine"]
     assert WORDS_OF["inner_step"].blobs(answer) == (ref(b"p"),)
     assert WORDS_OF["inner_step"].publishes(answer) is None
     verdicts = [{"work": "run.8", "weight_micro": 0, "reason": "norm"}]

@@ -4,11 +4,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from archipel.records.fields import BlobRef, Count, Digest, Metrics, Millis, Sparing, VersionNumber
+from archipel.records.fields import (
+    BlobRef,
+    Count,
+    Digest,
+    LeftOut,
+    Metrics,
+    Millis,
+    Sparing,
+    VersionNumber,
+)
 from archipel.records.pretraining import MAX_COMMITMENTS, MAX_INNER_STEPS, MAX_MEMBERS
 from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec, publishes_nothing
 
 Steps = Annotated[int, Field(ge=1, le=MAX_INNER_STEPS)]
+Machine = Annotated[str, Field(min_length=1, max_length=128)]
 MemberIndex = Annotated[int, Field(ge=0, lt=MAX_MEMBERS)]
 
 
@@ -44,6 +54,9 @@ class InnerStepAnswer(WorkAnswer, Sparing):
     metrics: Metrics
     busy_ms: Millis
     """Time the node says it computed."""
+    machine: Annotated[Machine | None, LeftOut] = None
+    """Class of its machine, as it says: on another one of that class the same steps give the same bits. None: it does not
+    say."""
 
 
 def _needs(spec: InnerStepSpec) -> Needs:
@@ -51,7 +64,9 @@ def _needs(spec: InnerStepSpec) -> Needs:
 
 
 def _answer(spec: InnerStepSpec, told: Told) -> InnerStepAnswer:
-    """From file `payload`; values `policy`, `steps`, `num_tokens`, `commitments` (a list), `metrics`."""
+    """From file `payload`; values `policy`, `steps`, `num_tokens`, `commitments` (a list), `metrics`, perhaps
+    `machine`.
+    """
     return InnerStepAnswer(
         policy=told.values["policy"],
         steps=told.values["steps"],
@@ -60,6 +75,7 @@ def _answer(spec: InnerStepSpec, told: Told) -> InnerStepAnswer:
         commitments=tuple(told.values["commitments"]),
         metrics=told.values["metrics"],
         busy_ms=told.busy_ms,
+        machine=told.values.get("machine"),
     )
 
 
