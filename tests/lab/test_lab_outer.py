@@ -8,17 +8,22 @@ from archipel.lab import refusals
 from archipel.lab.apply import Contradiction, apply
 from archipel.lab.escrow import left_micro, rest_micro
 from archipel.lab.garbage import needed
+from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import pretrain
+from archipel.lab.programmes.pretrain import Held
 from archipel.lab.programmes.pretrain_rules import answered_by, withdrawn
-from archipel.lab.programmes.pretrain_waiting import longest_us, median
-from archipel.lab.state import Phase
+from archipel.lab.programmes.pretrain_waiting import longest_us, median, waits_until_ms
+from archipel.lab.state import Lease, Phase
 from archipel.lab.views import run_view, waits
+from archipel.records.changed import changed
 from archipel.records.documents import inputs_digest
 from archipel.records.kinds.inner_step import InnerStepSpec
 from archipel.records.kinds.merge import MergeSpec
 from archipel.records.money import CreditsSettled, RunFunded
+from archipel.records.pretraining import MAX_AGE, MAX_LATE
 from archipel.records.recipe_charter import CharterSection, charter_terms
 from archipel.records.statements import LeaseGranted
+from archipel.records.table import Table
 from outer import (
     GATE,
     OUTER_PACE,
@@ -183,6 +188,51 @@ def test_nothing_waits_for_a_merge_that_never_comes(world: World) -> None:
     with pytest.raises(refusals.Late):
         members[2].answer(late)
     world.check()
+
+
+def test_late_ones_are_waited_for_as_far_as_their_age_and_a_record_allow(world: World) -> None:
+    outer_started(world, late="use", versions=20)
+    run = world.run("outer")
+
+    def behind(version: int, number: int) -> Held:
+        return Held(f"outer.{number}", "node", version, number, 10, granted_at_ms=number)
+
+    def missed(held: list[Held], version: int) -> list[str]:
+        spec = MergeSpec(run="outer", version=version, parent=None, inputs=None, memory=None)
+        lease = Lease("outer.999", "merger", spec, 0, 0, 0, 0)
+        known = pretrain.with_course(run, behind=Table({each.work: each for each in held}))
+        return list(RULES_OF["merge"].missed(known, lease))
+
+    ages = [behind(version, 100 + version) for version in range(10)]
+    young = [f"outer.{100 + version}" for version in range(10 - MAX_AGE)]
+    assert missed(ages, 10) == young, "whatever would be more than four versions old in the next"
+    many = [behind(9, number) for number in range(100, 100 + MAX_LATE + 2)]
+    assert missed(many, 10) == ["outer.164", "outer.165"], "the newest of too many"
+    assert len(missed(many, 20)) == len(many), "nothing follows the last version"
+
+
+def test_nobody_keeps_an_outer_step_waiting_by_coming_late(world: World) -> None:
+    """One contribution takes a second; two seconds after the beginning nobody is waited for, whoever holds what."""
+    _, _, late = two_of_three(world)
+    run = world.run("outer")
+    began_ms = pretrain.course(run).began_ms
+    held = pretrain.course(run).held
+    index, known = next(iter(held.items()))
+    assert waits_until_ms(run) == world.state.leases[late.work].granted_at_ms + 1000
+    just_now = held.put(index, changed(known, granted_at_ms=began_ms + 1900))
+    assert waits_until_ms(pretrain.with_course(run, held=just_now)) == began_ms + 2000
+    nobody = pretrain.with_course(run, held=Table())
+    assert waits_until_ms(nobody) == began_ms + 1000
+
+
+def test_who_let_a_lease_run_out_is_asked_for_half(world: World) -> None:
+    outer_started(world, steps=8, min_steps=3)
+    one = member(world, "one")
+    assert held(one).spec.steps == 8  # type: ignore[union-attr]  # a contribution
+    for steps in (4, 3):
+        world.tick(100_000)
+        one.leases.clear()
+        assert held(one).spec.steps == steps  # type: ignore[union-attr]  # a contribution
 
 
 def test_a_merge_that_is_given_back_loses_nothing_and_the_next_takes_in_what_came_meanwhile(
