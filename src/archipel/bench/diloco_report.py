@@ -1,0 +1,196 @@
+"""What `bench diloco` found: a table, numbers for machines, and one picture of loss over bytes.
+
+Law: a ratio is formed with synchronous training of the same size and seed, and with nothing else; means and intervals are
+over seeds. Bytes are those of the member that sends, or fetches, the most.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from archipel.bench.diloco import Row, sizes_of
+from archipel.bench.diloco_links import inner_steps_waited
+from archipel.bench.diloco_plan import Budget, Plan
+from archipel.bench.intervals import NOTHING_YET, MeanOfSeeds, mean_if_any
+
+SYNCHRONOUS = "synchronous"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way with one size, over seeds."""
+
+    size: str
+    way: str
+    kind: str
+    seeds: int
+    nats: MeanOfSeeds
+    """Held-out loss a byte."""
+    ratio: MeanOfSeeds
+    """To synchronous training's; NaN where that was not measured."""
+    up: int
+    """Bytes of the member that sends most, in the whole run."""
+    down: int
+    fewer_up: float
+    """Synchronous training's bytes over these; infinite where nothing is sent."""
+    fewer_down: float
+    waited: float
+    """Share of the time that goes by in exchanges, were nothing done meanwhile, by the way's own links (simulated)."""
+    tokens: int
+
+
+def lines_of(rows: Sequence[Row], budget: Budget) -> list[Line]:
+    """A line for each way and size, in the order of the plan."""
+    lines = []
+    for size in sizes_of(rows):
+        of_size = [row for row in rows if row.size == size]
+        beside = {row.seed: row for row in of_size if row.way.kind == SYNCHRONOUS}
+        for name in dict.fromkeys(row.way.name for row in of_size):
+            lines.append(_line([row for row in of_size if row.way.name == name], beside, budget))
+    return lines
+
+
+def _line(mine: Sequence[Row], beside: dict[int, Row], budget: Budget) -> Line:
+    row, found = mine[0], mine[0].found
+    paired = [(each.found, beside[each.seed].found) for each in mine if each.seed in beside]
+    theirs = paired[0][1] if paired else None
+    waited = inner_steps_waited(found.up, found.down, found.whole, row.way.links)
+    return Line(
+        size=row.size,
+        way=row.way.name,
+        kind=row.way.kind,
+        seeds=len(mine),
+        nats=mean_if_any([each.found.nats for each in mine]),
+        ratio=mean_if_any([ours.nats / other.nats for ours, other in paired]),
+        up=max(found.up),
+        down=max(found.down),
+        fewer_up=_over(theirs.up, found.up) if theirs else math.nan,
+        fewer_down=_over(theirs.down, found.down) if theirs else math.nan,
+        waited=waited / (waited + budget.steps),
+        tokens=found.tokens,
+    )
+
+
+def _over(theirs: Sequence[int], ours: Sequence[int]) -> float:
+    return max(theirs) / max(ours) if max(ours) else math.inf
+
+
+def row_line(row: Row) -> str:
+    """One way that has ended, on a line."""
+    found = row.found
+    return (
+        f"{row.size:>5} seed {row.seed}  {row.way.name:<28} {found.start_nats:.3f} -> {found.nats:.4f} nats a byte, "
+        f"{max(found.up) / 1e6:.3f} MB up, {max(found.down) / 1e6:.3f} MB down, {found.processor_s:.0f} s of processor"
+    )
+
+
+def table(rows: Sequence[Row], plan: Plan) -> str:
+    """For people."""
+    if not rows:
+        return NOTHING_YET
+    budget = plan.budget
+    out = [
+        f"{budget.members} members, {budget.steps} inner steps of {budget.batch} windows of {budget.sequence_length} bytes"
+        f" each, after {budget.start_steps} steps of one machine; {rows[0].found.tokens:,} bytes of text in all",
+        f"{'size':>5}  {'way':<28}{'nats a byte':>24}{'/ synchronous':>24}{'MB up':>9}{'fewer up':>10}{'down':>9}"
+        f"{'waiting':>9}",
+    ]
+    for line in lines_of(rows, budget):
+        out.append(
+            f"{line.size:>5}  {line.way:<28}{line.nats!s:>24}{_ratio(line.ratio):>24}{line.up / 1e6:>9.3f}"
+            f"{_times(line.fewer_up):>10}{_times(line.fewer_down):>9}{line.waited:>9.0%}"
+        )
+    kinds = {row.way.links for row in rows} - {"equal"}
+    out += [f"{row.size} {row.way.name}: members send {', '.join(row.found.codecs)}" for row in _first(rows, kinds)]
+    out.append(
+        "intervals: 95 percent over seeds; fewer: times fewer bytes than synchronous training, of the busiest member;"
+        " waiting: simulated, were nothing done during an exchange"
+    )
+    return "\n".join(out)
+
+
+def _first(rows: Sequence[Row], kinds: set[Any]) -> list[Row]:
+    found = {(row.size, row.way.name): row for row in reversed(rows) if row.way.links in kinds}
+    return list(reversed(found.values()))
+
+
+def _ratio(value: MeanOfSeeds) -> str:
+    if not value.num_seeds:
+        return "-"
+    interval = "" if math.isnan(value.low) else f" [{value.low:.4f}, {value.high:.4f}]"
+    return f"{value.mean:.4f}{interval}"
+
+
+def _times(value: float) -> str:
+    return "-" if math.isnan(value) or math.isinf(value) else f"{value:,.0f}x"
+
+
+def to_json(rows: Sequence[Row], plan: Plan, text: str) -> dict[str, Any]:
+    """Everything, for machines; what is infinite or not known is null."""
+    return {
+        "text": text,
+        "budget": asdict(plan.budget),
+        "lines": [_plain(asdict(line)) for line in lines_of(rows, plan.budget)],
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def draw(rows: Sequence[Row], plan: Plan, path: Path) -> None:
+    """Loss ratio over bytes, one panel for all sizes: the frontier of every kind of way.
+
+    Raises:
+        OSError: the file cannot be written. ValueError: there is no ratio to draw.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines = [line for line in lines_of(rows, plan.budget) if line.up and line.ratio.num_seeds]
+    if not lines:
+        raise ValueError("nothing was measured beside synchronous training yet")
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    sizes = list(dict.fromkeys(line.size for line in lines))
+    for number, size in enumerate(sizes):
+        mine = sorted((line for line in lines if line.size == size), key=lambda line: line.fewer_up)
+        colour = f"C{number}"
+        best = frontier(mine)
+        axis.plot(
+            [line.fewer_up for line in best], [line.ratio.mean for line in best],
+            color=colour, linewidth=1, label=f"{size}: nobody has less loss for fewer bytes",
+        )  # fmt: skip
+        for line in mine:
+            half = line.ratio.half_width
+            axis.errorbar(
+                line.fewer_up, line.ratio.mean, None if math.isnan(half) else half,
+                marker=_MARKERS[number % len(_MARKERS)], color=colour, capsize=3, linestyle="none",
+            )  # fmt: skip
+            axis.annotate(
+                line.way, (line.fewer_up, line.ratio.mean), xytext=(4, 4), textcoords="offset points", fontsize=7,
+                color=colour,
+            )  # fmt: skip
+    axis.set(xscale="log", xlabel="times fewer bytes up than synchronous training", ylabel="held-out loss / synchronous")
+    axis.axhline(1.0, color="grey", linewidth=0.8, linestyle="--")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, loc="upper left")
+    figure.savefig(path, dpi=150)
+
+
+_MARKERS = "os^Dv"
+
+
+def frontier(lines: Sequence[Line]) -> list[Line]:
+    """Those of which no other has less loss with at most as many bytes, from the most bytes to the fewest."""
+    best: list[Line] = []
+    for line in sorted(lines, key=lambda each: (-each.fewer_up, each.ratio.mean)):
+        if not best or line.ratio.mean < best[-1].ratio.mean:
+            best.append(line)
+    return best[::-1]
