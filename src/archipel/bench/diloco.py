@@ -6,6 +6,8 @@ unequal links. What it does not show: large models, long runs, text that differs
 of links are simulated, and those of the processor say how long the measurement took.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +18,7 @@ import torch
 
 from archipel.bench.diloco_ground import Ground, Tell, ground_of
 from archipel.bench.diloco_members import train
-from archipel.bench.diloco_plan import Plan, Way
+from archipel.bench.diloco_plan import RATES, SIZES, Plan, Way
 from archipel.bench.diloco_text import Text
 from archipel.bench.kept import Asked, Kept
 
@@ -61,7 +63,7 @@ def measure(
     torch.set_num_threads(1)
     kept, rows = Kept(folder), list[Row]()
     for size, seed in plan.grounds:
-        place = folder / f"start-{size}-{seed}-{text.digest}.safetensors"
+        place = folder / _start_file(plan, text, size, seed)
         ground = cache(partial(ground_of, text, size, seed, plan.budget, place))
         for number, way in enumerate(plan.ways_of(size), 1):
             said = f"{size} seed {seed}, way {number} of {len(plan.ways_of(size))}, {way.name}"
@@ -78,10 +80,24 @@ def measure(
 
 def asked_of(plan: Plan, text: Text, size: str, seed: int, way: Way) -> Asked:
     """All that a way's result follows from."""
-    budget = asdict(plan.budget)
+    return {"part": "diloco", "way": asdict(way), **_begun(plan, text, size, seed)}
+
+
+def _begun(plan: Plan, text: Text, size: str, seed: int) -> Asked:
+    """All that the first weights and the text follow from."""
     return {
-        "part": "diloco", "text": text.digest, "size": size, "seed": seed, "budget": budget, "way": asdict(way),
-    }  # fmt: skip
+        "text": text.digest,
+        "size": asdict(SIZES[size]),
+        "seed": seed,
+        "budget": asdict(plan.budget),
+        "start_rate": RATES[size].start,
+    }
+
+
+def _start_file(plan: Plan, text: Text, size: str, seed: int) -> str:
+    """Its steps are not those of another budget's start."""
+    words = json.dumps(_begun(plan, text, size, seed), sort_keys=True)
+    return f"start-{hashlib.sha256(words.encode()).hexdigest()[:16]}.safetensors"
 
 
 def _found(ground: Callable[[], Ground], way: Way, tell: Tell) -> Found:

@@ -6,17 +6,17 @@ Law: the windows of an inner step are the same for all ways of one seed, whoever
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from archipel.bench.diloco_plan import SIZES, Budget, Way
+from archipel.bench.diloco_plan import RATES, SIZES, Budget, Way
 from archipel.bench.diloco_text import Feed, Text, Windows
 from archipel.model.network import Decoder, random_weights
-from archipel.training.exchange import Tensors
+from archipel.training.exchange.codec import Tensors
 from archipel.training.inner.member import Member
 from archipel.training.inner.terms import InnerTerms
 from archipel.training.inner.windows import evaluate
@@ -75,10 +75,10 @@ def ground_of(text: Text, size: str, seed: int, budget: Budget, place: Path) -> 
     feed = Feed(text, budget.sequence_length, seed)
     held_out = text.held_out(budget.sequence_length, budget.held_out)
     bare = Ground(budget, network, feed, held_out, _taken(network))
-    return Ground(budget, network, feed, held_out, _started(bare, place))
+    return replace(bare, start=_started(bare, RATES[size].start, place))
 
 
-def _started(ground: Ground, place: Path) -> Tensors:
+def _started(ground: Ground, rate: float, place: Path) -> Tensors:
     """One machine's weights after `start_steps` steps at a constant rate."""
     if place.exists():
         found: Mapping[str, np.ndarray] = load_file(place)
@@ -88,7 +88,7 @@ def _started(ground: Ground, place: Path) -> Tensors:
         total_steps=max(1, budget.start_steps),
         batch=budget.batch,
         sequence_length=budget.sequence_length,
-        learning_rate=budget.start_rate,
+        learning_rate=rate,
         warmup_steps=min(20, budget.start_steps),
         schedule="constant",
     )

@@ -14,9 +14,8 @@ import numpy as np
 from archipel.bench.diloco_ground import Ground, Tell
 from archipel.bench.diloco_links import codecs_for
 from archipel.bench.diloco_plan import Way
-from archipel.training.exchange import CodecTerms, Tensors, codec_of
-from archipel.training.exchange.feedback import with_feedback
-from archipel.training.exchange.fragments import fragments
+from archipel.training.exchange import CodecTerms, codec_of, fragments, with_feedback
+from archipel.training.exchange.codec import Tensors
 from archipel.training.inner.member import Member
 from archipel.training.merging.aggregates import aggregated
 from archipel.training.merging.clipping import clipped

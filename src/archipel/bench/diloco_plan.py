@@ -57,14 +57,13 @@ class Budget:
     """What all ways of a measurement have in common."""
 
     members: int = 4
-    steps: int = 300
+    steps: int = 240
     """Inner steps of each member; of synchronous training, optimiser steps."""
     batch: int = 4
     """Windows of one member and inner step."""
     sequence_length: int = 64
-    start_steps: int = 300
+    start_steps: int = 240
     """One machine trains alone so long, with `batch` windows a step; all ways go on from there."""
-    start_rate: float = 3e-3
     warmup_steps: int = 10
     held_out: int = 512
     """Windows of the last tenth of the text."""
@@ -93,8 +92,8 @@ class Way:
     every: int = 30
     """Inner steps between two exchanges."""
     codec: CodecTerms = CodecTerms("float32")
-    outer_rate: float = 0.7
-    outer_momentum: float = 0.9
+    outer_rate: float = 1.0
+    outer_momentum: float = 0.5
     fragments: int = 1
     delay: int = 0
     mixing: float = 0.0
@@ -110,41 +109,51 @@ class Rates:
     alone: float
     inner: float
     """Of the members of all other ways."""
+    start: float
+    """Of the machine whose weights all ways begin with; constant."""
 
 
 RATES = {
-    "50k": Rates(8e-3, 4e-3, 4e-3),
-    "0.4M": Rates(4e-3, 2e-3, 2e-3),
-    "1M": Rates(4e-3, 2e-3, 2e-3),
-    "3M": Rates(4e-3, 2e-3, 2e-3),
-    "11M": Rates(2e-3, 1e-3, 1e-3),
+    "50k": Rates(8e-3, 4e-3, 8e-3, 4e-3),
+    "0.4M": Rates(4e-3, 2e-3, 4e-3, 3e-3),
+    "1M": Rates(4e-3, 2e-3, 4e-3, 3e-3),
+    "3M": Rates(3e-3, 2e-3, 3e-3, 2e-3),
+    "11M": Rates(2e-3, 1e-3, 2e-3, 1.5e-3),
 }
-FEW = ("data parallel", "DiLoCo", "DiLoCo e3m0", "SparseLoCo 128 of 4096, H 15")
+FEW = ("data parallel", "DiLoCo e3m0", "SparseLoCo 128 of 4096, H 15")
 """Ways of the largest size, which takes an hour a way and core."""
 
 
-def ways(size: str) -> tuple[Way, ...]:
-    """All ways of one size, synchronous training first."""
+def ways(size: str, rate: float | None = None) -> tuple[Way, ...]:
+    """All ways of one size, synchronous training first. rate: in place of all of the tuned ones."""
     rates = RATES[size]
-    inner, sparse = Way("", "exchange", rates.inner), Way("", "exchange", rates.inner, outer_rate=1.0, outer_momentum=0.0)
-    streaming = replace(inner, kind="streaming", fragments=3)
+    inner = Way("", "exchange", rate or rates.inner)
+    sparse = replace(inner, outer_momentum=0.0)
+    streaming = replace(inner, kind="streaming", fragments=min(3, SIZES[size].layers))
+    e3m0 = CodecTerms("e3m0")
     return (
-        Way("data parallel", "synchronous", rates.synchronous),
-        Way("one machine", "alone", rates.alone),
-        Way("one machine, a share", "alone, a share", rates.alone),
+        Way("data parallel", "synchronous", rate or rates.synchronous),
+        Way("one machine", "alone", rate or rates.alone),
+        Way("one machine, a share", "alone, a share", rate or rates.alone),
         replace(inner, name="DiLoCo"),
         replace(inner, name="DiLoCo int8", codec=CodecTerms("int8")),
-        replace(inner, name="DiLoCo e3m0", codec=CodecTerms("e3m0")),
+        replace(inner, name="DiLoCo e3m0", codec=e3m0),
         replace(inner, name="DiLoCo, H 60", every=60),
-        replace(streaming, name="Streaming, 3 fragments"),
-        replace(streaming, name="Streaming e3m0, delay 2, mixing 0.5", codec=CodecTerms("e3m0"), delay=2, mixing=0.5),
-        *(
-            replace(sparse, name=f"SparseLoCo {kept} of 4096, H {every}", every=every, codec=CodecTerms("top_k", kept, EF_DECAY))
-            for kept, every in ((128, 15), (64, 15), (64, 30), (32, 30))
-        ),
+        replace(streaming, name="Streaming"),
+        replace(streaming, name="Streaming e3m0, delayed", codec=e3m0, delay=2, mixing=0.5),
+        *(_sparse(sparse, kept, every) for kept, every in SPARSE),
         replace(inner, name="DiLoCo, one link 100x slower", links="slow"),
         replace(inner, name="DiLoCo, one link 100x slower up", links="slow up"),
-    )  # fmt: skip
+    )
+
+
+SPARSE = ((128, 15), (256, 30), (64, 15), (64, 30))
+"""Of SparseLoCo: values kept of 4096, and inner steps between exchanges."""
+
+
+def _sparse(way: Way, kept: int, every: int) -> Way:
+    codec = CodecTerms("top_k", kept, EF_DECAY)
+    return replace(way, name=f"SparseLoCo {kept} of 4096, H {every}", every=every, codec=codec)
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,8 @@ class Plan:
     """Of every size; none: each size its own number of them."""
     names: tuple[str, ...] = ()
     """Of ways; none: all of a size."""
+    rate: float | None = None
+    """Peak learning rate of every way, in place of the tuned ones."""
 
     def __post_init__(self) -> None:
         known = [way.name for way in ways(self.sizes[0])]
@@ -171,7 +182,7 @@ class Plan:
     def ways_of(self, size: str) -> list[Way]:
         """What is measured of this size."""
         names = self.names or (FEW if size == "11M" else ())
-        return [way for way in ways(size) if not names or way.name in names]
+        return [way for way in ways(size, self.rate) if not names or way.name in names]
 
 
 SEEDS = {"50k": (0, 1), "0.4M": (0, 1, 2), "1M": (0, 1, 2), "3M": (0, 1), "11M": (0,)}

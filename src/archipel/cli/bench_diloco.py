@@ -36,6 +36,11 @@ SIZE_NAMES = ("50k", "0.4M", "1M", "3M", "11M")
 @click.option("--way", "names", multiple=True, help="Only this one, by its name in the table.")
 @seeds_option("of each size its own; quick: 2")
 @click.option("--steps", type=click.IntRange(2, 1_000_000), help="Inner steps of each member.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Peak learning rate of every way [each kind's own, tuned].",
+)
 @quick_option("A tiny model for few steps: to see it work.")
 @out_option("diloco")
 @click.option("--png", type=PICTURE, help="Draw loss over bytes here.")
@@ -67,7 +72,7 @@ def command(
     with mending(OSError, ValueError):
         text = text_of(text_path)
         plan = QUICK if given["quick"] else Plan()
-        plan = replace(plan, **chosen(plan, given, "sizes", "names"))
+        plan = replace(plan, **chosen(plan, given, "sizes", "names", "rate"))
         if given["steps"]:
             plan = replace(plan, budget=replace(plan.budget, steps=given["steps"]))
         folder, tell = out_folder(out, "diloco"), teller()
