@@ -6,14 +6,15 @@ Law: bytes are those of payloads that were really made. Down comes the version a
 which whoever has the version before makes the same one: whichever is less.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from archipel.bench.diloco_ground import Ground, Tell
 from archipel.bench.diloco_links import codecs_for
-from archipel.bench.diloco_plan import Way
+from archipel.bench.diloco_plan import FLOAT32, Way
+from archipel.bench.diloco_text import Windows
 from archipel.training.exchange import CodecTerms, codec_of, fragments, with_feedback
 from archipel.training.exchange.codec import Tensors
 from archipel.training.inner.member import Member
@@ -22,8 +23,6 @@ from archipel.training.merging.clipping import clipped
 from archipel.training.merging.contributions import Contribution, Opened
 from archipel.training.merging.outer import OuterTerms, outer_step
 from archipel.training.streaming import StreamTerms, blended, timeline
-
-FLOAT32 = CodecTerms("float32")
 
 
 @dataclass
@@ -44,7 +43,8 @@ class Side:
         if self.codec.error_feedback is None:
             payload = codec.encode(delta)
         else:
-            before = {name: self.residual[name] for name in delta if name in self.residual}
+            was_sent = delta.keys() <= self.residual.keys()
+            before = {name: self.residual[name] for name in delta} if was_sent else None
             payload, left = with_feedback(before, delta, codec, self.codec.error_feedback)
             self.residual |= left
         self.up += len(payload)
@@ -173,7 +173,7 @@ def _sides(ground: Ground, way: Way) -> list[Side]:
     ]
 
 
-def _own_batches(ground: Ground, side: Side, first: int, steps: int):  # noqa: ANN202
+def _own_batches(ground: Ground, side: Side, first: int, steps: int) -> Iterator[Windows]:
     budget = ground.budget
     return (
         ground.windows((step * budget.members + side.index) * budget.batch, budget.batch)

@@ -14,6 +14,7 @@ from archipel.training.exchange import CodecTerms
 Kind = Literal["synchronous", "alone", "alone, a share", "exchange", "streaming"]
 EF_DECAY = 0.95
 """Of error feedback, as SparseLoCo has it."""
+FLOAT32 = CodecTerms("float32")
 VOCABULARY = 256
 """Bytes are the tokens."""
 
@@ -91,7 +92,7 @@ class Way:
     """With muon: the rate of all that AdamW moves, as a multiple of `rate`."""
     every: int = 30
     """Inner steps between two exchanges."""
-    codec: CodecTerms = CodecTerms("float32")
+    codec: CodecTerms = FLOAT32
     outer_rate: float = 1.0
     outer_momentum: float = 0.5
     fragments: int = 1
@@ -173,6 +174,13 @@ class Plan:
         known = [way.name for way in ways(self.sizes[0])]
         if unknown := [name for name in self.names if name not in known]:
             raise ValueError(f"got the way {unknown[0]!r:.60}, expected one of: {'; '.join(known)}")
+        for size in self.sizes:
+            for way in self.ways_of(size):
+                if way.kind == "streaming" and self.budget.steps % way.every:
+                    raise ValueError(
+                        f"got {self.budget.steps} steps, expected a multiple of {way.every}, at which "
+                        f"the way {way.name!r} exchanges; or leave it out with --way"
+                    )
 
     @property
     def grounds(self) -> list[tuple[str, int]]:

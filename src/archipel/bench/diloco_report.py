@@ -12,7 +12,7 @@ from typing import Any
 
 from archipel.bench.diloco import Row, sizes_of
 from archipel.bench.diloco_links import inner_steps_waited
-from archipel.bench.diloco_plan import Budget, Plan
+from archipel.bench.diloco_plan import Budget
 from archipel.bench.intervals import NOTHING_YET, MeanOfSeeds, mean_if_any
 
 SYNCHRONOUS = "synchronous"
@@ -86,11 +86,10 @@ def row_line(row: Row) -> str:
     )
 
 
-def table(rows: Sequence[Row], plan: Plan) -> str:
+def table(rows: Sequence[Row], budget: Budget) -> str:
     """For people."""
     if not rows:
         return NOTHING_YET
-    budget = plan.budget
     out = [
         f"{budget.members} members, {budget.steps} inner steps of {budget.batch} windows of {budget.sequence_length} bytes"
         f" each, after {budget.start_steps} steps of one machine; {rows[0].found.tokens:,} bytes of text in all",
@@ -103,7 +102,10 @@ def table(rows: Sequence[Row], plan: Plan) -> str:
             f"{_times(line.fewer_up):>10}{_times(line.fewer_down):>9}{line.waited:>9.0%}"
         )
     kinds = {row.way.links for row in rows} - {"equal"}
-    out += [f"{row.size} {row.way.name}: members send {', '.join(row.found.codecs)}" for row in _first(rows, kinds)]
+    out += [
+        f"{row.size} {row.way.name}: members send {', '.join(row.found.codecs)}"
+        for row in _first(rows, kinds)
+    ]
     out.append(
         "intervals: 95 percent over seeds; fewer: times fewer bytes than synchronous training, of the busiest member;"
         " waiting: simulated, were nothing done during an exchange"
@@ -127,12 +129,12 @@ def _times(value: float) -> str:
     return "-" if math.isnan(value) or math.isinf(value) else f"{value:,.0f}x"
 
 
-def to_json(rows: Sequence[Row], plan: Plan, text: str) -> dict[str, Any]:
+def to_json(rows: Sequence[Row], budget: Budget, text: str) -> dict[str, Any]:
     """Everything, for machines; what is infinite or not known is null."""
     return {
         "text": text,
-        "budget": asdict(plan.budget),
-        "lines": [_plain(asdict(line)) for line in lines_of(rows, plan.budget)],
+        "budget": asdict(budget),
+        "lines": [_plain(asdict(line)) for line in lines_of(rows, budget)],
         "rows": [asdict(row) for row in rows],
     }
 
@@ -143,7 +145,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def draw(rows: Sequence[Row], plan: Plan, path: Path) -> None:
+def draw(rows: Sequence[Row], budget: Budget, path: Path) -> None:
     """Loss ratio over bytes, one panel for all sizes: the frontier of every kind of way.
 
     Raises:
@@ -152,7 +154,7 @@ def draw(rows: Sequence[Row], plan: Plan, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    lines = [line for line in lines_of(rows, plan.budget) if line.up and line.ratio.num_seeds]
+    lines = [line for line in lines_of(rows, budget) if line.up and line.ratio.num_seeds]
     if not lines:
         raise ValueError("nothing was measured beside synchronous training yet")
     figure = Figure(figsize=(10, 6), layout="constrained")
@@ -177,7 +179,11 @@ def draw(rows: Sequence[Row], plan: Plan, path: Path) -> None:
                 line.way, (line.fewer_up, line.ratio.mean), xytext=(4, 4), textcoords="offset points", fontsize=7,
                 color=colour,
             )  # fmt: skip
-    axis.set(xscale="log", xlabel="times fewer bytes up than synchronous training", ylabel="held-out loss / synchronous")
+    axis.set(
+        xscale="log",
+        xlabel="times fewer bytes up than synchronous training",
+        ylabel="held-out loss / synchronous",
+    )
     axis.axhline(1.0, color="grey", linewidth=0.8, linestyle="--")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, loc="upper left")

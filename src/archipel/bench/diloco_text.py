@@ -46,7 +46,9 @@ class Text:
         cut = len(self.data) - len(self.data) // HELD_OUT
         found = _windows(self.data[cut:], length)
         if len(found) < num:
-            raise TooShort(f"{self.name} holds out {len(found)} windows, expected at least {num}; give a longer text")
+            raise TooShort(
+                f"{self.name} holds out {len(found)} windows, expected at least {num}; give a longer text"
+            )
         rows = found[np.arange(num) * len(found) // num]
         return rows, np.zeros_like(rows)
 
@@ -67,7 +69,9 @@ def text_of(path: Path | None) -> Text:
     if path is None:
         return own_text()
     if (size := path.stat().st_size) > MAX_BYTES:
-        raise ValueError(f"{path} has {size} bytes, expected at most {MAX_BYTES}; give a part of it")
+        raise ValueError(
+            f"{path} has {size} bytes, expected at most {MAX_BYTES}; give a part of it"
+        )
     return Text(path.name, path.read_bytes())
 
 
@@ -93,7 +97,9 @@ class Feed:
         while len(self._epochs) <= number:
             found = self._text.learned(self._length, self._seed, len(self._epochs))
             if not len(found):
-                raise TooShort(f"{self._text.name} has no window of {self._length} tokens; give a longer text")
+                raise TooShort(
+                    f"{self._text.name} has no window of {self._length} tokens; give a longer text"
+                )
             self._epochs.append(found)
         return self._epochs[number]
 

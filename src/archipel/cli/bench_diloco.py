@@ -83,8 +83,8 @@ def command(
 
         def finish() -> None:
             if png is not None and rows:
-                draw(rows, plan, png)
-            show(to_json(rows, plan, text.name), as_json, lambda: table(rows, plan))
+                draw(rows, plan.budget, png)
+            show(to_json(rows, plan.budget, text.name), as_json, lambda: table(rows, plan.budget))
 
         with whatever_ends(folder, tell, finish):
             measure(plan, text, folder, seldom(tell), on_row)

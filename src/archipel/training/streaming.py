@@ -85,7 +85,9 @@ def timeline(terms: StreamTerms, steps: int) -> tuple[Moment, ...]:
     )
 
 
-def blended(own: Tensors, merged: Tensors, mixing: float, names: Sequence[str]) -> dict[str, np.ndarray]:
+def blended(
+    own: Tensors, merged: Tensors, mixing: float, names: Sequence[str]
+) -> dict[str, np.ndarray]:
     """A member's weights after a fragment of these names is back: mixing * own + (1 - mixing) * merged, float32.
 
     All other weights are its own.
