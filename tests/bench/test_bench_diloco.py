@@ -11,11 +11,14 @@ from click.testing import CliRunner
 from archipel.bench.diloco import Found, Row, measure
 from archipel.bench.diloco_ground import Ground, ground_of
 from archipel.bench.diloco_links import LADDER, codecs_for, inner_steps_waited, links_of
-from archipel.bench.diloco_members import Ran, train
+from archipel.bench.diloco_members import Ran, Side, merged, train
 from archipel.bench.diloco_plan import Budget, Plan, Way, ways
 from archipel.bench.diloco_report import draw, frontier, lines_of, table, to_json
 from archipel.bench.diloco_text import Feed, Text, TooShort, own_text
 from archipel.training.exchange import CodecTerms, codec_of
+from archipel.training.merging.merge import merge
+from archipel.training.merging.outer import OuterTerms
+from archipel.training.merging.terms import MergeTerms
 
 TEXT = Text("letters", bytes(np.random.default_rng(0).integers(97, 123, 4000, np.uint8)))
 BUDGET = Budget(
@@ -66,6 +69,24 @@ def test_bytes_are_of_payloads_and_as_many_fewer_as_steps_between_exchanges(
     # With two members, the other's payload is what comes down, where it is less than the version.
     assert sparse.down == sparse.up
     assert exchanged.tokens == synchronous.tokens == BUDGET.tokens
+
+
+def test_what_is_merged_is_what_a_run_would_merge(ground: Ground) -> None:
+    generator = np.random.default_rng(1)
+    sides = [Side(index, ground.member(INNER, 8, 2), TOP) for index in range(3)]
+    deltas = [
+        {
+            name: generator.normal(size=shape).astype(np.float32)
+            for name, shape in ground.shapes.items()
+        }
+        for _ in sides
+    ]
+    opened = [side.send(delta, 4) for side, delta in zip(sides, deltas, strict=True)]
+    terms = MergeTerms(TOP, OuterTerms("nesterov", INNER.outer_rate, INNER.outer_momentum))
+    theirs = merge(ground.start, {}, [each.contribution for each in opened], terms)
+    weights, memory = merged(ground.start, {}, opened, INNER)
+    assert all(np.array_equal(weights[name], theirs.weights[name]) for name in theirs.weights)
+    assert all(np.array_equal(memory[name], theirs.memory[name]) for name in theirs.memory)
 
 
 def test_streaming_sends_every_weight_as_often_as_diloco(ground: Ground, exchanged: Ran) -> None:

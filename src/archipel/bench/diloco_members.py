@@ -124,7 +124,7 @@ def _exchange(ground: Ground, way: Way, tell: Tell) -> Ran:
             opened.append(side.send(trained.delta, num))
             losses.append(trained.losses[-1])
             tokens += trained.tokens
-        base, memory = _merged(base, memory, opened, way)
+        base, memory = merged(base, memory, opened, way)
         _fetch(sides, opened, ground.shapes)
         tell(f"step {first + num} of {budget.steps}, loss {np.mean(losses):.3f}")
     return _ran(sides, base, tokens, -(-budget.steps // way.every))
@@ -155,7 +155,7 @@ def _streaming(ground: Ground, way: Way, tell: Tell) -> Ran:
             ]
         for each in moment.ends:
             opened, names = under_way.pop(each), parts[each]
-            made, kept = _merged({name: base[name] for name in names}, memory, opened, way)
+            made, kept = merged({name: base[name] for name in names}, memory, opened, way)
             base, memory = base | made, memory | kept
             own = [blended(weights, base, way.mixing, names) for weights in own]
             _fetch(sides, opened, {name: ground.shapes[name] for name in names})
@@ -181,7 +181,7 @@ def _own_batches(ground: Ground, side: Side, first: int, steps: int) -> Iterator
     )
 
 
-def _merged(
+def merged(
     base: Tensors, memory: Tensors, opened: Sequence[Opened], way: Way
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The next version of these weights, and its memory."""

@@ -15,7 +15,7 @@ from archipel.bench.diloco_links import inner_steps_waited
 from archipel.bench.diloco_plan import Budget
 from archipel.bench.intervals import NOTHING_YET, MeanOfSeeds, mean_if_any
 
-SYNCHRONOUS = "synchronous"
+SYNCHRONOUS, PLAIN = "synchronous", "DiLoCo"
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,7 @@ def table(rows: Sequence[Row], budget: Budget) -> str:
             f"{line.size:>5}  {line.way:<28}{line.nats!s:>24}{_ratio(line.ratio):>24}{line.up / 1e6:>9.3f}"
             f"{_times(line.fewer_up):>10}{_times(line.fewer_down):>9}{line.waited:>9.0%}"
         )
-    kinds = {row.way.links for row in rows} - {"equal"}
-    out += [
-        f"{row.size} {row.way.name}: members send {', '.join(row.found.codecs)}"
-        for row in _first(rows, kinds)
-    ]
+    out += [_about_links(row, rows, budget) for row in _with_unequal_links(rows)]
     out.append(
         "intervals: 95 percent over seeds; fewer: times fewer bytes than synchronous training, of the busiest member;"
         " waiting: simulated, were nothing done during an exchange"
@@ -113,9 +109,21 @@ def table(rows: Sequence[Row], budget: Budget) -> str:
     return "\n".join(out)
 
 
-def _first(rows: Sequence[Row], kinds: set[Any]) -> list[Row]:
-    found = {(row.size, row.way.name): row for row in reversed(rows) if row.way.links in kinds}
+def _with_unequal_links(rows: Sequence[Row]) -> list[Row]:
+    """One of each size and way."""
+    found = {(row.size, row.way.name): row for row in reversed(rows) if row.way.links != "equal"}
     return list(reversed(found.values()))
+
+
+def _about_links(row: Row, rows: Sequence[Row], budget: Budget) -> str:
+    """What members send over links that are not equal, and how long they would wait if all sent everything."""
+    said = f"{row.size} {row.way.name}: members send {', '.join(row.found.codecs)}"
+    plain = [each for each in rows if (each.size, each.way.name) == (row.size, PLAIN)]
+    if not plain:
+        return said
+    found = plain[0].found
+    waited = inner_steps_waited(found.up, found.down, found.whole, row.way.links)
+    return f"{said}; with float32 over these links {waited / (waited + budget.steps):.0%} of the time is waiting"
 
 
 def _ratio(value: MeanOfSeeds) -> str:
