@@ -199,7 +199,7 @@ ROWS = [
 ]
 
 
-def test_ratios_are_to_synchronous_training_of_the_same_seed(tmp_path: Path) -> None:
+def test_ratios_are_to_synchronous_training_of_the_same_seed() -> None:
     lines = {line.way: line for line in lines_of(ROWS, BUDGET)}
     assert lines["some"].ratio.mean == pytest.approx(1.1)
     assert lines["some"].ratio.half_width == pytest.approx(0)
@@ -210,6 +210,10 @@ def test_ratios_are_to_synchronous_training_of_the_same_seed(tmp_path: Path) -> 
     assert "1.1000 [1.1000, 1.1000]" in table(ROWS, BUDGET)
     json = to_json(ROWS, BUDGET, "x")["lines"]
     assert [line["fewer_up"] for line in json] == [1, 30, 60, None]
+
+
+@pytest.mark.slow
+def test_loss_over_bytes_is_drawn_where_there_are_ratios(tmp_path: Path) -> None:
     draw(ROWS, BUDGET, tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes()[1:4] == b"PNG"
     with pytest.raises(ValueError, match="nothing was measured beside"):

@@ -139,6 +139,7 @@ def ways(size: str, rate: float | None = None) -> tuple[Way, ...]:
         replace(inner, name="DiLoCo"),
         replace(inner, name="DiLoCo int8", codec=CodecTerms("int8")),
         replace(inner, name="DiLoCo e3m0", codec=e3m0),
+        replace(inner, name="DiLoCo e3m0, H 10", every=10, codec=e3m0),
         replace(inner, name="DiLoCo, H 60", every=60),
         replace(streaming, name="Streaming"),
         replace(streaming, name="Streaming e3m0, delayed", codec=e3m0, delay=2, mixing=0.5),
