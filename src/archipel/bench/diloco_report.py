@@ -5,7 +5,7 @@ over seeds. Bytes are those of the member that sends, or fetches, the most.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from archipel.bench.diloco import Row, sizes_of
 from archipel.bench.diloco_links import inner_steps_waited
 from archipel.bench.diloco_plan import Budget
 from archipel.bench.intervals import NOTHING_YET, MeanOfSeeds, mean_if_any
+from archipel.curves.plot import letter
 
 SYNCHRONOUS, PLAIN = "synchronous", "DiLoCo"
 
@@ -154,7 +155,7 @@ def _plain(value: Any) -> Any:
 
 
 def draw(rows: Sequence[Row], budget: Budget, path: Path) -> None:
-    """Loss ratio over bytes, one panel for all sizes: the frontier of every kind of way.
+    """Loss ratio over bytes, all sizes in one panel: a colour a size, a letter a way, a line along the frontier.
 
     Raises:
         OSError: the file cannot be written. ValueError: there is no ratio to draw.
@@ -165,40 +166,33 @@ def draw(rows: Sequence[Row], budget: Budget, path: Path) -> None:
     lines = [line for line in lines_of(rows, budget) if line.up and line.ratio.num_seeds]
     if not lines:
         raise ValueError("nothing was measured beside synchronous training yet")
-    figure = Figure(figsize=(10, 6), layout="constrained")
+    figure = Figure(figsize=(11, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
-    sizes = list(dict.fromkeys(line.size for line in lines))
-    for number, size in enumerate(sizes):
-        mine = sorted((line for line in lines if line.size == size), key=lambda line: line.fewer_up)
-        colour = f"C{number}"
-        best = frontier(mine)
-        axis.plot(
-            [line.fewer_up for line in best], [line.ratio.mean for line in best],
-            color=colour, linewidth=1, label=f"{size}: nobody has less loss for fewer bytes",
-        )  # fmt: skip
-        for line in mine:
-            half = line.ratio.half_width
-            axis.errorbar(
-                line.fewer_up, line.ratio.mean, None if math.isnan(half) else half,
-                marker=_MARKERS[number % len(_MARKERS)], color=colour, capsize=3, linestyle="none",
-            )  # fmt: skip
-            axis.annotate(
-                line.way, (line.fewer_up, line.ratio.mean), xytext=(4, 4), textcoords="offset points", fontsize=7,
-                color=colour,
-            )  # fmt: skip
-    axis.set(
-        xscale="log",
-        xlabel="times fewer bytes up than synchronous training",
-        ylabel="held-out loss / synchronous",
-    )
+    letters = {name: letter(n) for n, name in enumerate(dict.fromkeys(x.way for x in lines))}
+    for number, size in enumerate(dict.fromkeys(line.size for line in lines)):
+        _draw_size(axis, [line for line in lines if line.size == size], f"C{number}", letters)
+    for name, sign in letters.items():
+        axis.plot([], [], marker=f"${sign}$", color="black", linestyle="none", label=name)
     axis.axhline(1.0, color="grey", linewidth=0.8, linestyle="--")
+    axis.set_xscale("log")
+    axis.set_xlabel("times fewer bytes up than synchronous training")
+    axis.set_ylabel("held-out loss / that of synchronous training")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="upper left")
+    figure.legend(fontsize=8, loc="outside right upper")
     figure.savefig(path, dpi=150)
 
 
-_MARKERS = "os^Dv"
+def _draw_size(axis: Any, lines: Sequence[Line], colour: str, letters: Mapping[str, str]) -> None:
+    best = frontier(lines)
+    over, ratios = [x.fewer_up for x in best], [x.ratio.mean for x in best]
+    axis.plot(over, ratios, color=colour, linewidth=1, label=f"{lines[0].size}, the frontier")
+    for line in lines:
+        half = line.ratio.half_width
+        width = None if math.isnan(half) else half
+        at = line.fewer_up, line.ratio.mean
+        axis.errorbar(*at, width, marker="o", markersize=4, color=colour, capsize=3)
+        axis.annotate(letters[line.way], at, (4, 4), textcoords="offset points", color=colour)
 
 
 def frontier(lines: Sequence[Line]) -> list[Line]:
