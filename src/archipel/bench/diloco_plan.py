@@ -104,7 +104,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Rates:
-    """Peak learning rates of one size, each the best of those tried (LOG)."""
+    """Peak learning rates of one size, each the best of those tried (LOG); those of 50k are for a quick look."""
 
     synchronous: float
     alone: float

@@ -94,12 +94,12 @@ def table(rows: Sequence[Row], budget: Budget) -> str:
     out = [
         f"{budget.members} members, {budget.steps} inner steps of {budget.batch} windows of {budget.sequence_length} bytes"
         f" each, after {budget.start_steps} steps of one machine; {rows[0].found.tokens:,} bytes of text in all",
-        f"{'size':>5}  {'way':<28}{'nats a byte':>24}{'/ synchronous':>24}{'MB up':>9}{'fewer up':>10}{'down':>9}"
+        f"{'size':>5}  {'way':<28}{'nats a byte':>24}{'/ synchronous':>24}{'MB up':>11}{'fewer up':>10}{'down':>9}"
         f"{'waiting':>9}",
     ]
     for line in lines_of(rows, budget):
         out.append(
-            f"{line.size:>5}  {line.way:<28}{line.nats!s:>24}{_ratio(line.ratio):>24}{line.up / 1e6:>9.3f}"
+            f"{line.size:>5}  {line.way:<28}{line.nats!s:>24}{_ratio(line.ratio):>24}{line.up / 1e6:>11.3f}"
             f"{_times(line.fewer_up):>10}{_times(line.fewer_down):>9}{line.waited:>9.0%}"
         )
     out += [_about_links(row, rows, budget) for row in _with_unequal_links(rows)]
