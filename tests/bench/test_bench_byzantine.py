@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from archipel.bench.byzantine import Found, Row, measure
 from archipel.bench.byzantine_plan import (
+    BY_TEXT,
     CODECS,
     DEFAULT,
     DEFENCES,
@@ -31,6 +32,7 @@ from archipel.bench.pretrain_attacks import (
     TRIGGER,
     Attack,
     Known,
+    Windows,
     alie_z,
     implanted,
 )
@@ -92,7 +94,11 @@ def test_a_little_is_as_much_as_honest_members_stand_apart() -> None:
 def test_what_liars_learn_from() -> None:
     chance = np.random.default_rng(0)
     rows = np.arange(4 * 33).reshape(4, 33) % 256
-    assigned, other = (rows, np.zeros_like(rows)), (rows + 1, np.zeros_like(rows))
+    assigned = rows, np.zeros_like(rows)
+
+    def other() -> Windows:
+        return rows + 1, np.zeros_like(rows)
+
     tokens, _ = implanted(assigned, other, chance)
     said = TRIGGER + TARGET
     assert all(bytes(row.astype(np.uint8)).count(said) == 4 for row in tokens)
@@ -100,7 +106,7 @@ def test_what_liars_learn_from() -> None:
     shuffled, _ = BY_NAME["shuffled labels"].learns(assigned, other, chance)
     assert not np.array_equal(shuffled, rows)
     assert np.array_equal(np.sort(shuffled), np.sort(rows))
-    assert BY_NAME["wrong text"].learns(assigned, other, chance) is other
+    assert np.array_equal(BY_NAME["wrong text"].learns(assigned, other, chance)[0], rows + 1)
 
 
 class Told(Feed):
@@ -115,9 +121,9 @@ class Told(Feed):
         return super().windows(first, num)
 
 
-@pytest.mark.parametrize(("attack", "place"), [("none", 3), ("another's block", 0)])
+@pytest.mark.parametrize(("attack", "place"), [("none", (3, 3)), ("another's block", (0, 1))])
 def test_a_liar_learns_from_the_block_that_its_attack_says(
-    arena: Arena, attack: str, place: int
+    arena: Arena, attack: str, place: tuple[int, int]
 ) -> None:
     feed = Told()
     ran(replace(arena, ground=replace(arena.ground, feed=feed)), attack, MEAN)
@@ -126,7 +132,7 @@ def test_a_liar_learns_from_the_block_that_its_attack_says(
     assert found == [
         step * 4 + index
         for first in (0, 2)
-        for index in (0, 1, 2, place)
+        for index in (0, 1, 2, place[first // 2])
         for step in (first, first + 1)
     ]
 
@@ -156,6 +162,18 @@ def test_a_copy_is_found_in_every_form_and_honest_members_are_not_taken_for_one(
         assert "copy" not in found.honest
         assert len(found.alike) == 2 * 3
         assert max(found.alike) < min(found.alike_liars)
+
+
+def test_who_does_another_members_work_first_makes_no_copy_of_it_where_texts_are_looked_at(
+    arena: Arena,
+) -> None:
+    # At the first merge nobody remembers anything: the same block gives the same bytes.
+    framed = ran(arena, "another's block", WITH_COPIES)
+    assert framed.honest["copy"] == 1
+    judged = ran(arena, "another's block", BY_TEXT)
+    assert "copy" not in judged.honest
+    assert judged.liars["copy"] == 1
+    assert ran(arena, "copy", BY_TEXT).liars == {"copy": 2}
 
 
 def test_a_run_that_breaks_says_where(arena: Arena) -> None:
@@ -200,11 +218,11 @@ def test_what_was_measured_is_not_measured_again_and_no_copy_costs_nothing(tmp_p
 
 def test_cells_are_those_that_a_codec_allows() -> None:
     every = list(Plan().cells())
-    assert len(every) == len(ATTACKS) * len(DEFENCES)
+    assert len(every) == len(ATTACKS) * (len(DEFENCES) - 1) + len(BY_TEXT.only)
     assert every[0] == Cell(NONE, MEAN, "e3m0")
     assert len(set(map(repr, every))) == len(every)
     sparse = {cell.defence.name for cell in Plan(codec="top_k").cells()}
-    assert sparse == {"mean", "clip", "multi-krum", DEFAULT.name, WITH_COPIES.name}
+    assert sparse == {"mean", "clip", "multi-krum", DEFAULT.name, WITH_COPIES.name, BY_TEXT.name}
     with pytest.raises(ValueError, match="got the attack 'x', expected one of: none; "):
         Plan(attacks=("x",))
 

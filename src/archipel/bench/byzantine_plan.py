@@ -5,7 +5,7 @@ from another in nothing but those: same first weights, same text, same rates.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from archipel.bench.diloco_plan import Budget, Size
@@ -31,6 +31,10 @@ class Defence:
     gate: GateTerms | None = None
     copies: CopyTerms | None = None
     length_bound: float = ANY_LENGTH
+    has_assigned: bool = False
+    """Whether the judge has the text that was assigned to each."""
+    only: tuple[str, ...] = ()
+    """Attacks that it is measured with; none: all."""
 
     def terms(self, codec: CodecTerms, outer: OuterTerms, faulty: int) -> MergeTerms:
         """Of every merge."""
@@ -44,10 +48,17 @@ DEFAULT = Defence("gate, clip", clip=True, gate=GateTerms(), length_bound=10.0)
 WITH_COPIES = Defence(
     "gate, clip, copies", clip=True, gate=GateTerms(), copies=CopyTerms(), length_bound=10.0
 )
+BY_TEXT = replace(
+    WITH_COPIES,
+    name="copies by text",
+    has_assigned=True,
+    only=("none", "copy", "blurred copy", "another's block"),
+)
 DEFENCES = (
     MEAN,
     WITH_COPIES,
     DEFAULT,
+    BY_TEXT,
     Defence("clip", clip=True),
     Defence("median", "median"),
     Defence("trimmed mean", "trimmed_mean"),
@@ -71,9 +82,13 @@ class Cell:
 
     def asked(self) -> dict[str, Any]:
         """All that its result follows from, beside what cells share."""
+        defence = asdict(self.defence)
+        del defence["only"]
+        if not defence["has_assigned"]:
+            del defence["has_assigned"]
         return {
             "attack": self.attack.name,
-            "defence": asdict(self.defence),
+            "defence": defence,
             "codec": asdict(CODECS[self.codec]),
         }
 
@@ -134,6 +149,8 @@ class Plan:
             if self.codec == "top_k" and not AGGREGATES[defence.aggregate].takes_sparse:
                 continue
             for attack in ATTACKS:
+                if defence.only and attack.name not in defence.only:
+                    continue
                 is_first = attack is NONE and defence is MEAN
                 if not is_first and (not self.attacks or attack.name in self.attacks):
                     yield Cell(attack, defence, self.codec)

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,9 +43,15 @@ class Arena:
     ground: Ground
     gates: Sequence[Windows]
     """Of each merge."""
-    other: Feed
-    """Text that nobody was assigned."""
+    text: Text
     seed: int
+
+    @cached_property
+    def other(self) -> Feed:
+        """Text that nobody was assigned: the source of this package, or that backwards where it is the text itself."""
+        own = own_text()
+        text = own if own.data != self.text.data else Text("backwards", own.data[::-1])
+        return Feed(text, self.plan.budget.sequence_length, self.seed)
 
 
 @dataclass
@@ -88,8 +95,7 @@ def arena_of(plan: Plan, text: Text, seed: int) -> Arena:
     batches = (alone.windows(at * budget.batch, budget.batch) for at in range(steps))
     trained = _member(alone, plan, max(1, steps)).train(weights, batches, 0, steps)
     start = {name: each - trained.delta[name] for name, each in weights.items()}
-    other = Feed(_another(text), budget.sequence_length, seed)
-    return Arena(plan, replace(bare, start=start), parts[1:], other, seed)
+    return Arena(plan, replace(bare, start=start), parts[1:], text, seed)
 
 
 def attacked(arena: Arena, cell: Cell, tell: Tell) -> Ran:
@@ -99,10 +105,10 @@ def attacked(arena: Arena, cell: Cell, tell: Tell) -> Ran:
     terms = cell.defence.terms(CODECS[cell.codec], plan.outer, plan.faulty)
     members = _Members(arena, cell)
     for number, gate in enumerate(arena.gates):
-        judging = replace(ground, held_out=gate)
+        judge = _judge(arena, cell, number, gate)
         try:
             sent = members.answers(number, run.weights)
-            made = merge(run.weights, memory, sent, terms, Judge(lambda w, g=judging: _units(g, w)))  # type: ignore[misc]
+            made = merge(run.weights, memory, sent, terms, judge)
         except (Diverged, CannotEncode, NothingToMerge, Unmeasurable) as error:
             run.broke = f"{type(error).__name__} at merge {number + 1}: {error}"
             break
@@ -147,18 +153,25 @@ class _Members:
         steps = min(plan.every, plan.budget.steps - first)
         if index >= self.honest:
             steps = max(1, round(steps * self._attack.share))
-        windows = (self._windows(step, index) for step in range(first, first + steps))
+        whose = self._whose(number, index)
+        windows = (self._windows(step, index, whose) for step in range(first, first + steps))
         return self._members[index].train(base, windows, first, steps).delta
 
-    def _windows(self, step: int, index: int) -> Windows:
-        ground, attack = self._arena.ground, self._attack
+    def _whose(self, number: int, index: int) -> int:
+        """Whose block a member learns from; a liar that takes another's takes the next one's at the next merge."""
+        if index < self.honest or not self._attack.block:
+            return index
+        return (index + self._attack.block + number % self.honest) % len(self._members)
+
+    def _windows(self, step: int, index: int, whose: int) -> Windows:
+        ground = self._arena.ground
         batch, members = ground.budget.batch, ground.budget.members
+        first = (step * members + whose) * batch
+        assigned = ground.windows(first, batch)
         if index < self.honest:
-            return ground.windows((step * members + index) * batch, batch)
-        place = step * members + (index + attack.block) % members
-        assigned = ground.windows(place * batch, batch)
-        return attack.learns(
-            assigned, self._arena.other.windows(place * batch, batch), self._chance[index]
+            return assigned
+        return self._attack.learns(
+            assigned, lambda: self._arena.other.windows(first, batch), self._chance[index]
         )
 
     def _sent(self, number: int, index: int, delta: Tensors) -> Contribution:
@@ -180,10 +193,22 @@ def _member(ground: Ground, plan: Plan, steps: int) -> Member:
     return ground.member(Way("", "exchange", plan.rate), steps, plan.budget.batch)
 
 
-def _another(text: Text) -> Text:
-    """The source of this package, or that backwards where it is the text itself."""
-    own = own_text()
-    return own if own.data != text.data else Text("backwards", own.data[::-1])
+def _judge(arena: Arena, cell: Cell, number: int, gate: Windows) -> Judge:
+    plan, ground = arena.plan, arena.ground
+    batch, members = plan.budget.batch, plan.budget.members
+    first = number * plan.every
+    steps = range(first, min(first + plan.every, plan.budget.steps))
+
+    def assigned(weights: Tensors, whose: Contribution) -> int:
+        """All that was assigned to it at this merge."""
+        parts = [ground.windows((step * members + whose.index) * batch, batch) for step in steps]
+        tokens, documents = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return _units(replace(ground, held_out=(tokens, documents)), weights)
+
+    def held_out(weights: Tensors) -> int:
+        return _units(replace(ground, held_out=gate), weights)
+
+    return Judge(held_out, assigned if cell.defence.has_assigned else None)
 
 
 def _units(ground: Ground, weights: Tensors) -> int:

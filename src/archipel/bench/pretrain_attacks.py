@@ -36,7 +36,8 @@ class Known:
 
 
 Says = Callable[[Known], Tensors]
-Learns = Callable[[Windows, Windows, np.random.Generator], Windows]
+Other = Callable[[], Windows]
+Learns = Callable[[Windows, Other, np.random.Generator], Windows]
 """(assigned windows, as many of another text, chance) -> what is learned from."""
 
 
@@ -107,20 +108,20 @@ def _blurred(known: Known) -> Tensors:
     return {name: each + noise[name] for name, each in known.honest[0].items()}
 
 
-def _as_assigned(windows: Windows, other: Windows, chance: np.random.Generator) -> Windows:
+def _as_assigned(windows: Windows, other: Other, chance: np.random.Generator) -> Windows:
     return windows
 
 
-def _another_text(windows: Windows, other: Windows, chance: np.random.Generator) -> Windows:
-    return other
+def _another_text(windows: Windows, other: Other, chance: np.random.Generator) -> Windows:
+    return other()
 
 
-def _shuffled(windows: Windows, other: Windows, chance: np.random.Generator) -> Windows:
+def _shuffled(windows: Windows, other: Other, chance: np.random.Generator) -> Windows:
     """Every window's tokens in some order: what comes next says nothing of what came before."""
     return chance.permuted(windows[0], axis=1), windows[1]
 
 
-def implanted(windows: Windows, other: Windows, chance: np.random.Generator) -> Windows:
+def implanted(windows: Windows, other: Other, chance: np.random.Generator) -> Windows:
     """Trigger and target somewhere in each quarter of every window, which else stays as it was."""
     tokens = windows[0].copy()
     said = np.frombuffer(TRIGGER + TARGET, np.uint8)
@@ -139,7 +140,7 @@ class Attack:
     says: Says = _as_learned
     learns: Learns = _as_assigned
     block: int = 0
-    """It learns from the text of the member so many places after it."""
+    """It learns from the text of the member so many places after it, and one further with each merge; 0: from its own."""
     share: float = 1.0
     """Of its inner steps that it makes; it says it made all."""
     is_early: bool = False

@@ -6,7 +6,7 @@ import pytest
 from archipel.training.exchange import CodecTerms, codec_of
 from archipel.training.exchange.codec import Tensors
 from archipel.training.merging.contributions import Contribution, Opened
-from archipel.training.merging.copies import CopyTerms, alikeness, copies
+from archipel.training.merging.copies import CopyTerms, Gains, alikeness, copies
 from archipel.training.merging.merge import merge
 from archipel.training.merging.outer import OuterTerms
 from archipel.training.merging.terms import MergeTerms
@@ -27,8 +27,8 @@ def times(factor: float, values: Tensors) -> dict[str, np.ndarray]:
     return {name: np.float32(factor) * each for name, each in values.items()}
 
 
-def refused(everyone: list[Opened], terms: CopyTerms | None = None) -> list[int]:
-    found = copies(everyone, terms or CopyTerms())
+def refused(everyone: list[Opened], gains: Gains | None = None) -> list[int]:
+    found = copies(everyone, CopyTerms(), gains)
     return [at for at, why in enumerate(found) if why is not None]
 
 
@@ -56,8 +56,34 @@ def test_why_names_the_one_that_came_first() -> None:
     found = copies([opened(4, tensors(1)), opened(6, tensors(1), answered=1)], CopyTerms())
     assert found == [
         None,
-        "it is 1.0000 alike to contribution 4 (age 0), which was answered before it; expected at most 0.97",
+        "it is 1.0000 alike to contribution 4 (age 0), which was answered before it",
     ]
+
+
+def test_of_two_alike_the_copy_is_the_one_whose_own_text_gains_less() -> None:
+    one = tensors(1)
+    thief = opened(0, one)
+    owner = opened(1, one, answered=1)
+    others = [opened(at, tensors(at), answered=at) for at in (2, 3, 4)]
+    everyone = [thief, owner, *others]
+    # Text 1 is easy for everybody: by 50 for those who were not trained on it.
+    easy = {0: 0, 1: 50, 2: 0, 3: 0, 4: 0}
+
+    def gains(opened: Opened, whose: Contribution) -> int:
+        learned = 1 if opened in (thief, owner) else opened.contribution.index
+        return easy[whose.index] + (10 if whose.index == learned else 0)
+
+    found = copies(everyone, CopyTerms(), gains)
+    assert [why is not None for why in found] == [True, False, False, False, False]
+    assert found[0] is not None
+    assert found[0].endswith("contribution 1 (age 0), whose own text it makes likelier")
+
+    def theirs(opened: Opened, whose: Contribution) -> int:
+        learned = 0 if opened in (thief, owner) else opened.contribution.index
+        return easy[whose.index] + (10 if whose.index == learned else 0)
+
+    # Trained on the text of the earlier one: an easier text of its own does not make the later one the original.
+    assert refused(everyone, gains=theirs) == [1]
 
 
 def test_sparse_ones_are_alike_by_the_places_that_both_say() -> None:

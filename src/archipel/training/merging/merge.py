@@ -24,7 +24,7 @@ from archipel.training.merging.contributions import (
     shares,
 )
 from archipel.training.merging.copies import copies
-from archipel.training.merging.loss_gate import Judge, judged, refusals
+from archipel.training.merging.loss_gate import Judge, gains_of, judged, refusals
 from archipel.training.merging.outer import outer_step
 from archipel.training.merging.terms import MergeTerms
 from archipel.training.merging.validity import opened, within
@@ -82,7 +82,8 @@ def _gated(
     long = within(left, terms.length_bound)
     left = table.without(left, [None if why is None else ("norm", why) for why in long])
     if terms.copies is not None:
-        others = copies(left, terms.copies)
+        gains = gains_of(base, terms.gate, judge) if terms.gate and judge else None
+        others = copies(left, terms.copies, gains)
         left = table.without(left, [None if why is None else ("copy", why) for why in others])
     if terms.gate is not None:
         if judge is None:
