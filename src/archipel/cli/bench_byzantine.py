@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     type=click.Choice(["e3m0", "top_k"]),
     help="How contributions are written [e3m0]; top_k: merged by those that take it.",
 )
+@click.option(
+    "--steps", type=click.IntRange(1, 100_000), help="Inner steps of each member [48; quick: 16]."
+)
 @seeds_option("2; quick: 1")
 @quick_option("A tiny model, few attacks and steps: to see it work.")
 @out_option("byzantine")
@@ -66,6 +69,8 @@ def command(text_path: Path | None, out: Path | None, as_json: bool, **given: An
         text = text_of(text_path)
         plan = QUICK if given["quick"] else Plan()
         plan = replace(plan, **chosen(plan, given, "attacks", "defences", "codec"))
+        if given["steps"]:
+            plan = replace(plan, budget=replace(plan.budget, steps=given["steps"]))
         folder, tell = out_folder(out, "byzantine"), teller()
 
         def on_row(row: "Row") -> None:
