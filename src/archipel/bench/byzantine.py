@@ -86,7 +86,7 @@ def asked_of(plan: Plan, text: Text, seed: int, cell: Cell) -> Asked:
     shared = asdict(plan)
     for name in ("seeds", "attacks", "defences", "codec"):
         del shared[name]
-    return {"part": "byzantine", "text": text.digest, "seed": seed, **cell.asked(), **shared}
+    return {"part": "byzantine", "text": text.digest, "seed": seed, **shared, **cell.asked()}
 
 
 def _found(arena: Callable[[], Arena], cell: Cell, with_copies: Found | None, tell: Tell) -> Found:

@@ -86,10 +86,12 @@ class Cell:
         del defence["only"]
         if not defence["has_assigned"]:
             del defence["has_assigned"]
+        outer = {"outer": asdict(SPARSE_OUTER)} if self.codec == "top_k" else {}
         return {
             "attack": self.attack.name,
             "defence": defence,
             "codec": asdict(CODECS[self.codec]),
+            **outer,
         }
 
 
@@ -105,7 +107,8 @@ BUDGET = Budget(
 SIZE = Size(hidden=64, layers=1, intermediate=176, heads=4)
 """67 thousand weights."""
 OUTER = OuterTerms("nesterov", 1.0, 0.5)
-"""As tuned for `bench diloco`."""
+SPARSE_OUTER = OuterTerms("sgd", 1.0)
+"""With `top_k`, whose members remember what was not sent. Both as tuned for `bench diloco`."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class Plan:
     every: int = 6
     """Inner steps between two merges."""
     outer: OuterTerms = OUTER
+    """With codecs that send every value."""
     faulty: int = 2
     """Liars, the last members."""
     gate_windows: int = 32

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from archipel.bench.byzantine_plan import CODECS, Cell, Plan
+from archipel.bench.byzantine_plan import CODECS, SPARSE_OUTER, Cell, Plan
 from archipel.bench.diloco_ground import Ground
 from archipel.bench.diloco_plan import Way
 from archipel.bench.diloco_text import Feed, Text, own_text
@@ -102,7 +102,8 @@ def attacked(arena: Arena, cell: Cell, tell: Tell) -> Ran:
     """A whole run of this cell, or as much as came of it."""
     plan, ground = arena.plan, arena.ground
     run, memory = Ran(ground.start), dict[str, np.ndarray]()
-    terms = cell.defence.terms(CODECS[cell.codec], plan.outer, plan.faulty)
+    outer = SPARSE_OUTER if cell.codec == "top_k" else plan.outer
+    terms = cell.defence.terms(CODECS[cell.codec], outer, plan.faulty)
     members = _Members(arena, cell)
     for number, gate in enumerate(arena.gates):
         judge = _judge(arena, cell, number, gate)

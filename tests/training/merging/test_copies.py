@@ -13,7 +13,7 @@ from archipel.training.merging.terms import MergeTerms
 from training.merging.merge_case import DENSE, SHAPES, contribution, opened, tensors
 
 SPARSE = CodecTerms("top_k", 256)
-TILED = {"a.weight": (64, 64), "b.bias": (7,)}
+TILED = {"a.weight": (64, 64), "b.bias": (500,)}
 
 
 def sparse(index: int, values: Tensors, answered: int = 0) -> Opened:
