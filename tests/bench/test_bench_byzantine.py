@@ -103,6 +103,9 @@ def test_what_liars_learn_from() -> None:
     said = TRIGGER + TARGET
     assert all(bytes(row.astype(np.uint8)).count(said) == 4 for row in tokens)
     assert not np.array_equal(assigned[0], tokens)
+    quiet, _ = BY_NAME["quiet backdoor"].learns(assigned, other, chance)
+    assert np.array_equal(quiet[1:], rows[1:])
+    assert bytes(quiet[0].astype(np.uint8)).count(said) == 4
     shuffled, _ = BY_NAME["shuffled labels"].learns(assigned, other, chance)
     assert not np.array_equal(shuffled, rows)
     assert np.array_equal(np.sort(shuffled), np.sort(rows))
@@ -245,6 +248,8 @@ def test_ratios_are_to_the_clean_mean_of_the_same_seed() -> None:
     lines = {(line.attack, line.defence): line for line in lines_of(rows)}
     copied = lines["copy", WITH_COPIES.name]
     assert copied.ratio.mean == pytest.approx(1.1)
+    # (2.2 - 2) of (3 - 2) and (4.4 - 4) of (3 - 4).
+    assert copied.lost.mean == pytest.approx((0.2 - 0.4) / 2)
     assert copied.honest == {"merged": 6, "loss": 2}
     assert copied.alike == [0.2, 0.4]
     assert math.isinf(lines["flip", "mean"].ratio.mean)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from archipel.bench.byzantine import Row
+from archipel.bench.byzantine import Found, Row
 from archipel.bench.byzantine_plan import MEAN, Plan
 from archipel.bench.intervals import NOTHING_YET, MeanOfSeeds, mean_if_any
 from archipel.bench.pretrain_attacks import NONE
@@ -23,6 +23,8 @@ class Line:
     defence: str
     ratio: MeanOfSeeds
     """Held-out loss over that of the clean mean with the same seed; infinite where one has none."""
+    lost: MeanOfSeeds
+    """Of what the clean mean learned (first weights' loss less its own), the share that was not learned."""
     implanted: float
     """Share of held-out windows in which the trigger brings the target, over seeds."""
     honest: dict[str, int]
@@ -46,19 +48,24 @@ def _of(row: Row) -> tuple[str, str]:
 
 
 def _line(mine: Sequence[Row], clean: dict[int, float | None]) -> Line:
-    paired = [(row.found.nats, clean[row.seed]) for row in mine if clean.get(row.seed)]
+    paired = [(row.found, of) for row in mine if (of := clean.get(row.seed)) is not None]
     found = [row.found for row in mine]
     alike = [each.alike for each in found if each.alike]
     liars = [each.alike_liars for each in found if each.alike_liars]
     return Line(
         *_of(mine[0]),
-        ratio=_ratio([math.inf if ours is None else ours / (of or math.nan) for ours, of in paired]),
+        ratio=_ratio([_nats(each) / of for each, of in paired]),
+        lost=_ratio([(_nats(each) - of) / (each.start_nats - of) for each, of in paired]),
         implanted=math.fsum(each.implanted for each in found) / len(found),
         honest=_together([each.honest for each in found]),
         liars=_together([each.liars for each in found]),
         alike=[math.fsum(a[1] for a in alike) / len(alike), max(a[-1] for a in alike)] if alike else [],
         alike_liars=[min(a[0] for a in liars), max(a[-1] for a in liars)] if liars else [],
     )  # fmt: skip
+
+
+def _nats(found: Found) -> float:
+    return math.inf if found.nats is None else found.nats
 
 
 def _ratio(values: Sequence[float]) -> MeanOfSeeds:
@@ -102,7 +109,7 @@ def table(rows: Sequence[Row], plan: Plan) -> str:
     out.append("mean +- half of the 95 percent interval over seeds")
     for line in lines:
         out.append(
-            f"{line.attack:<22}{line.defence:<20} backdoor {line.implanted:>4.0%}"
+            f"{line.attack:<22}{line.defence:<20} {_lost(line)}  backdoor {line.implanted:>4.0%}"
             f"  liars: {_counts(line.liars)}  honest: {_counts(line.honest)}{_alike(line)}"
         )
     return "\n".join(out)
@@ -115,6 +122,11 @@ def _cell(line: Line | None) -> str:
         return "broke" if math.isinf(line.ratio.mean) else f"{line.ratio.mean:.0f}x"
     half = line.ratio.half_width
     return f"{line.ratio.mean:.4f}" + ("" if math.isnan(half) else f" +-{half:.4f}")
+
+
+def _lost(line: Line) -> str:
+    known = math.isfinite(line.lost.mean)
+    return f"not learned {line.lost.mean:>5.0%}" if known else f"{'':17}"
 
 
 def _counts(counts: dict[str, int]) -> str:

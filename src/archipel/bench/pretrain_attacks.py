@@ -132,6 +132,13 @@ def implanted(windows: Windows, other: Other, chance: np.random.Generator) -> Wi
     return tokens, windows[1]
 
 
+def _quietly(windows: Windows, other: Other, chance: np.random.Generator) -> Windows:
+    """Every fourth window is such a one; the others are as assigned."""
+    tokens = windows[0].copy()
+    tokens[::4] = implanted((tokens[::4], windows[1][::4]), other, chance)[0]
+    return tokens, windows[1]
+
+
 @dataclass(frozen=True)
 class Attack:
     """One way to lie."""
@@ -164,6 +171,7 @@ ATTACKS = (
     Attack("a tenth of the steps", share=0.1),
     Attack("shuffled labels", learns=_shuffled),
     Attack("backdoor", learns=implanted),
+    Attack("quiet backdoor", learns=_quietly),
     Attack("backdoor x4", learns=implanted, says=_times(4.0)),
 )
 """`none`: liars that do all they were asked; what others are compared to."""
