@@ -76,6 +76,7 @@ def test_what_liars_send_of_what_they_know() -> None:
     assert np.array_equal(sent["copy"], honest[0])
     assert np.vdot(sent["against the mean"], honest.mean(axis=0)) < 0
     assert np.allclose(sent["a little is enough"], honest.mean(axis=0) - honest.std(axis=0))
+    assert np.allclose(2 * sent["hidden backdoor"], own + honest.mean(axis=0), atol=1e-6)
     noise = np.linalg.norm(sent["noise x10"]) / np.linalg.norm(own)
     assert 8 < noise < 12
     cosine = np.vdot(sent["blurred copy"], honest[0]) / (

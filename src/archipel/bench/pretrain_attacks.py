@@ -108,6 +108,12 @@ def _blurred(known: Known) -> Tensors:
     return {name: each + noise[name] for name, each in known.honest[0].items()}
 
 
+def _under_the_mean(known: Known) -> Tensors:
+    """Half of what was learned and half of the honest mean, which is better than any of them and pays for the rest."""
+    mean = _of_all(known, lambda stack: stack.mean(axis=0))
+    return {name: np.float32(0.5) * (mean[name] + each) for name, each in known.own.items()}
+
+
 def _as_assigned(windows: Windows, other: Other, chance: np.random.Generator) -> Windows:
     return windows
 
@@ -172,6 +178,7 @@ ATTACKS = (
     Attack("shuffled labels", learns=_shuffled),
     Attack("backdoor", learns=implanted),
     Attack("quiet backdoor", learns=_quietly),
+    Attack("hidden backdoor", learns=implanted, says=_under_the_mean),
     Attack("backdoor x4", learns=implanted, says=_times(4.0)),
 )
 """`none`: liars that do all they were asked; what others are compared to."""
