@@ -116,7 +116,7 @@ class Rates:
 
 RATES = {
     "50k": Rates(8e-3, 4e-3, 8e-3, 4e-3),
-    "0.4M": Rates(4e-3, 2e-3, 4e-3, 3e-3),
+    "0.4M": Rates(8e-3, 2e-3, 4e-3, 3e-3),
     "1M": Rates(4e-3, 2e-3, 4e-3, 3e-3),
     "3M": Rates(3e-3, 2e-3, 1.5e-3, 2e-3),
     "11M": Rates(2e-3, 1e-3, 8e-4, 1.5e-3),
