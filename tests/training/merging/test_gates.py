@@ -54,6 +54,7 @@ def test_the_limit_is_exact_for_integers_that_no_float_holds() -> None:
 def test_whoever_makes_own_text_alone_likelier_is_told_so() -> None:
     assert reasons(100, 90, -3, own=50) == [None, None, "own_data"]
     assert reasons(100, 90, -3, own=-1) == [None, None, "loss"]
+    assert reasons(100, 90, 3, own=50) == [None, None, "loss"]
 
 
 def test_what_has_no_loss_is_refused_and_does_not_move_the_median() -> None:
