@@ -42,6 +42,7 @@ from archipel.records.statements import SnapshotTaken
 from archipel.records.withdrawal import ContributionWithdrawn
 from keyring import delegation, invitation
 from metered import METER, Book
+from outer import GATE, member, outer_started
 from people import Cheat, Provider, identity
 from trading import TERMS as TRADING
 from trading import exchange_at
@@ -99,6 +100,7 @@ def story() -> World:
     traded(world)
     owned(world, learner)
     taken_back(world)
+    pretrained(world)
     with_operators(world)
     _snapshot(world)
     world.check_replay()
@@ -119,6 +121,36 @@ def traded(world: World) -> None:
     exchange.round()
     exchange.cleared()
     world.stop_run("traded")
+
+
+def pretrained(world: World) -> None:
+    """Members of whom one is refused once, one comes too late once and one leaves; a merge in vain; held-out text that is
+    committed to and revealed.
+    """
+    merger = outer_started(
+        world, "pretrained", versions=3, late="use", gate=GATE, slack_milli=20_000
+    )
+    one, two, three = (member(world, name) for name in ("one", "two", "late"))
+    for refused in ({one.did: "loss", two.did: "payload"}, {two.did: "outlier"}, {}):
+        slow, grants = three.ask(), [_kept(one), _kept(two)]
+        world.tick(400)
+        one.answer(grants[0])
+        two.answer(grants[1])
+        world.tick(1_500)
+        merger.refuses = refused
+        merger.work()
+        if slow is not None:
+            three.answer(slow)
+    three.leave()
+    while world.run("pretrained").version < 3:
+        for each in (one, two):
+            while (granted := each.ask()) is not None:
+                world.tick(400)
+                each.answer(granted)
+        world.tick(1_500)
+        merger.work()
+    while merger.work() is not None:
+        pass
 
 
 def taken_back(world: World) -> None:

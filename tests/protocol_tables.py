@@ -24,10 +24,20 @@ from archipel.records.exact import Contract
 from archipel.records.experts import ExpertTerms
 from archipel.records.kinds import WORDS
 from archipel.records.kinds.audit import Difference, Part
-from archipel.records.kinds.update import PromptBatch, SavedMemory
+from archipel.records.kinds.merge import Verdict
+from archipel.records.kinds.update import PromptBatch
 from archipel.records.measures import Measured, Measures, SumTest
 from archipel.records.membership import Delegation, Effort, Invitation, Signed
 from archipel.records.ownership import Spending
+from archipel.records.pretraining import (
+    CorpusPace,
+    GatePace,
+    InnerPace,
+    MergePace,
+    OuterPace,
+    PayloadPace,
+)
+from archipel.records.programmes.pretrain import PretrainPace
 from archipel.records.programmes.rl import RlPace
 from archipel.records.receipts import Usage, UsageReceipt
 from archipel.records.recipe_charter import CharterTerms, Contributor
@@ -44,6 +54,7 @@ from archipel.records.turns import (
     TurnsAwaited,
     TurnsTold,
 )
+from archipel.records.words import SavedMemory
 
 SHAPES = {
     name: getattr(fields, name)
@@ -54,6 +65,7 @@ SHAPES = {
 } | {"Seq": Seq, "Contract": Contract, "EngineClass": EngineClass}  # fmt: skip
 PARTS = (
     fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference, Part,
+    PretrainPace, CorpusPace, InnerPace, PayloadPace, OuterPace, MergePace, GatePace, Verdict,
     PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort, Measures, SumTest, Measured,
     MarketTerms, Market, Bid, CharterTerms, Contributor, Spending, UsageReceipt, Usage,
 )  # fmt: skip

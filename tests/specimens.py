@@ -9,8 +9,10 @@ from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference, Part
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
+from archipel.records.kinds.inner_step import InnerStepAnswer, InnerStepSpec
+from archipel.records.kinds.merge import MergeAnswer, MergeSpec, Verdict
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
-from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
+from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
 from archipel.records.membership import MAX_ALLOWED, MAX_USES, Effort, JoiningRuled, KeyRevoked
 from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.ownership import (
@@ -26,6 +28,12 @@ from archipel.records.ownership import (
 )
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
+from archipel.records.pretraining import (
+    MAX_COMMITMENTS,
+    MAX_CONTRIBUTIONS,
+    MAX_SHARDS,
+    CorpusPace,
+)
 from archipel.records.programmes.rl import RlPace
 from archipel.records.recipe_charter import (
     MAX_CONTRIBUTORS,
@@ -66,9 +74,10 @@ from archipel.records.statements import (
 )
 from archipel.records.terms import Terms
 from archipel.records.withdrawal import ContributionWithdrawn
-from archipel.records.words import WorkAnswer, WorkSpec
+from archipel.records.words import SavedMemory, WorkAnswer, WorkSpec
 from keyring import delegation, invitation
 from metered import METER, Book
+from outer import GATE, outer_pace
 from people import identity, ref
 from world import PACE, TERMS
 
@@ -97,6 +106,18 @@ SPECS: dict[str, WorkSpec] = {
         blobs=(ref(b"prompts"),),
     ),
 }
+SPECS |= {
+    "inner_step": InnerStepSpec(
+        run="run", version=3, policy=POLICY, index=2, steps=20, first_step=60, corpus=ref(b"text")
+    ),
+    "merge": MergeSpec(
+        run="run",
+        version=4,
+        parent=POLICY,
+        inputs=ref(b"inputs").digest,
+        memory=SavedMemory(version=3, blob=ref(b"memory")),
+    ),
+}
 DIFFERENCE = Difference(group=8, rollout=1, position=3, what="token", recorded="17", recomputed="5")
 ANSWERS: dict[str, WorkAnswer] = {
     "rollout": RolloutAnswer(policy=POLICY, result=ref(b"r"), num_tokens=20, busy_ms=7),
@@ -116,6 +137,33 @@ ANSWERS: dict[str, WorkAnswer] = {
     ),
     "audit": AuditAnswer(
         record=ref(b"record").digest, says="differs", difference=DIFFERENCE, positions=20, busy_ms=3
+    ),
+}
+ANSWERS |= {
+    "inner_step": InnerStepAnswer(
+        policy=POLICY,
+        steps=20,
+        num_tokens=20_480,
+        payload=ref(b"payload"),
+        commitments=(ref(b"half").digest, ref(b"whole").digest),
+        metrics={"loss_micro": 2_100_000},
+        busy_ms=900,
+    ),
+    "merge": MergeAnswer(
+        version=4,
+        parent=None,
+        policy=POLICY,
+        manifest=ref(b"manifest"),
+        anchor=None,
+        delta=ref(b"delta"),
+        memory=None,
+        verdicts=(
+            Verdict(work="run.8", weight_micro=500_000, score=12),
+            Verdict(work="run.9", weight_micro=0, reason="loss", score=-3),
+        ),
+        metrics={"loss_micro": 2_000_000},
+        gate=ref(b"text"),
+        next_gate=ref(b"other text").digest,
     ),
 }
 
@@ -167,6 +215,15 @@ SMALL: dict[str, Statement] = {
         recipe=ref(b"recipe"),
         terms=Terms(**TERMS),
         pace=RlPace(**PACE),
+        model=(ModelFile(name="config.json", blob=ref(b"{}")),),
+        trusted=(NODE,),
+    ),
+    "run.opened (pretrain)": RunOpened(
+        **_by(OPERATOR, 9),
+        run="run",
+        recipe=ref(b"recipe"),
+        terms=Terms(**TERMS),
+        pace=outer_pace(gate=GATE),
         model=(ModelFile(name="config.json", blob=ref(b"{}")),),
         trusted=(NODE,),
     ),
@@ -328,6 +385,42 @@ LARGE: tuple[Statement, ...] = (
         model=(ModelFile(name="n" * 128, blob=_BLOB),) * bounds.MAX_MODEL_FILES,
         trusted=(NODE,) * bounds.MAX_TRUSTED_KEYS,
     ),
+    RunOpened(
+        **_MOST,
+        run=_RUN,
+        recipe=_BLOB,
+        terms=Terms(**TERMS),
+        pace=outer_pace(
+            corpus=CorpusPace(
+                manifest=_BLOB,
+                shards=(_BLOB,) * MAX_SHARDS,
+                sequence_length=4_194_304,
+                batch=65_536,
+                epochs=10_000,
+            ),
+            charter=CHARTER,
+            gate=GATE,
+        ),
+        model=(ModelFile(name="n" * 64, blob=_BLOB),) * 32,
+        trusted=(NODE,) * bounds.MAX_TRUSTED_KEYS,
+    ),
+    LeaseGranted(
+        **_MOST,
+        work=_WORK,
+        node=NODE,
+        request_seq=bounds.MAX_SEQ,
+        deadline_ms=bounds.MAX_SEQ,
+        price_micro=bounds.MAX_SEQ,
+        spec=InnerStepSpec(
+            run=_RUN,
+            version=1_000_000,
+            policy=POLICY,
+            index=127,
+            steps=100_000,
+            first_step=bounds.MAX_SEQ,
+            corpus=_BLOB,
+        ),
+    ),
     RunStopped(**_MOST, run=_RUN, reason=_TEXT),
     NodeJoined(
         **_MOST,
@@ -482,6 +575,33 @@ LARGE: tuple[Statement, ...] = (
                 metrics=_METRICS,
             ),
             EvaluateAnswer(version=1_000_000, policy=POLICY, report=_BLOB, metrics=_METRICS),
+            InnerStepAnswer(
+                policy=POLICY,
+                steps=100_000,
+                num_tokens=bounds.MAX_SEQ,
+                payload=_BLOB,
+                commitments=(POLICY,) * MAX_COMMITMENTS,
+                metrics=_METRICS,
+                busy_ms=bounds.MAX_SEQ,
+                machine="é" * 128,
+            ),
+            MergeAnswer(
+                version=1_000_000,
+                parent=POLICY,
+                policy=POLICY,
+                manifest=_BLOB,
+                anchor=_BLOB,
+                delta=_BLOB,
+                memory=_BLOB,
+                verdicts=(
+                    Verdict(work=_WORK, weight_micro=0, reason="own_data", score=-bounds.MAX_SEQ),
+                )
+                * MAX_CONTRIBUTIONS,
+                metrics=_METRICS,
+                gate=_BLOB,
+                next_gate=POLICY,
+                void=True,
+            ),
             AuditAnswer(
                 record=POLICY,
                 says="differs",

@@ -21,6 +21,7 @@ from archipel.model.directory import write_model
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.recipe import AlgorithmSection, LossSection, Recipe, parse_recipe
+from archipel.records.recipe_pretrain import PretrainRecipe
 from archipel.training.environments.environment import environment_names, parameters_of
 from archipel.training.environments.parameters import Parameters, Scalar, declared_by
 from archipel.training.environments.task import InvalidEnvironment, Task
@@ -28,6 +29,11 @@ from archipel.work.readiness import shortcomings
 from tiny import tiny_recipe
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "recipe.md"
+OWN_SECTIONS = {
+    name: section
+    for name, section in section_types(PretrainRecipe).items()
+    if section is not section_types().get(name)
+}
 REPAIR = "archipel recipe reference --out docs/reference/recipe.md"
 
 
@@ -47,6 +53,10 @@ def test_the_reference_names_every_section_key_choice_environment_and_parameter(
         rows = part.split("\n## ")[0]
         for key in section.model_fields:  # type: ignore[attr-defined]  # a section
             assert f"| `{key}` |" in rows, f"{name}.{key}"
+    for name, section in OWN_SECTIONS.items():
+        (_, part) = page.split(f"## [{name}] of pretraining\n")
+        for key in section.model_fields:  # type: ignore[attr-defined]  # a section
+            assert f"| `{key}` |" in part.split("\n## ")[0], f"{name}.{key}"
     for kind in (LossSection, AlgorithmSection):
         for choice in get_args(kind.model_fields["name"].annotation):
             assert f"- `{choice}`: " in page
@@ -54,9 +64,13 @@ def test_the_reference_names_every_section_key_choice_environment_and_parameter(
         assert f"### {name}\n" in page
 
 
-@pytest.mark.parametrize("name", section_types())
+@pytest.mark.parametrize("name", [*section_types(), *OWN_SECTIONS])
 def test_every_key_says_what_it_means(name: str) -> None:
-    section: Any = section_types()[name]
+    for section in filter(None, (section_types().get(name), OWN_SECTIONS.get(name))):
+        _says_what_it_means(section)
+
+
+def _says_what_it_means(section: Any) -> None:
     silent = set(section.model_fields) - set(meanings_of(section))
     assert not silent, f"write a line below {', '.join(sorted(silent))} of {section.__name__}"
 

@@ -272,12 +272,16 @@ def _texts() -> dict[str, Reader]:
     head = sign_tree_head(SIGNER, ORIGIN, 7, bytes(32)).note
     snapshot = encode_state(LabState(lab=SIGNER.did))
     return {
-        "recipes": Reader(lambda data: parse_any(_text(data)), toml, (InvalidRecipe,)),
+        "recipes": Reader(
+            lambda data: parse_any(_text(data)), (*toml, PRETRAINING.encode()), (InvalidRecipe,)
+        ),
         "canonical recipes": Reader(
             recipe_from_canonical, (recipe.canonical_bytes(),), (InvalidRecipe,)
         ),
         "canonical recipes of any programme": Reader(
-            any_from_canonical, (recipe.canonical_bytes(),), (InvalidRecipe,)
+            any_from_canonical,
+            (recipe.canonical_bytes(), parse_any(PRETRAINING).canonical_bytes()),
+            (InvalidRecipe,),
         ),
         "model configurations": Reader(_config, (config,), (InvalidModel,)),
         "scenarios": Reader(lambda data: read_scenario(_text(data)), SCENARIO, (CannotSimulate,)),
@@ -293,6 +297,24 @@ def _texts() -> dict[str, Reader]:
     }
 
 
+PRETRAINING = """
+[run]
+name = "p"
+programme = "pretrain"
+versions = 7
+[corpus]
+path = "text"
+[inner]
+learning_rate = 4e-3
+[exchange]
+codec = "top_k"
+error_feedback = 0.9
+[merge]
+quorum = 3
+loss_gate = true
+gate_path = "held-out"
+gate_secret = "gate"
+"""
 SCENARIO = (b'like = "small"\nhours = 2\n[crowd]\nproviders = 30\nkinds = ["rtx5090"]\n',)
 SETTINGS = (b"crowd.providers=30", b'spreading.way="star"', b"market.period_s=60.0")
 

@@ -17,6 +17,7 @@ from archipel.records.canonical import (
     sha256_digest,
 )
 from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
+from archipel.records.programmes.rl import RlPace as Pace
 from archipel.records.rollout_bounds import ROLLOUT_TENSORS
 from archipel.records.rollouts import (
     NotFinite,
@@ -33,7 +34,6 @@ from archipel.records.rollouts import (
     unpack_rollouts,
 )
 from archipel.records.seeds import derive_seed, evaluation_seed, group_seed
-from archipel.records.statements import Pace
 from world import PACE
 
 END = 7

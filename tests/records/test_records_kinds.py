@@ -9,8 +9,8 @@ from archipel.records.kinds import STRANGERS, TRUSTED, TRUSTED_ROLE, WORDS, WORD
 from archipel.records.kinds.audit import AuditSpec
 from archipel.records.kinds.evaluate import EvaluateSpec
 from archipel.records.kinds.rollout import RolloutSpec
-from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
-from archipel.records.words import Memory, Needs, Told, one_of
+from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
+from archipel.records.words import Memory, Needs, SavedMemory, Told, one_of
 from people import ref
 from specimens import ANSWERS, DIFFERENCE, SPECS
 
@@ -22,10 +22,12 @@ def told(values: dict[str, Any], **blobs: BlobRef) -> Told:
 
 
 def test_kinds_stand_in_the_order_of_urgency_and_trust_divides_them() -> None:
-    assert [words.name for words in WORDS] == ["update", "evaluate", "audit", "rollout"]
-    assert frozenset({"update", "evaluate"}) == TRUSTED
-    assert STRANGERS == ("audit", "rollout")
-    assert TRUSTED_ROLE == ("update", "evaluate", "audit")
+    assert [words.name for words in WORDS] == [
+        "update", "merge", "evaluate", "audit", "rollout", "inner_step",
+    ]  # fmt: skip
+    assert frozenset({"update", "merge", "evaluate"}) == TRUSTED
+    assert STRANGERS == ("audit", "rollout", "inner_step")
+    assert TRUSTED_ROLE == ("update", "merge", "evaluate", "audit")
     assert {name: words.name for name, words in WORDS_OF.items()} == {n: n for n in WORDS_OF}
 
 

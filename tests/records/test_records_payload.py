@@ -14,6 +14,7 @@ from archipel.records.payload import (
     read_payload,
     write_payload,
 )
+from archipel.records.programmes.rl import RlPace as Pace
 from archipel.records.prompts import pack_prompts, unpack_prompts
 from archipel.records.rollouts import (
     Rollout,
@@ -22,7 +23,6 @@ from archipel.records.rollouts import (
     pack_rollouts,
     unpack_rollouts,
 )
-from archipel.records.statements import Pace
 from people import EOS, VOCAB, rollout
 from world import PACE
 

@@ -80,7 +80,10 @@ def test_a_recipe_names_its_programme_or_means_reinforcement_learning() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[run]\nprogramme = "chess"\n', r"run.programme is 'chess'; expected one of \['rl'\]"),
+        (
+            '[run]\nprogramme = "chess"\n',
+            r"run.programme is 'chess'; expected one of \['pretrain', 'rl'\]",
+        ),
         ("[run]\nprogramme = 5\n", "run.programme is 5"),
         ("[run]\nprogramme = []\n", r"run.programme is \[\]"),
         ("run = 5\n", "run"),

@@ -6,10 +6,11 @@ from archipel.records.canonical import sha256_digest
 from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
-from archipel.records.kinds.update import SavedMemory, UpdateSpec
+from archipel.records.kinds.update import UpdateSpec
 from archipel.records.prompts import unpack_prompts
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout, pack_rollouts
+from archipel.records.words import SavedMemory
 from archipel.work.kind import Answer, Context
 from archipel.work.kinds.update import Updates
 from archipel.work.messages import ReplayMessage, ReplayStep, write_step

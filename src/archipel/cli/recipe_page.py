@@ -10,10 +10,12 @@ import inspect
 import itertools
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from archipel.records.recipe import AlgorithmSection, LossSection, Recipe
+from archipel.records.recipe_form import RecipeForm
+from archipel.records.recipe_pretrain import PretrainRecipe
 from archipel.training import losses
 from archipel.training.environments.environment import environment_names, parameters_of
 
@@ -30,15 +32,25 @@ be left out.
 This page is written by `archipel recipe reference`; a test fails when it is not current.
 """
 
+PRETRAINING = """
+# A recipe of pretraining
+
+With `programme = "pretrain"` in `[run]`, a run trains a model from text across sites: members each train alone, and \
+the trusted role merges how their weights moved. `[run]` and `[corpus]` are required; `[model]` and `[charter]` are as \
+above; the other sections of a run of reinforcement learning mean nothing here and are refused.
+"""
+NOTHING: Mapping[str, type] = {}
+
 
 def reference() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *_sections(), *_environments(), *_choices()]).rstrip() + "\n"
+    parts = [HEAD, *_sections(Recipe), *_environments(), *_choices(), PRETRAINING]
+    return "\n".join([*parts, *_sections(PretrainRecipe, section_types())]).rstrip() + "\n"
 
 
-def section_types() -> dict[str, type]:
+def section_types(form: type[RecipeForm] = Recipe) -> dict[str, type]:
     """Section name -> the class that reads it."""
-    return {name: _class_of(field.annotation) for name, field in Recipe.model_fields.items()}
+    return {name: _class_of(field.annotation) for name, field in form.model_fields.items()}
 
 
 def _class_of(annotation: Any) -> type:
@@ -47,12 +59,15 @@ def _class_of(annotation: Any) -> type:
     return found
 
 
-def _sections() -> Iterator[str]:
-    schema = Recipe.model_json_schema()
-    for name, section in section_types().items():
-        yield f"## [{name}]\n"
+def _sections(of: type[RecipeForm], told: Mapping[str, type] = NOTHING) -> Iterator[str]:
+    """told: what stands on the page already."""
+    schema = of.model_json_schema()
+    for name, section in section_types(of).items():
+        if told.get(name) is section:
+            continue
+        yield f"## [{name}]{' of pretraining' if told else ''}\n"
         yield f"{_text(section.__doc__)}\n"
-        if name not in schema.get("required", []) and not _has_default(name):
+        if name not in schema.get("required", []) and of.model_fields[name].default is None:
             yield "Absent unless the recipe has this section.\n"
         yield "| key | type | default | bounds | meaning |"
         yield "|---|---|---|---|---|"
@@ -65,10 +80,6 @@ def _sections() -> Iterator[str]:
             cells = (f"`{key}`", _type(form), default, _bounds(form), meanings.get(key, ""))
             yield "| " + " | ".join(_cell(cell) for cell in cells) + " |"
         yield ""
-
-
-def _has_default(name: str) -> bool:
-    return Recipe.model_fields[name].default is not None
 
 
 def meanings_of(section: type) -> dict[str, str]:

@@ -160,7 +160,8 @@ def named_blobs(statement: Recorded) -> tuple[BlobRef, ...]:
         case WorkAnswered():
             return answer_blobs(statement.answer)
         case RunOpened():
-            return (statement.recipe, *(file.blob for file in statement.model))
+            model = (file.blob for file in statement.model)
+            return (statement.recipe, *model, *statement.pace.named_blobs)
         case SnapshotTaken():
             return (statement.state,)
     return ()
@@ -178,6 +179,11 @@ def held_lease(state: LabState, work: str, author: str) -> Lease:
             raise refusals.Late(
                 f"{work} was late, and a second node answered it first; only the first answer is paid, and "
                 "nothing is held against you; ask for new work"
+            )
+        if outcome == "missed":
+            raise refusals.Late(
+                f"the version that {work} contributes to was merged without it, because it took longer than others do; it "
+                "is not paid; ask for new work"
             )
         if outcome is not None:
             raise refusals.Late(

@@ -30,7 +30,6 @@ from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.state import (
     LabState,
-    Lease,
     Node,
     Phase,
     Run,
@@ -205,23 +204,15 @@ def _node_left(state: LabState, left: NodeLeft, at_ms: int) -> LabState:
 
 
 def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState:
-    spec, node = grant.spec, state.nodes[grant.node]
+    spec = grant.spec
     run = state.runs[spec.run]
     if grant.work != f"{run.name}.{run.next_work}":
         raise Contradiction(f"{grant.work} is not the next work of {run.name}")
     bought = awards.checked(state, grant, RULES_OF[spec.kind], at_ms)
-    run = RULES_OF[spec.kind].granted(run, spec, grant.work)
+    lease = endings.lease_of(state, grant, at_ms)
+    state = endings.granted(state, lease)
+    run, node = state.runs[run.name], state.nodes[grant.node]
     run = changed(run, next_work=run.next_work + 1, leases=run.leases.put(grant.work, state.size))
-    lease = Lease(
-        work=grant.work,
-        node=grant.node,
-        spec=spec,
-        granted_at_ms=at_ms,
-        deadline_ms=grant.deadline_ms,
-        price_micro=grant.price_micro,
-        entry=state.size,
-        per_million_micro=grant.per_million_micro,
-    )
     left = escrow.left_micro(state, run)
     if left is not None and grant.price_micro > left:
         raise Contradiction(f"{grant.work} costs {grant.price_micro}, its run holds {left}")

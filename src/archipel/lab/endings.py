@@ -19,6 +19,7 @@ from archipel.lab.rounds import called_off
 from archipel.lab.rules import Moment
 from archipel.lab.speeds import is_used_up, measured, set_back
 from archipel.lab.state import MAX_ENDS_REMEMBERED, OPEN_PHASES, LabState, Lease, Node, Run
+from archipel.lab.withheld import paid_out
 from archipel.market.journal import Move, Posting, held, post, wallet
 from archipel.records.canonical import sha256_digest
 from archipel.records.changed import changed
@@ -26,6 +27,7 @@ from archipel.records.documents import AcceptedWork
 from archipel.records.membership import Delegation, KeyRevoked, Signed, read_signed
 from archipel.records.statements import (
     LeaseExpired,
+    LeaseGranted,
     LeaseReturned,
     NodeJoined,
     NodeLeft,
@@ -45,6 +47,8 @@ def ended_leases(state: LabState, statement: Recorded) -> tuple[Lease, ...]:
             works: tuple[str, ...] = (statement.work, *_twin(state, statement.work))
         case LeaseExpired() | LeaseReturned():
             works = (statement.work,)
+        case LeaseGranted() if statement.spec.run in state.runs:
+            works = _missed(state, lease_of(state, statement, 0))
         case NodeJoined() | NodeLeft() | KeyRevoked():
             gone = [state.nodes.get(did) for did in ended_nodes(statement)]
             works = tuple(work for node in gone if node for work in node.leases)
@@ -97,7 +101,7 @@ def _is_late(state: LabState, lease: Lease, at_ms: int) -> bool:
 def given_up(
     state: LabState, work: str, outcome: str, at_ms: int, was_late: bool = False
 ) -> LabState:
-    """A lease ends unanswered: `expired`, `returned` or `overtaken`."""
+    """A lease ends unanswered: `expired`, `returned`, `overtaken` or `missed`."""
     lease, node = _ending(state, work, outcome)
     run = state.runs[lease.spec.run]
     run = RULES_OF[lease.spec.kind].given_up(run, lease)
@@ -106,10 +110,39 @@ def given_up(
         "expired": {"expired": node.expired + 1},
         "returned": {"returned": node.returned + 1, "last_seen_ms": at_ms},
         "overtaken": {},
+        "missed": {},
     }[outcome]
     if was_late:
         node = set_back(node, lease)
     return _settled(state, run, _without(node, work, outcome, **more), work, refund)
+
+
+def lease_of(state: LabState, grant: LeaseGranted, at_ms: int) -> Lease:
+    """The lease that a grant makes, taken in at `at_ms` as the next entry."""
+    return Lease(
+        work=grant.work,
+        node=grant.node,
+        spec=grant.spec,
+        granted_at_ms=at_ms,
+        deadline_ms=grant.deadline_ms,
+        price_micro=grant.price_micro,
+        entry=state.size,
+        per_million_micro=grant.per_million_micro,
+    )
+
+
+def granted(state: LabState, lease: Lease) -> LabState:
+    """The state when a lease's kind has followed its grant; other leases that it leaves no time have ended, late."""
+    gone, name = _missed(state, lease), lease.spec.run
+    run = RULES_OF[lease.spec.kind].granted(state.runs[name], lease)
+    state = changed(state, runs=state.runs.put(name, run))
+    for work in gone:
+        state = given_up(state, work, "missed", lease.granted_at_ms, was_late=True)
+    return state
+
+
+def _missed(state: LabState, lease: Lease) -> tuple[str, ...]:
+    return RULES_OF[lease.spec.kind].missed(state.runs[lease.spec.run], lease)
 
 
 def given_back(state: LabState, returned: LeaseReturned, at_ms: int) -> LabState:
@@ -139,7 +172,8 @@ def accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
     moment = Moment(at_ms, state.size, sha256_digest(encode(answered)) if is_audited else "")
     effort = rules.effort(lease, answer)
     earned = awards.earned(lease, effort.tokens, rules.earned(run, lease, answer))
-    left, lease = lease.price_micro - earned, awards.as_paid(lease, earned)
+    kept = rules.withheld(run, lease, answer)
+    left, lease = lease.price_micro - earned - kept, awards.as_paid(lease, earned)
     run = rules.accepted(run, lease, answer, moment)
     if is_audited and rules.audited:
         done = AcceptedWork(work=work, spec=lease.spec, answer=answer)
@@ -206,11 +240,11 @@ def _settled(state: LabState, run: Run, node: Node, work: str, *postings: Postin
 
 def with_run(state: LabState, run: Run) -> LabState:
     """With the run as it is now; what only its work needed goes when that is over."""
-    state = called_off(state, run)
+    state, programme = called_off(state, run), PROGRAMME_OF[run.opened.pace.programme]
     if run.phase in OPEN_PHASES or run.leases:
+        state, run = paid_out(state, run)
         return changed(state, runs=state.runs.put(run.name, run))
-    programme = PROGRAMME_OF[run.opened.pace.programme]
-    run = programme.closed(run)
+    state, run = paid_out(state, programme.closed(run))
     state, live = returned(state, run) if is_over(run) else state, state.live
     is_due = any(rules.due(run) for rules in RULES if rules.programme in (None, programme.name))
     if not is_due and not is_at_work(run):

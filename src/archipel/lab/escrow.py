@@ -7,12 +7,13 @@ over keeps nothing: the unspent goes back to its funders in proportion to what t
 
 from archipel.lab.audits import is_at_work, terms
 from archipel.lab.charters import with_owned
-from archipel.lab.programmes import rl
+from archipel.lab.programmes import pretrain, rl
 from archipel.lab.providers import account_of
 from archipel.lab.state import OPEN_PHASES, LabState, Run
 from archipel.market.journal import Move, Posting, escrow, held, post, wallet
 from archipel.market.shares import in_proportion
 from archipel.records.changed import changed
+from archipel.records.programmes.pretrain import PretrainPace
 from archipel.records.programmes.rl import RlPace
 from archipel.records.recipe_market import MICRO
 
@@ -73,8 +74,11 @@ def needed_micro(state: LabState, run: Run) -> int:
 
 def rest_micro(state: LabState, run: Run) -> int:
     """What a run with a posted price may still cost: every group that is not accepted yet, and one audit of each of all its
-    groups where there are audits, since those of accepted ones may be to come.
+    groups where there are audits, since those of accepted ones may be to come; of pretraining, every contribution that is
+    neither answered nor in a node's hands.
     """
+    if isinstance(run.opened.pace, PretrainPace):
+        return pretrain.num_left(run) * run.opened.pace.price_micro
     if not isinstance(run.opened.pace, RlPace):
         return needed_micro(state, run)
     known, least, numbers = terms(run), least_micro(state, run), rl.batches(run)

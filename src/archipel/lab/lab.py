@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
-from archipel.blobs import BlobError, BlobStore
+from archipel.blobs import BlobStore
 from archipel.identity import Identity, sign
 from archipel.lab import refusals
 from archipel.lab.admission import admit, admit_upload, is_trusted, named_blobs
@@ -31,6 +31,7 @@ from archipel.lab.mesh import Mesh
 from archipel.lab.newcomers import Newcomers
 from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
+from archipel.lab.remnants import Remnants
 from archipel.lab.state import LabState
 from archipel.lab.turns import Turns
 from archipel.lab.uploads import Permit, Uploads
@@ -95,7 +96,10 @@ class Lab:
         self._newcomers = Newcomers(log, lambda: self.clock_ms(), in_thread=in_thread)
         self._losses = Buckets(LOSSES_PER_KEY, lambda: self.clock_ms() / 1000)
         self._failure: BaseException | None = None
-        self._leasing = Leasing(self._committer, self._signed, clock_ms=lambda: self.clock_ms())
+        self._remnants = Remnants(self.orders, self.uploads, blobs, lambda: self.turns.exchange)
+        self._leasing = Leasing(
+            self._committer, self._signed, lambda: self.clock_ms(), remnants=self._remnants
+        )
         self.asked_ms = self._leasing.asked_ms
         self.turns = Turns(self)
 
@@ -271,14 +275,11 @@ class Lab:
     def _record(self, entries: Sequence[Entry]) -> "asyncio.Future[Recorded]":
         ended_by = [ended_leases(self.ahead, entry.statement) for entry in entries]
         for entry, ended in zip(entries, ended_by, strict=True):
-            self.orders.expect(entry.statement, [lease.work for lease in ended])
+            self._remnants.expect(entry.statement, ended)
         recording = self._committer.record(entries)
         for entry, ended in zip(entries, ended_by, strict=True):
             self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
-            self.turns.exchange.ended(lease.work for lease in ended)
-            for digest in [each for lease in ended for each in self.uploads.ended(lease.work)]:
-                with contextlib.suppress(BlobError):  # a sweep finds it later
-                    self.blobs.discard(digest)
+            self._remnants.let_go(ended)
             self._leasing.follow(entry.statement, ended)
         self._leasing.offer()
         return recording

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from archipel.lab import refusals
 from archipel.lab.awards import takes_newcomers
 from archipel.lab.candidates import MANY, called_to, strangers, trusted_for
-from archipel.lab.commit import Recorded, Writer
+from archipel.lab.commit import Writer
 from archipel.lab.company import Crowds, crowds
 from archipel.lab.deadlines import Deadlines
 from archipel.lab.decide import (
@@ -23,11 +23,13 @@ from archipel.lab.decide import (
     opportunities,
     second_copy,
 )
+from archipel.lab.endings import ended_leases
 from archipel.lab.entry import Entry
 from archipel.lab.qualities import KIND
+from archipel.lab.remnants import Remnants
 from archipel.lab.standby import is_late, is_starved
 from archipel.lab.state import Lease
-from archipel.lab.waiting import Granted, Waiter, Waiting
+from archipel.lab.waiting import Granted, Waiter, Waiting, told_when_durable
 from archipel.lab.working_set import WorkingSet
 from archipel.records.audits import AuditsDrawn
 from archipel.records.rounds import MarketCleared
@@ -53,9 +55,13 @@ class Leasing:
         signed: Callable[[RecordedStatement], Entry],
         clock_ms: Callable[[], int],
         company_ms: int = 0,
+        remnants: Remnants | None = None,
     ) -> None:
-        """`signed` makes an entry of a statement of the lab's own; how nodes are together lasts for `company_ms` at least."""
+        """`signed` makes an entry of a statement of the lab's own; how nodes are together lasts for `company_ms` at least;
+        `remnants`: what is held because of leases, where anything is.
+        """
         self._company_ms = company_ms
+        self._remnants = remnants
         self._committer = committer
         self._signed = signed
         self._clock_ms = clock_ms
@@ -245,7 +251,9 @@ class Leasing:
 
     def _hand_out(self, waiter: Waiter, granted: LeaseGranted) -> bool:
         """Record it; the node waits no more, whether there is room for the record or not."""
-        entry = self._signed(granted)
+        entry, ended = self._signed(granted), ended_leases(self._committer.ahead, granted)
+        if self._remnants is not None and ended:
+            self._remnants.expect(granted, ended)
         try:
             recording = self._committer.record([entry])
         except refusals.Refused as error:
@@ -256,8 +264,16 @@ class Leasing:
         if granted.work in self._committer.ahead.leases:  # else the disk has refused it already
             self._deadlines.add(granted.deadline_ms, granted.work)
         self._takes_newcomers &= takes_newcomers(self._committer.ahead, self._clock_ms())
-        _when_durable(recording, waiter.granted, entry)
+        if ended:
+            self._ended_with(granted, ended)
+        told_when_durable(recording, waiter.granted, entry)
         return True
+
+    def _ended_with(self, granted: LeaseGranted, ended: Sequence[Lease]) -> None:
+        """A lease left others no time, and their nodes may get other work."""
+        if self._remnants is not None:
+            self._remnants.let_go(ended)
+        self.follow(granted, ended)
 
     def _company(self, now_ms: int) -> Crowds:
         """How the nodes are together, not older than their number allows."""
@@ -279,22 +295,3 @@ class Leasing:
     def _is_granted(self, waiter: Waiter) -> bool:
         """Granted already, and only on its way to the disk."""
         return self._waiting.of(waiter.request.author) is not waiter
-
-
-def _when_durable(
-    recording: "asyncio.Future[Recorded]", granted: "asyncio.Future[Entry | None]", entry: Entry
-) -> None:
-    def tell(done: "asyncio.Future[Recorded]") -> None:
-        error = done.exception()
-        if granted.done():
-            return
-        if error is None:
-            granted.set_result(entry)
-        else:
-            granted.set_exception(error)
-            granted.exception()  # who asked may be gone
-
-    if recording.done():
-        tell(recording)
-    else:
-        recording.add_done_callback(tell)

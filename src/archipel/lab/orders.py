@@ -38,13 +38,15 @@ class Orders:
         self._held: dict[str, set[str]] = {}
         """Node -> its works."""
         self._ending_with: dict[str, Sequence[str]] = {}
-        """Work -> it and its twin, while its answer is on the way to the disk."""
+        """Work -> it and its twin, while its answer is on the way to the disk; or what its grant ends, while that is."""
         for lease in sorted(state.leases.values(), key=lambda lease: lease.entry):
             self._granted(lease.work, lease.node)
 
     def expect(self, statement: Recorded, works: Sequence[str]) -> None:
-        """Once this statement is durable these works have ended: also one whose twin was answered first."""
-        if isinstance(statement, WorkAnswered) and len(works) > 1:
+        """Once this statement is durable these works have ended: also one whose twin was answered first, or whose merge
+        has begun.
+        """
+        if isinstance(statement, WorkAnswered | LeaseGranted) and set(works) - {statement.work}:
             self._ending_with[statement.work] = works
 
     def follow(self, statement: Recorded) -> None:
@@ -62,9 +64,9 @@ class Orders:
                     self.nodes.pop(did, None)
             case LeaseGranted():
                 self._granted(statement.work, statement.node)
+                self._ended(self._ending_with.pop(statement.work, ()))
             case WorkAnswered() | LeaseExpired() | LeaseReturned():
-                for work in self._ending_with.pop(statement.work, (statement.work,)):
-                    self._ended(work)
+                self._ended(self._ending_with.pop(statement.work, (statement.work,)))
             case _:
                 pass
 
@@ -72,12 +74,13 @@ class Orders:
         self.leases[work] = did
         self._held.setdefault(did, set()).add(work)
 
-    def _ended(self, work: str) -> None:
-        did = self.leases.pop(work, None)
-        if did is not None:
-            self._held[did].discard(work)
-            if not self._held[did]:
-                del self._held[did]
+    def _ended(self, works: Sequence[str]) -> None:
+        for work in works:
+            did = self.leases.pop(work, None)
+            if did is not None:
+                self._held[did].discard(work)
+                if not self._held[did]:
+                    del self._held[did]
 
     def _all_ended(self, did: str) -> None:
         for work in self._held.pop(did, ()):

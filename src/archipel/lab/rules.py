@@ -127,12 +127,17 @@ class Rules:
     """Refuse an answer by its own words alone."""
     inspect: Callable[[Run, Lease, Any, ReadBlob], None]
     """Refuse an answer by the bytes it names; may take long, and reads nothing but its arguments."""
-    granted: Callable[[Run, Any, str], Run]
-    """(run, spec, work)"""
+    missed: Callable[[Run, Lease], tuple[str, ...]] = lambda run, lease: ()
+    """(run, a lease that is about to be granted): works whose leases end with it, because their answers would come too
+    late; they are given up once `granted` has followed.
+    """
+    granted: Callable[[Run, Lease], Run]
     given_up: Callable[[Run, Lease], Run]
     accepted: Callable[[Run, Lease, Any, Moment], Run]
     earned: Callable[[Run, Lease, Any], int]
     """Of the lease's price, what an accepted answer is paid."""
+    withheld: Callable[[Run, Lease, Any], int] = lambda run, lease, answer: 0
+    """Of the lease's price, what stays held until its programme says whose it is (`ProgrammeRules.paid_out`)."""
     effort: Callable[[Lease, Any], Effort]
     copies: Copies | None
     """None when a second node never gets it."""
@@ -149,6 +154,16 @@ class Rules:
     def name(self) -> str:
         """The kind."""
         return self.words.name
+
+
+@dataclass(frozen=True, slots=True)
+class Pay:
+    """Pay that was withheld for an accepted answer, now that it is known what it was worth."""
+
+    node: str
+    paid_micro: int
+    back_micro: int
+    """What goes back to who pays for the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +209,8 @@ class ProgrammeRules:
     """Versions that learned from the answer to this spec, or are being made from it."""
     answered_by: Callable[[Run, str], list[str]]
     """Works that a node answered and that not all was learned from yet."""
+    paid_out: Callable[[Run], tuple[Run, tuple[Pay, ...]]]
+    """The run without what was withheld of it and is due now, and that; asked whenever a lease of it has ended."""
     withdrawn: Callable[[Run, str], tuple[Run, int] | None]
     """The run without that answer, which is done again, and what was paid for it; None: it was learned from."""
 

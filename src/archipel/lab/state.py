@@ -76,7 +76,7 @@ class Node:
     leases: tuple[str, ...] = ()
     """Works in its hands, oldest first."""
     ends: tuple[tuple[str, str], ...] = ()
-    """(work, outcome) of its newest ended leases: `accepted`, `expired`, `returned`, `overtaken`."""
+    """(work, outcome) of its newest ended leases: `accepted`, `expired`, `returned`, `overtaken`, `missed`."""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     """Kind -> what it did."""
     speeds: tuple[Speed, ...] = ()

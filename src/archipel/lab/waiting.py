@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from archipel.lab.commit import Recorded
 from archipel.lab.entry import Entry
 from archipel.lab.state import abilities
 from archipel.records.statements import LeaseRequested
@@ -148,3 +149,24 @@ def _in_order(queue: _Queue) -> Iterator[_Place]:
 
 def _later(queue: _Queue, number: int) -> Iterator[_Place]:
     return (place for place in queue.values() if place.number > number)
+
+
+def told_when_durable(
+    recording: "asyncio.Future[Recorded]", granted: "asyncio.Future[Entry | None]", entry: Entry
+) -> None:
+    """Whoever waits is told of its grant once that is on the disk, or why it never will be."""
+
+    def tell(done: "asyncio.Future[Recorded]") -> None:
+        error = done.exception()
+        if granted.done():
+            return
+        if error is None:
+            granted.set_result(entry)
+        else:
+            granted.set_exception(error)
+            granted.exception()  # who asked may be gone
+
+    if recording.done():
+        tell(recording)
+    else:
+        recording.add_done_callback(tell)

@@ -16,7 +16,7 @@ from archipel.records.backends import Foreign
 from archipel.records.engine_classes import EngineClass
 from archipel.records.exact import Contract
 from archipel.records.experts import ExpertTerms
-from archipel.records.fields import Closed, Count, LeftOut, Sparing, Wait
+from archipel.records.fields import BlobRef, Closed, Count, LeftOut, Sparing, Wait
 from archipel.records.recipe_charter import CharterTerms
 from archipel.records.recipe_form import RecipeForm
 from archipel.records.recipe_market import MarketTerms
@@ -73,6 +73,11 @@ class RunPace(Sparing):
         """The environment, with the version of its rules, that nodes play; None: none."""
         return None
 
+    @property
+    def named_blobs(self) -> tuple[BlobRef, ...]:
+        """Bytes that the pace names, which have to be at the lab when the run opens and stay while it is open."""
+        return ()
+
 
 def needed(contract: str | None, played: str | None, backend: str | None = None) -> str | None:
     """An exact contract or a class of engines, an environment that is played, a library that computes the model, or
@@ -83,12 +88,16 @@ def needed(contract: str | None, played: str | None, backend: str | None = None)
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What the lab must know of the tokenizer to check results."""
+    """What the lab must know of tokenizer, model and text to check results."""
 
     size: int
     stop_tokens: tuple[int, ...]
     experts: ExpertTerms | None = None
     """Of a mixture of experts."""
+    payload_bytes: int | None = None
+    """Of a run whose members send how their weights moved: bytes of each; None: it is none, or nobody counted."""
+    corpus: tuple[BlobRef, ...] | None = None
+    """Of a run that learns from text: its manifest, then its shards in the manifest's order."""
 
 
 R = TypeVar("R", bound=RecipeForm)

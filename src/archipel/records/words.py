@@ -13,7 +13,7 @@ from typing import Annotated, Any, Generic, TypeVar, Union
 from pydantic import Field
 
 from archipel.records.chain import Publication
-from archipel.records.fields import BlobRef, Closed, Digest, RunName
+from archipel.records.fields import BlobRef, Closed, Digest, RunName, VersionNumber
 
 MAX_INPUTS = 65_536
 """Answers that one work may be made from."""
@@ -30,6 +30,13 @@ class WorkAnswer(Closed):
     """What every answer says."""
 
     kind: str
+
+
+class SavedMemory(Closed):
+    """A learner's checkpoint, and the version it stands at."""
+
+    version: VersionNumber
+    blob: BlobRef
 
 
 @dataclass(frozen=True, slots=True)

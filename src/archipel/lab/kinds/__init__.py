@@ -1,14 +1,16 @@
 """The kinds of work, as the lab sees them: one row each, most urgent first (see `records.kinds`)."""
 
-from archipel.lab.kinds import audit, evaluate, rollout, update
+from archipel.lab.kinds import audit, evaluate, inner_step, merge, rollout, update
 from archipel.lab.rules import Rules
 from archipel.records import kinds
 
 RULES: tuple[Rules, ...] = (
     update.RULES,
+    merge.RULES,
     evaluate.RULES,
     audit.RULES,
     rollout.RULES,
+    inner_step.RULES,
 )
 
 RULES_OF = {rules.name: rules for rules in RULES}

@@ -119,7 +119,8 @@ def _inspect(run: Run, lease: Lease, answer: AuditAnswer, read: ReadBlob) -> Non
     """An opinion names no bytes; whether it is true, other auditors say."""
 
 
-def _granted(run: Run, spec: AuditSpec, work: str) -> Run:
+def _granted(run: Run, lease: Lease) -> Run:
+    spec, work = _spec(lease), lease.work
     known = audits(run)
     case = known.cases[spec.work]
     if not case.wants_trusted:

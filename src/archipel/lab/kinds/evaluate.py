@@ -86,16 +86,15 @@ def _check(run: Run, lease: Lease, answer: EvaluateAnswer) -> None:
         )
 
 
-def _granted(run: Run, spec: EvaluateSpec, work: str) -> Run:
+def _granted(run: Run, lease: Lease) -> Run:
+    spec = _spec(lease)
     known = exams(run)
     returned = tuple(version for version in known.returned if version != spec.version)
     return _with(run, changed(known, next=max(known.next, spec.version + 1), returned=returned))
 
 
 def _given_up(run: Run, lease: Lease) -> Run:
-    known, spec = exams(run), lease.spec
-    if not isinstance(spec, EvaluateSpec):
-        raise TypeError(f"{lease.work} is {spec.kind} work")
+    known, spec = exams(run), _spec(lease)
     return _with(run, changed(known, returned=tuple(sorted((*known.returned, spec.version)))))
 
 
@@ -105,6 +104,12 @@ def _accepted(run: Run, lease: Lease, answer: EvaluateAnswer, moment: Moment) ->
     for oldest in sorted(done)[: max(0, len(done) - MAX_EXAMS_REMEMBERED)]:
         del done[oldest]
     return _with(run, changed(known, done=done))
+
+
+def _spec(lease: Lease) -> EvaluateSpec:
+    if not isinstance(lease.spec, EvaluateSpec):
+        raise TypeError(f"{lease.work} is {lease.spec.kind} work")
+    return lease.spec
 
 
 def _with(run: Run, known: Exams) -> Run:

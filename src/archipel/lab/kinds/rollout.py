@@ -195,7 +195,8 @@ def _inspect(run: Run, lease: Lease, answer: RolloutAnswer, read: ReadBlob) -> N
         raise refusals.WrongShape(f"num_tokens says {answer.num_tokens}, the payload has {counted}")
 
 
-def _granted(run: Run, spec: RolloutSpec, work: str) -> Run:
+def _granted(run: Run, lease: Lease) -> Run:
+    spec, work = _spec(lease), lease.work
     slice_, taken, first = rl.course(run), set(spec.groups), rl.num_first(run)
     if spec.noise != noise_of(run) or not is_ready(run):
         raise ValueError(f"{work} is by noise {spec.noise}, the run's is {noise_of(run)}")

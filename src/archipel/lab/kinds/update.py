@@ -10,12 +10,12 @@ from archipel.records.fields import MAX_BLOB_BYTES
 from archipel.records.kinds.update import (
     WORDS,
     PromptBatch,
-    SavedMemory,
     UpdateAnswer,
     UpdateSpec,
 )
 from archipel.records.payload import BadPayload
 from archipel.records.prompts import unpack_tasks
+from archipel.records.words import SavedMemory
 
 MAX_PROMPTS_BYTES = 256 * 1024 * 1024
 
@@ -149,7 +149,7 @@ RULES = Rules(
     upload_limit=lambda run, lease: MAX_BLOB_BYTES,
     check=_check,
     inspect=_inspect,
-    granted=lambda run, spec, work: rl.with_course(run, updating=work),
+    granted=lambda run, lease: rl.with_course(run, updating=lease.work),
     given_up=lambda run, lease: rl.with_course(run, updating=None),
     accepted=_accepted,
     earned=lambda run, lease, answer: lease.price_micro,

@@ -18,10 +18,9 @@ from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
-from archipel.records.kinds.update import SavedMemory
 from archipel.records.programmes.rl import RlPace
 from archipel.records.table import Table
-from archipel.records.words import WorkSpec
+from archipel.records.words import SavedMemory, WorkSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,5 +205,6 @@ RULES = ProgrammeRules(
     inputs=_inputs,
     touched=touched,
     answered_by=answered_by,
+    paid_out=lambda run: (run, ()),
     withdrawn=withdrawn,
 )

@@ -6,14 +6,16 @@ in each of the three tables.
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from archipel.records.kinds import audit, evaluate, rollout, update
+from archipel.records.kinds import audit, evaluate, inner_step, merge, rollout, update
 from archipel.records.words import Words, WorkAnswer, WorkSpec, one_of
 
 WORDS: tuple[Words[Any, Any], ...] = (
     update.WORDS,
+    merge.WORDS,
     evaluate.WORDS,
     audit.WORDS,
     rollout.WORDS,
+    inner_step.WORDS,
 )
 
 WORDS_OF = {words.name: words for words in WORDS}

@@ -17,16 +17,17 @@ from archipel.records.fields import (
     Sparing,
     VersionNumber,
 )
-from archipel.records.words import Memory, Needs, Told, Words, WorkAnswer, WorkSpec
+from archipel.records.words import (
+    Memory,
+    Needs,
+    SavedMemory,
+    Told,
+    Words,
+    WorkAnswer,
+    WorkSpec,
+)
 
 PROMPTS_ROLE = "prompts-"
-
-
-class SavedMemory(Closed):
-    """A learner's checkpoint, and the version it stands at."""
-
-    version: VersionNumber
-    blob: BlobRef
 
 
 class UpdateSpec(WorkSpec):

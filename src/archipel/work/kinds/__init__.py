@@ -11,9 +11,11 @@ from archipel.work.kind import EngineChoice, Kind
 
 RUNS = (
     "update",
+    "merge",
     "evaluate",
     "audit",
     "rollout",
+    "inner_step",
 )
 """Names of kinds and of their files, each of which has `make(choice) -> Kind`."""
 

@@ -11,7 +11,7 @@ from archipel.records.programmes import WORDS_OF
 from archipel.work.kind import Context
 from archipel.work.programme import Auditor, Examiner
 
-PROGRAMMES = ("rl",)
+PROGRAMMES = ("rl", "pretrain")
 """Names of programmes and of their files, each of which has `examiner(context) -> Examiner`;
 a file `<name>_audits` beside it has `auditor(context) -> Auditor`, which loads no trainer."""
 
