@@ -15,6 +15,8 @@ from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
 from archipel.node.home import REPLAY_FOLDER, make_empty
+from archipel.node.lasting import FOLDER as LASTING_FOLDER
+from archipel.node.lasting import Lasting
 from archipel.node.lease import Lease
 from archipel.node.open_runs import OpenRun, OpenRuns
 from archipel.node.sealed import check_inputs, inputs_of
@@ -54,6 +56,8 @@ class Errands:
         self._weights = Weights(client, self._supply.fetch_published)
         self.door = door_of(settings, self._supply.shared)
         self._cache = Cache(store, settings.cache_bytes)
+        memory = settings.home / LASTING_FOLDER
+        self._lasting = None if settings.trusted else Lasting(memory, settings.lasting_bytes)
 
     def forget_child(self) -> None:
         """The child is new: it holds no weights."""
@@ -125,6 +129,8 @@ class Errands:
             self.forget_child()
         inputs = await self._inputs(run, needs, news)
         replay, checkpoint = await self._catch_up(run, spec.kind, needs.memory, worker)
+        if self._lasting is not None:
+            await asyncio.to_thread(self._lasting.begin, run.folder)
         return DoWork(
             work=grant.work,
             spec=spec,
