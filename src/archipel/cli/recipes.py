@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,6 +18,7 @@ from archipel.records.programmes import parse_any
 from archipel.records.recipe import Recipe, names_file, parse_recipe
 from archipel.records.recipe_faults import explain
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm
+from archipel.records.recipe_pretrain import PretrainRecipe
 
 MAX_RECIPE_BYTES = 1024 * 1024
 
@@ -56,7 +57,9 @@ def _read(name: str, parse: Callable[[str], R]) -> R:
 
 
 def _placed(recipe: R, folder: Path) -> R:
-    """The recipe with every file of its environment by its whole path. Raises InvalidRecipe."""
+    """The recipe with every file that it names by its whole path. Raises InvalidRecipe."""
+    if isinstance(recipe, PretrainRecipe):
+        return _text_placed(recipe, folder)
     if not isinstance(recipe, Recipe):
         return recipe
     section = recipe.environment
@@ -69,7 +72,28 @@ def _placed(recipe: R, folder: Path) -> R:
     teacher = recipe.teacher
     if teacher is not None:
         teacher = teacher.model_copy(update={"path": str(folder / teacher.path)})
-    moved = recipe.model_copy(update={"environment": environment, "teacher": teacher})
+    return _recordable(
+        recipe.model_copy(update={"environment": environment, "teacher": teacher}), folder
+    )
+
+
+def _text_placed(recipe: PretrainRecipe, folder: Path) -> Any:
+    """The same of text."""
+    corpus, merge, exam = recipe.corpus, recipe.merge, recipe.evaluation
+    placed = {
+        "corpus": corpus.model_copy(update={"path": str(folder / corpus.path)}),
+        "merge": merge.model_copy(
+            update={"gate_path": str(folder / merge.gate_path) if merge.gate_path else ""}
+        ),
+        "evaluation": exam.model_copy(
+            update={"path": str(folder / exam.path) if exam.path else ""}
+        ),
+    }
+    return _recordable(recipe.model_copy(update=placed), folder)
+
+
+def _recordable(moved: R, folder: Path) -> R:
+    """Raises InvalidRecipe: the folder's name is none that a record holds."""
     try:
         moved.canonical_bytes()
     except NotCanonical as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from archipel.blobs import BlobStore, StorageFull
+from archipel.node.assigned import assigned_shards
 from archipel.node.blob_door import door_of
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
@@ -93,6 +94,7 @@ class Errands:
         Raises:
             LabUnreachable, LabRefused: from the lab; also when it shows what does not hold.
             Unprepared: a secret is missing, or the recipe is none.
+            WorkFailure: the run's text is none, or used up.
             Unapproved: the operator of this machine does not know the recipe.
             DoesNotFit: more bytes than this machine could ever hold.
             StorageFull, OSError: this machine's disk; the cache was cleared to make room.
@@ -137,7 +139,7 @@ class Errands:
             opened=run.opened,
             model=run.model,
             chain=tuple(await self._chain(run, spec.kind, needs)),
-            blobs=await self._fetch_all((*needs.blobs, *_blobs_of(inputs))),
+            blobs=await self._materials(run, spec, (*needs.blobs, *_blobs_of(inputs))),
             folder=run.folder,
             secret=secret,
             recipe=recipe,
@@ -208,6 +210,14 @@ class Errands:
         path = f"/runs/{run.opened.run}/updates/{version}"
         document = await self._client.read(Inputs, path)
         return await asyncio.to_thread(believed, lambda: inputs_of(document, run.opened, version))
+
+    async def _materials(
+        self, run: OpenRun, spec: Spec, named: Iterable[BlobRef]
+    ) -> dict[str, Path]:
+        """What records name, and what follows from that."""
+        blobs = await self._fetch_all(named)
+        further = await asyncio.to_thread(assigned_shards, spec, run.opened.pace, blobs)
+        return blobs | await self._fetch_all(further)
 
     async def _fetch_all(self, blobs: Iterable[BlobRef]) -> dict[str, Path]:
         wanted = list(blobs)

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ MAX_TOLD_PROMPT = 32_768
 
 class InvalidModel(ValueError):
     """The model directory does not say what a lab must know; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What the members of a run of pretraining are given to learn from."""
+
+    files: tuple[Path, ...]
+    """The corpus's manifest, and its shards in their order."""
+    blobs: tuple[BlobRef, ...]
+    """Of each of these files."""
+    payload_bytes: int
+    """Of every contribution."""
 
 
 def vocabulary_of(weights: Path, backend: Backend = "archipel") -> Vocabulary:
@@ -103,12 +116,14 @@ def _stock_vocabulary(weights: Path) -> int:
 
 
 def terms_and_pace(
-    recipe: RecipeForm, weights: Path, calibration: Path | None = None
+    recipe: RecipeForm, weights: Path, calibration: Path | None = None, text: Text | None = None
 ) -> tuple[Terms, RunPace]:
     """The parts of a recipe that the lab acts on; calibration: see `audited_by`. Raises InvalidModel."""
     words = WORDS_OF[recipe.run.programme]
     backend = recipe.model.backend if isinstance(recipe, Recipe) else "archipel"
     vocabulary = vocabulary_of(weights, backend)
+    if text is not None:
+        vocabulary = replace(vocabulary, corpus=text.blobs, payload_bytes=text.payload_bytes)
     try:
         pace = words.pace_of(recipe, vocabulary)
         pace = pace.model_copy(update=audited_by(recipe, calibration))
@@ -142,10 +157,11 @@ async def open_run(
     weights: Path,
     trusted: Sequence[str],
     files: Sequence[Path] | None = None,
+    text: Text | None = None,
 ) -> Receipt:
     """Upload recipe and model directory and open the run; `trusted` are the keys that may update.
 
-    files: what is uploaded (see `model_files`); None: all of the directory.
+    files: what is uploaded (see `model_files`); None: all of the directory. text: of a run that has one.
 
     Raises:
         LabUnreachable, LabRefused: from the lab.
@@ -154,7 +170,7 @@ async def open_run(
     if files is None:
         files = await asyncio.to_thread(model_files, weights)
     cited = next((path for path in files if path.name == CALIBRATION), None)
-    terms, pace = await asyncio.to_thread(terms_and_pace, recipe, weights, cited)
+    terms, pace = await asyncio.to_thread(terms_and_pace, recipe, weights, cited, text)
     async with LabClient(url, identity) as client:
         await client.greet()
         sent = []
@@ -162,6 +178,8 @@ async def open_run(
             blob = await asyncio.to_thread(describe_file, path)
             await send_file(client, path, blob)
             sent.append(ModelFile(name=path.name, blob=blob))
+        for path, blob in () if text is None else zip(text.files, text.blobs, strict=True):
+            await send_file(client, path, blob)
         data = recipe.canonical_bytes()
         recipe_blob = BlobRef(digest=recipe.digest, size=len(data))
         await send_bytes(client, data, recipe_blob)
