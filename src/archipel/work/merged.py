@@ -24,10 +24,10 @@ from archipel.training.checkpoint import BadCheckpoint, Checkpoint, read_file, w
 from archipel.training.exchange import Tensors
 from archipel.training.merging.commitment import GateText
 from archipel.training.merging.contributions import Contribution, NothingToMerge, Verdict
-from archipel.training.merging.exact_judge import exact_judge
-from archipel.training.merging.loss_gate import Judge, Unmeasurable
+from archipel.training.merging.loss_gate import Unmeasurable
 from archipel.training.merging.merge import merge
 from archipel.work.contributing import merge_terms
+from archipel.work.exact_judge import exact_judge
 from archipel.work.kind import WorkFailed
 
 JUDGED_BY = "w13a15"
@@ -116,14 +116,13 @@ def merged(
         WorkFailed: something is no contribution, or the weights at hand have no loss.
     """
     made_from = [_contribution(each, standing.version, read) for each in inputs]
-    judge = None if gate is None else _judge(*gate)
+    judge = None if gate is None else exact_judge(gate[1], gate[0], JUDGED_BY)
     try:
         done = merge(standing.weights, standing.memory, made_from, merge_terms(pace), judge)
     except NothingToMerge as error:
-        found = tuple(getattr(error, "verdicts", ()))
-        if len(found) != len(inputs) or any(each.merged for each in found):
+        if any(each.weight_micro for each in error.verdicts):  # it was merged, to no numbers
             raise WorkFailed(f"version {standing.version + 1} cannot be made: {error}") from None
-        return Outcome(None, *_told(found, inputs, standing.version))
+        return Outcome(None, *_told(error.verdicts, inputs, standing.version))
     except (Unmeasurable, ValueError) as error:
         raise WorkFailed(f"version {standing.version + 1} cannot be made: {error}") from None
     after = Standing(standing.version + 1, done.weights, done.memory)
@@ -144,13 +143,6 @@ def _contribution(each: AcceptedWork, version: int, read: Read) -> Contribution:
     )
 
 
-def _judge(text: GateText, config: DecoderConfig) -> Judge:
-    def held_out(weights: Tensors) -> int:
-        return exact_judge(config, weights, text.windows, JUDGED_BY)
-
-    return Judge(held_out)
-
-
 def _told(
     verdicts: Sequence[Verdict], inputs: Sequence[AcceptedWork], version: int
 ) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
@@ -161,9 +153,9 @@ def _told(
         spec = each.spec
         verdict = places[spec.index, version - spec.version]  # type: ignore[attr-defined]  # looked at before
         said: dict[str, Any] = {"work": each.work, "weight_micro": verdict.weight_micro}
-        if not verdict.merged:
-            said["reason"] = REASONS[verdict.reason]
-            whys.append(f"{each.work}: {verdict.why}")
+        if not verdict.weight_micro:  # what is left of too few is left out, too
+            said["reason"] = REASONS["outvoted" if verdict.merged else verdict.reason]
+            whys.append(f"{each.work}: {verdict.why or 'too few others are left'}")
         if verdict.score is not None:
             said["score"] = verdict.score
         told.append(said)

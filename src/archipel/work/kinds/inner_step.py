@@ -116,7 +116,7 @@ def _encoded(member: Member, trained: Trained, pace: PretrainPace) -> tuple[byte
     codec = codec_of(terms)
     if terms.error_feedback is None:
         return codec.encode(trained.delta), None
-    return with_feedback(member.residual, trained.delta, codec, terms.error_feedback)
+    return with_feedback(member.residual or None, trained.delta, codec, terms.error_feedback)
 
 
 def _measured(trained: Trained) -> dict[str, int]:
