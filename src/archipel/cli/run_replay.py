@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl, Mendable, at_work, home_folder, mending, show
+from archipel.cli.doors import (
+    DEFAULT_LAB_URL,
+    LabUrl,
+    Mendable,
+    at_work,
+    home_folder,
+    mending,
+    show,
+)
 from archipel.cli.lab_door import EXPECT, HEAD, JSON, THREADS, bounded_fetch
 from archipel.cli.names import run_names
 from archipel.plurals import counted
@@ -67,9 +75,7 @@ def replay(
     faults = list(story.faults())
     found = _made_again(story, (version, is_all), (url, home), given)
     unequal = [stage for _, stages in found for stage in stages if not stage.equal]
-    show(
-        _facts(story, found, faults), given["as_json"], lambda: "\n".join(_lines(found, faults))
-    )
+    show(_facts(story, found, faults), given["as_json"], lambda: "\n".join(_lines(found, faults)))
     if unequal or faults:
         raise Mendable(
             f"run {name}: {counted(len(unequal), 'stage')} unequal, {counted(len(faults), 'thing')} that a lab should have "
@@ -83,7 +89,9 @@ def _heard(name: str, url: str | None, home: Path | None, given: dict[str, Any])
 
     story = MergeStory(name)
     earlier = [given["head_path"]] if given["head_path"] else []
-    read_ledger(url, None, home, given["expect"], earlier, lambda entry: story.hear(entry.statement))
+    read_ledger(
+        url, None, home, given["expect"], earlier, lambda entry: story.hear(entry.statement)
+    )
     with mending(ValueError):
         _ = story.pace
     return story
@@ -107,7 +115,10 @@ def _made_again(
         raise Mendable(f"{story.name} has versions 1 to {newest} to make again, not {target}")
     (url, home), scratch = place, home_folder("verify", given["scratch"])
     root = (home or scratch) / "blobs"
-    with blobs_of(url, root, scratch, given["max_gb"]) as blobs, mending(NotKept, Altered, ValueError):
+    with (
+        blobs_of(url, root, scratch, given["max_gb"]) as blobs,
+        mending(NotKept, Altered, ValueError),
+    ):
         remerging = _begun(story, blobs, 0 if wanted[1] else target - 1, scratch)
         return list(_each(story, blobs, remerging, target))
 
@@ -120,7 +131,9 @@ def _begun(story: "MergeStory", blobs: "Blobs", before: int, scratch: Path) -> "
     opened = story.opened
     if opened is None:
         raise ValueError(f"this ledger opens no run {story.name}")
-    saved = [told.answer for told in story.versions[1 : before + 1] if told.answer.memory is not None]
+    saved = [
+        told.answer for told in story.versions[1 : before + 1] if told.answer.memory is not None
+    ]
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         config = next(each for each in opened.model if each.name == "config.json")
         (Path(folder) / config.name).write_bytes(blobs.read(config.blob))

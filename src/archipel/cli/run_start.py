@@ -63,9 +63,7 @@ def _made(recipe: "RecipeForm", folder: Path) -> Start:
     return Start(out, None)
 
 
-def _fetched(
-    earlier: str, recipe: "RecipeForm", lab_url: str, home: Path, folder: Path
-) -> Start:
+def _fetched(earlier: str, recipe: "RecipeForm", lab_url: str, home: Path, folder: Path) -> Start:
     from archipel.blobs import BlobStore
     from archipel.node.operator import fetch_version
     from archipel.work.export import ExportFailed, write_version

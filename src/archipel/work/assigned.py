@@ -42,7 +42,9 @@ class Texts:
         try:
             manifest = manifest_of(context, pace)
             self._require_tokenizer(context.model, manifest)
-            taken = assignment(manifest.shards, block_terms(pace), pace.seed, spec.version, spec.index)
+            taken = assignment(
+                manifest.shards, block_terms(pace), pace.seed, spec.version, spec.index
+            )
             shard = _opened(manifest, taken.shard, context.blobs)
         except (BadCorpus, ValueError) as error:
             raise WorkFailed(f"the text of {context.run}: {error}") from None

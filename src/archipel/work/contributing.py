@@ -14,7 +14,8 @@ from torch import Tensor
 from archipel.records.pretraining import MICRO, NANO
 from archipel.records.programmes.pretrain import PretrainPace
 from archipel.training.corpus.assignment import BlockTerms
-from archipel.training.exchange import CodecTerms, Tensors
+from archipel.training.exchange import CodecTerms
+from archipel.training.exchange.codec import Tensors
 from archipel.training.inner.terms import InnerTerms
 from archipel.training.merging.loss_gate import GateTerms
 from archipel.training.merging.outer import OuterTerms

@@ -21,7 +21,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.kinds.inner_step import InnerStepAnswer, InnerStepSpec
 from archipel.records.programmes.pretrain import PretrainPace
 from archipel.training.checkpoint import BadCheckpoint, Checkpoint, read_file, write_checkpoint
-from archipel.training.exchange import Tensors
+from archipel.training.exchange.codec import Tensors
 from archipel.training.merging.commitment import GateText
 from archipel.training.merging.contributions import Contribution, NothingToMerge, Verdict
 from archipel.training.merging.loss_gate import Unmeasurable

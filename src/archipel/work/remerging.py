@@ -45,7 +45,9 @@ class Stage:
 class Remerging:
     """Of one run, version after version."""
 
-    def __init__(self, standing: Standing, pace: PretrainPace, config: DecoderConfig, recipe: str) -> None:
+    def __init__(
+        self, standing: Standing, pace: PretrainPace, config: DecoderConfig, recipe: str
+    ) -> None:
         """recipe: its digest, which a memory names."""
         self.standing = standing
         self._pace, self._config, self._recipe = pace, config, recipe

@@ -8,9 +8,8 @@ from archipel.model.config_files import read_config
 from archipel.model.network import Decoder
 from archipel.records.kinds.inner_step import InnerStepSpec
 from archipel.records.programmes.pretrain import PretrainPace
-from archipel.training.exchange import CannotEncode, codec_of
-from archipel.training.exchange.feedback import with_feedback
-from archipel.training.inner.member import AnothersState, Member, Trained
+from archipel.training.exchange import CannotEncode, codec_of, with_feedback
+from archipel.training.inner.member import Member, Trained
 from archipel.training.inner.stepping import WrongBase
 from archipel.training.inner.windows import BadWindows
 from archipel.work.assigned import Texts
