@@ -150,10 +150,8 @@ def test_lies_are_refused_for_what_they_are_and_others_merged(tmp_path: Path, co
     assert void.void
     assert {each.reason for each in void.verdicts} == {"payload"}
     assert void.policy == run.versions[-1].policy
-    assert void.gate is None
-    assert void.next_gate == run.versions[-1].next_gate, (
-        "the same text scores those that come instead"
-    )
+    assert void.gate is not None
+    assert void.gate.digest == void.next_gate == run.versions[-1].next_gate
 
 
 def test_anybody_makes_merges_again_from_public_bytes(story: OuterSteps) -> None:
@@ -208,7 +206,7 @@ def test_text_that_does_not_fit_is_the_runs_fault_and_named(tmp_path: Path, corp
     damaged = tmp_path / "damaged"
     damaged.write_bytes(run.blobs[shard.digest].read_bytes()[:-2])
     whole, run.blobs[shard.digest] = run.blobs[shard.digest], damaged
-    with pytest.raises(WorkFailed, match="bytes, expected .* by its header"):
+    with pytest.raises(WorkFailed, match=r"bytes, expected \d+ by its header"):
         run.member(kind, "one", 0)
     run.blobs[shard.digest] = whole
     far = spec.model_copy(update={"version": 10_000})

@@ -100,7 +100,7 @@ class Merger:
             **_losses(context),
         }
         if outcome.standing is None:
-            return self._void(context.scratch, outcome, metrics)
+            return self._void(context.scratch, outcome, metrics, gate)
         self._standing, self._policy = outcome.standing, None
         return self._publish(parent, metrics, outcome.verdicts, gate)
 
@@ -124,10 +124,17 @@ class Merger:
         judged = None if gate is None else (gate, self._config)
         return merged(self._standing, context.inputs, read, self._pace, judged)
 
-    def _void(self, folder: Path, outcome: Outcome, metrics: dict[str, int]) -> Answer:
-        """There is no new version; the text that scored these stays secret, for it scores those that come instead."""
-        manifest = folder / "manifest"
-        manifest.write_bytes(self.policy.manifest.to_bytes())
+    def _void(
+        self, folder: Path, outcome: Outcome, metrics: dict[str, int], gate: GateText | None
+    ) -> Answer:
+        """There is no new version. The text that scored these is shown, and scores those that come instead: who could
+        learn from that has had every contribution refused before, the honest ones as well.
+        """
+        files = {"manifest": folder / "manifest"}
+        files["manifest"].write_bytes(self.policy.manifest.to_bytes())
+        if gate is not None:
+            files["gate"] = folder / "gate"
+            files["gate"].write_bytes(gate.to_bytes())
         values = {
             "policy": self.policy.manifest.state,
             "verdicts": list(outcome.verdicts),
@@ -135,7 +142,7 @@ class Merger:
             "void": True,
             **self._next_gate(self.version + 1),
         }
-        return Answer({"manifest": manifest}, values)
+        return Answer(files, values)
 
     def _publish(
         self,
