@@ -5,19 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from archipel.records.kinds.inner_step import WORDS as INNER_STEP
-from archipel.records.kinds.inner_step import InnerStepSpec
-from archipel.records.kinds.merge import WORDS as MERGE
-from archipel.records.kinds.merge import MergeAnswer, MergeSpec
-from archipel.records.recipe_pretrain import PretrainRecipe
 
 from archipel.node.assigned import assigned_shards
-from archipel.node.operator import Text, model_files, terms_and_pace
+from archipel.node.opening import Text, terms_and_pace
+from archipel.node.operator import model_files
 from archipel.records.canonical import sha256_digest
 from archipel.records.corpus import CorpusManifest, Counts, Shard
 from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.fields import BlobRef
+from archipel.records.kinds.inner_step import WORDS as INNER_STEP
+from archipel.records.kinds.inner_step import InnerStepSpec
+from archipel.records.kinds.merge import WORDS as MERGE
+from archipel.records.kinds.merge import MergeAnswer, MergeSpec
 from archipel.records.programmes import parse_any
+from archipel.records.recipe_pretrain import PretrainRecipe
 from archipel.records.statements import ModelFile, RunOpened
 from archipel.records.words import SavedMemory, Told
 from archipel.training.corpus.folder import write_manifest

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -17,7 +17,7 @@ from archipel.records.canonical import NotCanonical
 from archipel.records.programmes import parse_any
 from archipel.records.recipe import Recipe, names_file, parse_recipe
 from archipel.records.recipe_faults import explain
-from archipel.records.recipe_form import InvalidRecipe, RecipeForm
+from archipel.records.recipe_form import InvalidRecipe, RecipeForm, Section
 from archipel.records.recipe_pretrain import PretrainRecipe
 
 MAX_RECIPE_BYTES = 1024 * 1024
@@ -59,7 +59,7 @@ def _read(name: str, parse: Callable[[str], R]) -> R:
 def _placed(recipe: R, folder: Path) -> R:
     """The recipe with every file that it names by its whole path. Raises InvalidRecipe."""
     if isinstance(recipe, PretrainRecipe):
-        return _text_placed(recipe, folder)
+        return _recordable(recipe.model_copy(update=_text_places(recipe, folder)), folder)
     if not isinstance(recipe, Recipe):
         return recipe
     section = recipe.environment
@@ -77,19 +77,16 @@ def _placed(recipe: R, folder: Path) -> R:
     )
 
 
-def _text_placed(recipe: PretrainRecipe, folder: Path) -> Any:
-    """The same of text."""
+def _text_places(recipe: PretrainRecipe, folder: Path) -> dict[str, Section]:
+    """Its sections that name folders of text, by their whole paths."""
     corpus, merge, exam = recipe.corpus, recipe.merge, recipe.evaluation
-    placed = {
+    gate_path = str(folder / merge.gate_path) if merge.gate_path else ""
+    exam_path = str(folder / exam.path) if exam.path else ""
+    return {
         "corpus": corpus.model_copy(update={"path": str(folder / corpus.path)}),
-        "merge": merge.model_copy(
-            update={"gate_path": str(folder / merge.gate_path) if merge.gate_path else ""}
-        ),
-        "evaluation": exam.model_copy(
-            update={"path": str(folder / exam.path) if exam.path else ""}
-        ),
+        "merge": merge.model_copy(update={"gate_path": gate_path}),
+        "evaluation": exam.model_copy(update={"path": exam_path}),
     }
-    return _recordable(recipe.model_copy(update=placed), folder)
 
 
 def _recordable(moved: R, folder: Path) -> R:

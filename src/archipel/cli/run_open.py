@@ -189,7 +189,7 @@ def _tell_rounding(weights: Path) -> None:
 
 def _resolved(recipe: "RecipeForm", weights: Path) -> dict[str, Any]:
     """What the lab would be told."""
-    from archipel.node.operator import terms_and_pace
+    from archipel.node.opening import terms_and_pace
 
     beside = weights / CALIBRATION
     cited = beside if beside.exists() and CALIBRATION not in misfit(weights) else None
@@ -216,6 +216,7 @@ def _open(
     lab_url: str,
 ) -> Any:
     from archipel.cli.keys import load_key
+    from archipel.node.opening import Brought
     from archipel.node.operator import model_files, open_run
 
     with mending(OSError):
@@ -224,9 +225,8 @@ def _open(
     with mending(OSError, ValueError):
         left_out = misfit(start.weights)
         files = [each for each in model_files(*start) if each.name not in left_out]
-        text = text_of_run(recipe, start.weights)
-        opened = open_run(lab_url, identity, recipe, start.weights, trusted, files, text)
-        return ask_lab(opened)
+        brought = Brought(files, text_of_run(recipe, start.weights))
+        return ask_lab(open_run(lab_url, identity, recipe, start.weights, trusted, brought))
 
 
 async def _refuse_used(lab_url: str, name: str) -> None:

@@ -10,7 +10,7 @@ from archipel.cli.doors import Mendable, at_work, home_folder, mending
 from archipel.cli.lab_door import ask_lab
 
 if TYPE_CHECKING:
-    from archipel.node.operator import Text
+    from archipel.node.opening import Text
     from archipel.records.recipe_form import RecipeForm
 
 
@@ -84,7 +84,7 @@ def _fetched(earlier: str, recipe: "RecipeForm", lab_url: str, home: Path, folde
 
 def text_of_run(recipe: "RecipeForm", weights: Path) -> "Text | None":
     """The text that members of the run are given; None of a run that has none."""
-    from archipel.node.operator import Text
+    from archipel.node.opening import Text
     from archipel.records.recipe_pretrain import PretrainRecipe
 
     if not isinstance(recipe, PretrainRecipe):

@@ -159,10 +159,10 @@ class Merger:
         sizes = write_weights(files, parent, self._policy, is_anchor=self._is_anchored(version))
         if gate is not None:
             (files / "gate").write_bytes(gate.to_bytes())
-        values = {
+        values: dict[str, object] = {
             "policy": self._policy.manifest.state,
             "verdicts": list(verdicts),
-            "metrics": {**metrics, **sizes},
+            "metrics": metrics | sizes,
             **self._next_gate(version + 1),
         }
         kept = {"memory": checkpoint_file(self.folder, version)}

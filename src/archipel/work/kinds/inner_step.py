@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from archipel.model.backends import InvalidModel
-from archipel.model.config_files import read_config
+from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.network import Decoder
 from archipel.records.kinds.inner_step import InnerStepSpec
 from archipel.records.programmes.pretrain import PretrainPace
