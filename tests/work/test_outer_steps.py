@@ -140,9 +140,9 @@ def test_lies_are_refused_for_what_they_are_and_others_merged(tmp_path: Path, co
         answers[1].files["payload"].write_bytes(lie)
         run.inputs.append(tuple(run.accepted(i, each) for i, each in enumerate(answers)))
         made = run.merge(Merges(), f"for-{reason}")
-        told_of = made.values["verdicts"]
-        assert [each.get("reason") for each in told_of] == [None, reason, None]
-        assert [each["weight_micro"] for each in told_of] == [500_000, 0, 500_000]
+        found = made.values["verdicts"]
+        assert [each.get("reason") for each in found] == [None, reason, None]
+        assert [each["weight_micro"] for each in found] == [500_000, 0, 500_000]
     for each in answers:
         each.files["payload"].write_bytes(garbage)
     run.inputs.append(tuple(run.accepted(i, each) for i, each in enumerate(answers)))

@@ -21,6 +21,9 @@ from archipel.training.merging.loss_gate import GateTerms
 from archipel.training.merging.outer import OuterTerms
 from archipel.training.merging.terms import MergeTerms
 
+LENGTH_BOUND, MOST_LENGTH = 10.0, 1e6
+"""Times the median length that a contribution may have, where all members take alike many steps; and at most."""
+
 
 def inner_terms(pace: PretrainPace, versions: int) -> InnerTerms:
     """How every member trains. versions: outer steps of the run, over which its schedule runs."""
@@ -69,6 +72,8 @@ def merge_terms(pace: PretrainPace) -> MergeTerms:
         faulty=merge.faulty,
         gate=None if gate is None else GateTerms(gate.share_micro / MICRO, gate.step_micro / MICRO),
         clip=merge.clip,
+        # Members that take unequal numbers of steps differ by their ratio at most.
+        length_bound=min(max(LENGTH_BOUND, 2 * pace.steps / pace.min_steps), MOST_LENGTH),
     )
 
 

@@ -33,14 +33,6 @@ from archipel.work.kind import WorkFailed
 JUDGED_BY = "w13a15"
 """Variant of the exact contract by which gates score: the nearest to floating point (docs/reference/exact.md)."""
 WEIGHTS, MEMORY = "weights.", "memory."
-REASONS = {
-    "malformed": "payload",
-    "too_long": "norm",
-    "no_gain": "loss",
-    "own_data": "own_data",
-    "outvoted": "outlier",
-}
-"""A merge's word for a refusal -> the record's."""
 Read = Callable[[BlobRef], bytes]
 
 
@@ -154,7 +146,7 @@ def _told(
         verdict = places[spec.index, version - spec.version]  # type: ignore[attr-defined]  # looked at before
         said: dict[str, Any] = {"work": each.work, "weight_micro": verdict.weight_micro}
         if not verdict.weight_micro:  # what is left of too few is left out, too
-            said["reason"] = REASONS["outvoted" if verdict.merged else verdict.reason]
+            said["reason"] = verdict.reason or "outlier"
             whys.append(f"{each.work}: {verdict.why or 'too few others are left'}")
         if verdict.score is not None:
             said["score"] = verdict.score

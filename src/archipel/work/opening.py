@@ -126,6 +126,13 @@ def _misfits(
             f"merge.aggregate = {merge.aggregate} with merge.faulty = {merge.faulty} stalls when the faulty ones are refused: "
             f"{counted(fewest, 'contribution')} are needed, and a merge may have {recipe.quorum}"
         )
+    if recipe.exchange.codec == "top_k" and not AGGREGATES[merge.aggregate].takes_sparse:
+        yield (
+            f"merge.aggregate = {merge.aggregate} takes what was not sent for zeros, and exchange.codec = top_k sends few: "
+            "take mean or multi_krum, or another codec"
+        )
+    if merge.loss_gate and merge.gate_step > 1:
+        yield f"merge.gate_step is {merge.gate_step}: a contribution is followed to its own weights (1) at most"
     terms = BlockTerms(
         sequence_length=corpus.sequence_length,
         steps=recipe.inner.steps,
