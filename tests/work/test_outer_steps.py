@@ -10,6 +10,7 @@ from archipel.model.config_files import read_config
 from archipel.node.assigned import assigned_shards
 from archipel.node.failures import WorkFailure
 from archipel.records.kinds.evaluate import EvaluateSpec
+from archipel.training.corpus.folder import read_manifest, write_manifest
 from archipel.training.exchange import codec_of
 from archipel.work.contributing import codec_terms
 from archipel.work.kind import Answer, EngineChoice, WorkFailed
@@ -240,5 +241,9 @@ def test_what_would_only_fail_later_is_found_when_a_run_is_opened(
     assert "no corpus was finished there" in found(corpus={"path": str(tmp_path)})[0]
     assert "a gate takes 5000" in found(GATE, merge={"gate_sequences": 5000})[0]
     copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
+    bare = read_manifest(copy).model_copy(update={"held_out": ()})
+    write_manifest(copy, bare)
+    assert "holds nothing out" in found(corpus={"path": str(copy)})[0]
+    assert "holds nothing out" in found(evaluation={"path": str(copy)})[0]
     (copy / "shard-00001.tokens").write_bytes(b"torn")
     assert "shard-00001.tokens" in found(corpus={"path": str(copy)})[0]

@@ -1,17 +1,18 @@
 """Held-out text of a run of pretraining, read by the trusted role from its own disk.
 
 Parts: `HeldOut`, `held_out_at`; `exam_text` and `gate_pool` (which part of it is for what). A folder is a corpus, whose
-held-out shards are taken, or all of its shards where it has none. Law: what evaluations look at is in no gate's text,
-so that a score which was published says nothing about the text that comes.
+held-out shards are taken; of another corpus than the run's, all shards where none is held out. Law: nothing that members
+learn from is taken, and what evaluations look at is in no gate's text, so that a score which was published says nothing
+about the text that comes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from archipel.records.corpus import BadCorpus, CorpusManifest
+from archipel.records.corpus import BadCorpus, CorpusManifest, Shard
 from archipel.records.recipe_pretrain import PretrainRecipe
 from archipel.training.corpus.batches import windows_of
 from archipel.training.corpus.folder import read_manifest, shard_names
@@ -52,24 +53,43 @@ class HeldOut:
         return (shard.header.tokens - 1) // self.sequence_length
 
 
-def held_out_at(folder: Path, sequence_length: int, tokenizer: str | None = None) -> HeldOut:
-    """tokenizer: digest of the one that the text must have been cut by; None: any.
+@dataclass(frozen=True)
+class Learned:
+    """What members learn from."""
+
+    shards: frozenset[str]
+    """Digests of all of it."""
+    tokenizer: str | None = None
+    """Digest of the one that held-out text must have been cut by as well; None: any."""
+
+
+def held_out_at(folder: Path, recipe: PretrainRecipe, learned: Learned) -> HeldOut:
+    """The held-out text in a folder that a recipe names.
 
     Raises:
-        BadCorpus: no corpus, another tokenizer's, or a shard of it that is missing or is none.
+        BadCorpus: no corpus, another tokenizer's, nothing that members do not learn from, or a shard that is missing or
+            is none.
         OSError: it cannot be read.
     """
     manifest = read_manifest(folder)
-    if tokenizer is not None and manifest.tokenizer != tokenizer:
-        raise BadCorpus(
-            f"{folder} was made with the tokenizer {manifest.tokenizer}, the run's text with {tokenizer}; make it again "
-            "with that one"
-        )
-    return HeldOut(tuple(_shards(folder, manifest)), sequence_length)
-
-
-def _shards(folder: Path, manifest: CorpusManifest) -> Iterator[TokenShard]:
     wanted = manifest.held_out or manifest.shards
+    if any(shard.digest in learned.shards for shard in wanted):
+        raise BadCorpus(
+            f"{folder} holds nothing out that members do not learn from: make it with --held-out (a share of its documents; "
+            "--documents blank-lines makes more of one file), or name another corpus"
+        )
+    if learned.tokenizer not in (None, manifest.tokenizer):
+        raise BadCorpus(
+            f"{folder} was made with the tokenizer {manifest.tokenizer}, the run's text with {learned.tokenizer}; make it "
+            "again with that one"
+        )
+    shards = tuple(_shards(folder, manifest, wanted))
+    return HeldOut(shards, recipe.corpus.sequence_length)
+
+
+def _shards(
+    folder: Path, manifest: CorpusManifest, wanted: Sequence[Shard]
+) -> Iterator[TokenShard]:
     for name, shard in shard_names(manifest).items():
         if any(shard is each for each in wanted):
             opened = open_shard(folder / name)
@@ -77,10 +97,10 @@ def _shards(folder: Path, manifest: CorpusManifest) -> Iterator[TokenShard]:
             yield opened
 
 
-def exam_text(recipe: PretrainRecipe, tokenizer: str | None = None) -> tuple[HeldOut, int]:
+def exam_text(recipe: PretrainRecipe, learned: Learned) -> tuple[HeldOut, int]:
     """What evaluations look at, and how many windows of it, from the first. Raises as `held_out_at`."""
     folder = Path(recipe.evaluation.path or recipe.corpus.path)
-    held = held_out_at(folder, recipe.corpus.sequence_length, tokenizer)
+    held = held_out_at(folder, recipe, learned)
     if not held.windows:
         raise BadCorpus(
             f"{folder} has no whole window of {recipe.corpus.sequence_length} + 1 held-out tokens; hold more text out "
@@ -89,10 +109,10 @@ def exam_text(recipe: PretrainRecipe, tokenizer: str | None = None) -> tuple[Hel
     return held, min(recipe.evaluation.windows, held.windows)
 
 
-def gate_pool(recipe: PretrainRecipe, tokenizer: str | None = None) -> np.ndarray:
+def gate_pool(recipe: PretrainRecipe, learned: Learned) -> np.ndarray:
     """Tokens (n, L + 1) of the windows that gates draw from. Raises as `held_out_at`; BadCorpus: they are too few."""
     folder = Path(recipe.merge.gate_path)
-    held = held_out_at(folder, recipe.corpus.sequence_length, tokenizer)
+    held = held_out_at(folder, recipe, learned)
     exams = Path(recipe.evaluation.path or recipe.corpus.path)
     first = recipe.evaluation.windows if folder.resolve() == exams.resolve() else 0
     last = min(held.windows, first + MAX_POOL_WINDOWS)

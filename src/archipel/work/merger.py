@@ -26,7 +26,7 @@ from archipel.training.checkpoint import NoCheckpoint, checkpoint_file, latest_n
 from archipel.training.corpus.tokenising import Ids
 from archipel.training.merging.commitment import GateText, commitment, gate_text
 from archipel.work.contributing import narrowed, widened
-from archipel.work.held_out import gate_pool
+from archipel.work.held_out import Learned, gate_pool
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.memory import same_secret
 from archipel.work.merged import Outcome, Standing, merged, read_standing, restored, saved
@@ -176,7 +176,8 @@ class Merger:
             return None
         if context.secret is None:
             raise WorkFailed(f"the gate of {context.run} needs its secret, which did not come")
-        return gate_pool(self.recipe, Ids.named(str(context.model)).digest)
+        shards = frozenset(each.digest for each in self._pace.corpus.shards)
+        return gate_pool(self.recipe, Learned(shards, Ids.named(str(context.model)).digest))
 
     def _gate_of(self, version: int) -> GateText | None:
         """The text that scores the contributions to what becomes this version; None: nothing does."""

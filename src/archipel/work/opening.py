@@ -28,7 +28,7 @@ from archipel.training.corpus.verifying import verify_corpus
 from archipel.training.exchange import CodecTerms, codec_of
 from archipel.training.exchange.table import BadTable
 from archipel.training.merging.aggregates import AGGREGATES
-from archipel.work.held_out import exam_text, gate_pool
+from archipel.work.held_out import Learned, exam_text, gate_pool
 
 Tell = Callable[[str], None]
 
@@ -103,9 +103,10 @@ def _faults(recipe: PretrainRecipe, weights: Path, tell: Tell) -> Iterator[str]:
     payload_bytes(recipe, weights)
     if found.faults:
         return
-    exam_text(recipe, ids.digest)
+    learned = Learned(frozenset(each.digest for each in found.manifest.shards), ids.digest)
+    exam_text(recipe, learned)
     if recipe.merge.loss_gate:
-        gate_pool(recipe, ids.digest)
+        gate_pool(recipe, learned)
 
 
 def _misfits(

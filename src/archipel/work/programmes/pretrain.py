@@ -6,9 +6,10 @@ from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.network import Decoder
 from archipel.records.corpus import BadCorpus
 from archipel.records.fields import MAX_SEQ
+from archipel.records.programmes.pretrain import PretrainPace
 from archipel.records.recipe_pretrain import PretrainRecipe
 from archipel.training.inner.windows import BadWindows, evaluate
-from archipel.work.held_out import exam_text
+from archipel.work.held_out import Learned, exam_text
 from archipel.work.kind import Context, Progress, WorkFailed
 from archipel.work.policies import Policy
 from archipel.work.programme import Examiner, Marks, Seated
@@ -22,9 +23,10 @@ def examiner(context: Context) -> Examiner:
     Raises:
         WorkFailed: held-out text or model cannot be used.
     """
-    recipe = context.recipe_as(PretrainRecipe)
+    recipe, pace = context.recipe_as(PretrainRecipe), context.pace_as(PretrainPace)
+    learned = Learned(frozenset(each.digest for each in pace.corpus.shards))
     try:
-        held, windows = exam_text(recipe)
+        held, windows = exam_text(recipe, learned)
         network = Decoder(read_config(context.model))
     except (BadCorpus, InvalidModel) as error:
         raise WorkFailed(f"held-out text of {context.run}: {error}") from None
