@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from archipel.cli.doors import Mendable
 from archipel.records.canonical import NotCanonical
 from archipel.records.programmes import parse_any
-from archipel.records.recipe import Recipe, names_file, parse_recipe
+from archipel.records.recipe import Recipe, names_file
 from archipel.records.recipe_faults import explain
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm, Section
 from archipel.records.recipe_pretrain import PretrainRecipe
@@ -39,9 +39,14 @@ def find_recipe(name: str) -> Recipe:
     """The recipe of reinforcement learning in the file `name`, or the shipped one of that name.
 
     Raises:
-        Mendable: there is none, or it is invalid; the message lists every fault.
+        Mendable: there is none, it is of another programme, or it is invalid; the message lists every fault.
     """
-    return _read(name, parse_recipe)
+    recipe = find_any_recipe(name)
+    if not isinstance(recipe, Recipe):
+        raise Mendable(
+            f"{name} is a recipe of {recipe.run.programme}; this command is for those of rl (`archipel run open` takes both)"
+        )
+    return recipe
 
 
 def find_any_recipe(name: str) -> RecipeForm:
