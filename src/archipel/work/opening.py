@@ -15,7 +15,6 @@ from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.directory import expected_shapes, read_model, write_model
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import InvalidTokenizer, tokenizer_named
-from archipel.plurals import counted
 from archipel.records.corpus import BadCorpus, CorpusManifest
 from archipel.records.fields import BlobRef
 from archipel.records.pretraining import MAX_SHARDS
@@ -27,7 +26,6 @@ from archipel.training.corpus.tokenising import Ids
 from archipel.training.corpus.verifying import verify_corpus
 from archipel.training.exchange import CodecTerms, codec_of
 from archipel.training.exchange.table import BadTable
-from archipel.training.merging.aggregates import AGGREGATES
 from archipel.work.held_out import Learned, exam_text, gate_pool
 
 Tell = Callable[[str], None]
@@ -120,17 +118,6 @@ def _misfits(
         yield (
             f"corpus.sequence_length is {corpus.sequence_length}, and the model's context is "
             f"{config.max_position_embeddings}: shorten the one or lengthen the other"
-        )
-    fewest = AGGREGATES[merge.aggregate].fewest(merge.faulty) + merge.faulty
-    if recipe.quorum < fewest and merge.faulty:
-        yield (
-            f"merge.aggregate = {merge.aggregate} with merge.faulty = {merge.faulty} stalls when the faulty ones are refused: "
-            f"{counted(fewest, 'contribution')} are needed, and a merge may have {recipe.quorum}"
-        )
-    if recipe.exchange.codec == "top_k" and not AGGREGATES[merge.aggregate].takes_sparse:
-        yield (
-            f"merge.aggregate = {merge.aggregate} takes what was not sent for zeros, and exchange.codec = top_k sends few: "
-            "take mean or multi_krum, or another codec"
         )
     if merge.loss_gate and merge.gate_step > 1:
         yield f"merge.gate_step is {merge.gate_step}: a contribution is followed to its own weights (1) at most"
