@@ -78,16 +78,21 @@ class Across:
         kept = read_latest(folder / "member")
         return kept.number, kept.facts["steps"]
 
-    def replayed(self, *more: str) -> dict:
-        """What `run replay --all` says, of the lab that runs or of its folder."""
-        program = [sys.executable, "-m", "archipel.cli.archipel", "run", "replay", NAME, "--all"]
-        done = subprocess.run(
-            [*program, "--json", "--scratch", str(self.folder / "scratch"), *more],
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The package's own command, as anybody runs it."""
+        return subprocess.run(
+            [sys.executable, "-m", "archipel.cli.archipel", *words],
             env={**source_environment(), **EVERY_PROCESS},
             capture_output=True,
             text=True,
             timeout=2 * LIMIT_S,
         )
+
+    def replayed(self, *more: str) -> dict:
+        """What `run replay --all` says, of the lab that runs or of its folder."""
+        scratch = str(self.folder / "scratch")
+        words = ("run", "replay", NAME, "--all", "--json", "--scratch", scratch)
+        done = self.command(*words, *more)
         told: dict = json.loads(done.stdout)
         assert (done.returncode == 0) == all(
             stage["equal"] for version in told["versions"] for stage in version["stages"]
@@ -154,7 +159,9 @@ def test_a_member_that_dies_remembers_one_that_comes_late_joins_and_anybody_make
     exams = {each["version"]: each["loss_micro"] for each in stage.site.run(NAME).evaluations}
     told = stage.replayed("--lab", stage.site.url)
     assert [each["version"] for each in told["versions"]] == list(range(1, 9))
-    assert {stage["equal"] for each in told["versions"] for stage in each["stages"]} == {True}
+    assert {each["equal"] for version in told["versions"] for each in version["stages"]} == {True}
+    copy = stage.folder / "mirror"
+    assert stage.command("ledger", "mirror", stage.site.url, str(copy)).returncode == 0
     stage.site.close()
     assert exams[8] < exams[4] < exams[0]
     works, steps = stage.remembers("doomed")
@@ -165,6 +172,9 @@ def test_a_member_that_dies_remembers_one_that_comes_late_joins_and_anybody_make
     check_books(state, story, stage.recipe.lease.price_micro)
     from_folder = stage.replayed("--home", str(stage.site.home("lab")))
     assert from_folder["versions"] == told["versions"]
+    home = str(stage.site.home("lab"))
+    mirrored = stage.replayed("--ledger", str(copy), "--home", home)
+    assert mirrored["versions"] == told["versions"]
 
 
 @pytest.mark.slow

@@ -264,9 +264,13 @@ class OuterSteps:
 
     def outer_step(self, members: Sequence[tuple[InnerSteps, str]], merges: Merges) -> MergeAnswer:
         """Contributions of these, in the order of their indices, merged."""
+        self.contribute(members)
+        return self.publish(self.merge(merges))
+
+    def contribute(self, members: Sequence[tuple[InnerSteps, str]]) -> None:
+        """Contributions of these are the newest inputs."""
         answers = [self.member(kind, name, i) for i, (kind, name) in enumerate(members)]
         self.inputs.append(tuple(self.accepted(i, each) for i, each in enumerate(answers)))
-        return self.publish(self.merge(merges))
 
     def _kept(self, answer: Answer) -> dict[str, BlobRef]:
         found = {}

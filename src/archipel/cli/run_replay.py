@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     "--lab", "url", metavar="URL", type=LabUrl(), help=f"A lab that runs [{DEFAULT_LAB_URL}]."
 )
 @click.option("--home", type=click.Path(path_type=Path), help="A lab's folder, or a copy of one.")
+@click.option(
+    "--ledger",
+    metavar="PLACE",
+    help="A mirror, or a copy of a ledger, to read that from; blobs come from --lab or --home.",
+)
 @EXPECT
 @HEAD
 @THREADS
@@ -65,6 +70,7 @@ def replay(
       archipel run replay pretrain --lab http://lab.example:8440
       archipel run replay pretrain --version 12
       archipel run replay pretrain --all --home copy-of-lab --json
+      archipel run replay pretrain --ledger https://mirror.example/lab --lab http://lab.example:8440
     """
     if url is not None and home is not None:
         raise click.UsageError("--lab reads over HTTP; give it without --home")

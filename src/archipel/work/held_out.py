@@ -20,8 +20,8 @@ from archipel.training.corpus.shard import TokenShard, open_shard
 
 Windows = tuple[np.ndarray, np.ndarray]
 """Tokens and the documents that they are of, each (B, L + 1)."""
-MAX_POOL_WINDOWS = 65_536
-"""From which a gate's text is drawn."""
+MAX_POOL_TOKENS = 2**26
+"""From which a gate's text is drawn, held in memory: 256 MB of them."""
 AT_ONCE = 16
 """Windows that are read together."""
 
@@ -115,7 +115,8 @@ def gate_pool(recipe: PretrainRecipe, learned: Learned) -> np.ndarray:
     held = held_out_at(folder, recipe, learned)
     exams = Path(recipe.evaluation.path or recipe.corpus.path)
     first = recipe.evaluation.windows if folder.resolve() == exams.resolve() else 0
-    last = min(held.windows, first + MAX_POOL_WINDOWS)
+    most = MAX_POOL_TOKENS // (recipe.corpus.sequence_length + 1)
+    last = min(held.windows, first + max(most, recipe.merge.gate_sequences))
     if last - first < recipe.merge.gate_sequences:
         raise BadCorpus(
             f"{folder} has {max(last - first, 0)} held-out windows beside the {first} that evaluations look at, and a gate "
