@@ -141,43 +141,43 @@ def check_books(state: LabState, story: MergeStory, price_micro: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # six processes that load the tensor library, two of them twice
 def test_a_member_that_dies_remembers_one_that_comes_late_joins_and_anybody_makes_it_again(
     across,
 ) -> None:
-    stage: Across = across(versions=8, members=3)
+    stage: Across = across(versions=6, members=3)
     stage.start("steady", "doomed")
     stage.wait_for_version(2)
     before = stage.remembers("doomed")
     stage.site.kill("doomed")
     stage.site.start_node("doomed")
     stage.site.start_node("late")
-    stage.wait_for_version(4)
+    stage.wait_for_version(3)
     stage.site.kill("update")
     stage.site.start_update()
-    stage.wait_for_version(8)
-    stage.wait(lambda: len(stage.site.run(NAME).evaluations) == 5, "evaluations")
+    stage.wait_for_version(6)
+    stage.wait(lambda: len(stage.site.run(NAME).evaluations) == 4, "evaluations")
     exams = {each["version"]: each["loss_micro"] for each in stage.site.run(NAME).evaluations}
     told = stage.replayed("--lab", stage.site.url)
-    assert [each["version"] for each in told["versions"]] == list(range(1, 9))
+    assert [each["version"] for each in told["versions"]] == list(range(1, 7))
     assert {each["equal"] for version in told["versions"] for each in version["stages"]} == {True}
     copy = stage.folder / "mirror"
     assert stage.command("ledger", "mirror", stage.site.url, str(copy)).returncode == 0
     stage.site.close()
-    assert exams[8] < exams[4] < exams[0]
+    assert exams[6] < exams[0]
     works, steps = stage.remembers("doomed")
     assert works > before[0]
     assert steps == works * stage.recipe.inner.steps, "no work began with an optimiser that forgot"
     state, story = stage.ledger()
     assert state.runs[NAME].phase is Phase.COMPLETE
     check_books(state, story, stage.recipe.lease.price_micro)
-    from_folder = stage.replayed("--home", str(stage.site.home("lab")))
-    assert from_folder["versions"] == told["versions"]
     home = str(stage.site.home("lab"))
     mirrored = stage.replayed("--ledger", str(copy), "--home", home)
     assert mirrored["versions"] == told["versions"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_who_sends_the_opposite_of_what_it_learned_is_refused_and_unpaid(across) -> None:
     stage: Across = across(versions=3, members=4)
     stage.start("a", "b", "c", "liar")
