@@ -69,6 +69,7 @@ def test_members_train_and_versions_follow_from_what_they_sent(story: OuterSteps
     for done in (done for inputs in story.inputs for done in inputs):
         assert done.answer.payload.size == story.pace.payload.size
         assert len(done.answer.commitments) == story.pace.commitments_of(done.spec.steps)
+        assert done.answer.machine
         assert done.answer.num_tokens == done.spec.steps * story.pace.tokens_per_step
 
 

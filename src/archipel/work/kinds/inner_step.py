@@ -30,6 +30,8 @@ from archipel.work.recent import Recent
 STATE = "member"
 """In the run's lasting folder: what the member remembers."""
 MICRO = 1_000_000
+MAX_MACHINE = 128
+"""Characters of the class of a machine."""
 
 
 def make(choice: EngineChoice) -> Kind:
@@ -53,7 +55,7 @@ class InnerSteps:
         self._on_step: Callable[[int, float], None] = lambda done, loss: None
 
     def run(self, spec: InnerStepSpec, context: Context, progress: Progress) -> Answer:
-        """Answer: file `payload`; values `policy`, `steps`, `num_tokens`, `commitments`, `metrics`.
+        """Answer: file `payload`; values `policy`, `steps`, `num_tokens`, `commitments`, `metrics`, `machine`.
 
         1 weights and text  2 the steps  3 the payload, which is on disk before what is left of it is remembered: a member
         that is killed in between makes the same work again from where it began.
@@ -83,6 +85,7 @@ class InnerSteps:
             # The first one is of the state before the first step, which the work before committed to.
             "commitments": list(trained.commitments[1:]),
             "metrics": _measured(trained),
+            "machine": trained.machine[:MAX_MACHINE],
         }
         return Answer({"payload": path}, values)
 
