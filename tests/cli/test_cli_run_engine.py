@@ -20,7 +20,8 @@ from archipel.model.manifest import Manifest, describe
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import character_tokenizer
 from archipel.model.versions import encode_anchor
-from archipel.node.operator import model_files, terms_and_pace
+from archipel.node.opening import terms_and_pace
+from archipel.node.operator import model_files
 from archipel.records.exact import CONTRACTS
 from archipel.records.recipe import recipe_from_canonical
 from archipel.records.statements import ModelFile, RunOpened

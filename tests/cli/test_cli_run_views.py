@@ -34,7 +34,8 @@ from archipel.model.network import random_weights
 from archipel.model.tokenizer import Tokenizer, character_tokenizer
 from archipel.model.versions import encode_anchor
 from archipel.node.client import LabReader
-from archipel.node.operator import describe_file, model_files, terms_and_pace
+from archipel.node.opening import terms_and_pace
+from archipel.node.operator import describe_file, model_files
 from archipel.records.documents import NodeView, RunView, Wait
 from archipel.records.kinds.update import UpdateSpec
 from archipel.records.statements import ModelFile, RunOpened

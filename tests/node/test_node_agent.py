@@ -197,5 +197,6 @@ def test_a_new_child_finds_an_empty_scratch_but_for_answers_on_their_way(folder:
     setup = ready_home(made, ("run.2",))
     assert [path.name for path in setup.scratch.iterdir()] == ["run.2"]
     assert folder.is_dir()
-    assert setup.memory is None
+    assert setup.memory == made.home / "memory"
+    assert setup.max_lasting_bytes == made.lasting_bytes, "a stranger's is bounded"
     assert json.loads(setup.model_dump_json())["trusted"] is False

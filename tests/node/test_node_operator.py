@@ -11,16 +11,8 @@ from archipel.model.tokenizer import character_tokenizer
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabRefused
 from archipel.node.failures import MAX_IN_A_ROW, Failures
-from archipel.node.operator import (
-    InvalidModel,
-    fetch_version,
-    model_files,
-    needed_files,
-    open_run,
-    stop_run,
-    terms_and_pace,
-    vocabulary_of,
-)
+from archipel.node.opening import Brought, InvalidModel, terms_and_pace, vocabulary_of
+from archipel.node.operator import fetch_version, model_files, needed_files, open_run, stop_run
 from archipel.node.patience import NodeFailed
 from archipel.records.adapter import FILES as ADAPTER_FILES
 from archipel.records.documents import Opening
@@ -187,7 +179,8 @@ def test_an_adapters_run_names_its_base_and_its_start_and_a_node_takes_the_base_
             for name, form, start in (("plain", RECIPE, None), ("over", recipe, adapter)):
                 run = form.run.model_copy(update={"name": name})
                 opened, files = form.model_copy(update={"run": run}), model_files(weights, start)
-                await open_run(url, world.operator, opened, weights, [trusted], files)
+                brought = Brought(files)
+                await open_run(url, world.operator, opened, weights, [trusted], brought)
 
     world.await_(story())
     plain, over = (world.run(name).opened for name in ("plain", "over"))

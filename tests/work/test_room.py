@@ -9,7 +9,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.directory import write_model
 from archipel.model.tokenizer import character_tokenizer
 from archipel.node.introduction import _memory_mb
-from archipel.node.operator import terms_and_pace
+from archipel.node.opening import terms_and_pace
 from archipel.node.settings import NodeSettings
 from archipel.planning.laws.holding import Thrift
 from archipel.records.recipe import MemorySection

@@ -9,7 +9,7 @@ import torch
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import write_model
 from archipel.model.network import random_weights
-from archipel.node.operator import vocabulary_of
+from archipel.node.opening import vocabulary_of
 from archipel.records.canonical import sha256_digest
 from archipel.records.documents import AcceptedWork
 from archipel.records.experts import ExpertTerms

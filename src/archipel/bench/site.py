@@ -25,6 +25,7 @@ from archipel.blobs import BlobStore
 from archipel.identity import Identity
 from archipel.lab.entry import read_entry
 from archipel.node.approvals import approve
+from archipel.node.opening import Brought
 from archipel.node.operator import fetch_version, open_run
 from archipel.records.documents import LeaseView, NodeView, RunView
 from archipel.records.recipe_form import RecipeForm
@@ -120,10 +121,17 @@ class Site:
         """Let a trusted role do runs of this recipe."""
         approve(self.home(holder), recipe.digest)
 
-    def open_run(self, recipe: RecipeForm, weights: Path, trusted: Sequence[str]) -> None:
+    def open_run(
+        self,
+        recipe: RecipeForm,
+        weights: Path,
+        trusted: Sequence[str],
+        brought: Brought | None = None,
+    ) -> None:
         """Open a run that starts from the model directory `weights`, as the lab's operator would.
 
-        trusted: names of the processes that hold its trusted role.
+        trusted: names of the processes that hold its trusted role. brought: what is sent, where that is more than the
+        directory.
 
         Raises:
             LabUnreachable, LabRefused: from the lab.
@@ -132,7 +140,7 @@ class Site:
         for name in trusted:
             self.approve(name, recipe)
         dids = [self.did(name) for name in trusted]
-        asyncio.run(open_run(self.url, self.operator(), recipe, weights, dids))
+        asyncio.run(open_run(self.url, self.operator(), recipe, weights, dids, brought))
 
     def fetch_weights(
         self, run: str, version: int | None, out: Path, *, merge: bool = False

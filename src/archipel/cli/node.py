@@ -142,6 +142,14 @@ for each in (status, key, service, reputation, disputes, contest, stake, decoy):
     help="Address space of the work process [on cpu three quarters of this machine's memory, at "
     "least 4; elsewhere no bound].",
 )
+@click.option(
+    "--lasting-gb",
+    default=8.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="What runs may keep in HOME/memory between their works, such as an optimiser's state; the run worked for "
+    "longest ago goes first.",
+)
 @asking_options
 def join(
     lab_url: str,
@@ -159,6 +167,7 @@ def join(
     serve_mbit: float,
     latency: float,
     max_memory_gb: float | None,
+    lasting_gb: float,
     give_up: float | None,
     metrics_port: int | None,
     lab_key: str | None,
@@ -208,6 +217,7 @@ def join(
         serve_rate=int(serve_mbit * 125_000),
         latency_s=latency,
         max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
+        lasting_bytes=int(lasting_gb * 2**30),
         give_up_s=give_up,
         environment=child_environment() | thread_environment(threads),
         readable=readable_folders(folder),

@@ -25,13 +25,15 @@ def list_(as_json: bool) -> None:
     Example:
       archipel recipe list
     """
-    from archipel.cli.recipes import find_recipe, shipped_recipes
+    from archipel.cli.recipes import find_any_recipe, shipped_recipes
+    from archipel.records.recipe import Recipe
 
     rows = []
     for name, text in sorted(shipped_recipes().items()):
-        recipe = find_recipe(name)
+        recipe = find_any_recipe(name)
+        environment = recipe.environment.name if isinstance(recipe, Recipe) else "text"
         about = " ".join(line.lstrip("# ") for line in _leading_comment(text)).split(". ")[0]
-        rows.append({"name": name, "environment": recipe.environment.name, "about": about})
+        rows.append({"name": name, "environment": environment, "about": about})
     show(rows, as_json, lambda: "\n".join(f"{row['name']:16} {row['about']}" for row in rows))
 
 
@@ -119,17 +121,29 @@ def check(
       archipel recipe check mine.toml
       archipel recipe check mine.toml --weights start --secret-file secret
     """
-    from archipel.cli.recipes import find_recipe
+    from archipel.cli.recipes import find_any_recipe
+    from archipel.cli.run_start import Start, started
     from archipel.cli.secrets import found_secret, given_secret
+    from archipel.records.recipe import Recipe
+    from archipel.records.recipe_pretrain import PretrainRecipe
 
     at_work("making the first tasks, reading the weights")
-    from archipel.work.readiness import shortcomings
 
     if adapter is not None and weights is None:
         raise click.UsageError("an adapter lies over given weights: name them with --weights")
-    recipe = find_recipe(name)
+    recipe = find_any_recipe(name)
     secret, missing = (given_secret(secret_file), []) if secret_file else found_secret(recipe)
-    found = [*missing, *shortcomings(recipe, weights, secret, adapter=adapter)]
+    found = list(missing)
+    if isinstance(recipe, Recipe):
+        from archipel.work.readiness import shortcomings
+
+        found += shortcomings(recipe, weights, secret, adapter=adapter)
+    elif isinstance(recipe, PretrainRecipe):
+        from archipel.work.opening import shortcomings as text_shortcomings
+
+        given = None if weights is None else Start(weights, adapter)
+        with started(given, None, recipe, "", None) as start:
+            found += text_shortcomings(recipe, start.weights, at_work)
     told = {"recipe": recipe.digest, "faults": found}
     show(told, as_json, lambda: "\n".join(f"{name}: {each}" for each in found) or f"{name}: ready")
     if found:

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from archipel.cli.doors import Mendable
 from archipel.records.canonical import NotCanonical
 from archipel.records.programmes import parse_any
-from archipel.records.recipe import Recipe, names_file, parse_recipe
+from archipel.records.recipe import Recipe, names_file
 from archipel.records.recipe_faults import explain
-from archipel.records.recipe_form import InvalidRecipe, RecipeForm
+from archipel.records.recipe_form import InvalidRecipe, RecipeForm, Section
+from archipel.records.recipe_pretrain import PretrainRecipe
 
 MAX_RECIPE_BYTES = 1024 * 1024
 
@@ -38,9 +39,14 @@ def find_recipe(name: str) -> Recipe:
     """The recipe of reinforcement learning in the file `name`, or the shipped one of that name.
 
     Raises:
-        Mendable: there is none, or it is invalid; the message lists every fault.
+        Mendable: there is none, it is of another programme, or it is invalid; the message lists every fault.
     """
-    return _read(name, parse_recipe)
+    recipe = find_any_recipe(name)
+    if not isinstance(recipe, Recipe):
+        raise Mendable(
+            f"{name} is a recipe of {recipe.run.programme}; this command is for those of rl (`archipel run open` takes both)"
+        )
+    return recipe
 
 
 def find_any_recipe(name: str) -> RecipeForm:
@@ -56,7 +62,9 @@ def _read(name: str, parse: Callable[[str], R]) -> R:
 
 
 def _placed(recipe: R, folder: Path) -> R:
-    """The recipe with every file of its environment by its whole path. Raises InvalidRecipe."""
+    """The recipe with every file that it names by its whole path. Raises InvalidRecipe."""
+    if isinstance(recipe, PretrainRecipe):
+        return _recordable(recipe.model_copy(update=_text_places(recipe, folder)), folder)
     if not isinstance(recipe, Recipe):
         return recipe
     section = recipe.environment
@@ -69,7 +77,25 @@ def _placed(recipe: R, folder: Path) -> R:
     teacher = recipe.teacher
     if teacher is not None:
         teacher = teacher.model_copy(update={"path": str(folder / teacher.path)})
-    moved = recipe.model_copy(update={"environment": environment, "teacher": teacher})
+    return _recordable(
+        recipe.model_copy(update={"environment": environment, "teacher": teacher}), folder
+    )
+
+
+def _text_places(recipe: PretrainRecipe, folder: Path) -> dict[str, Section]:
+    """Its sections that name folders of text, by their whole paths."""
+    corpus, merge, exam = recipe.corpus, recipe.merge, recipe.evaluation
+    gate_path = str(folder / merge.gate_path) if merge.gate_path else ""
+    exam_path = str(folder / exam.path) if exam.path else ""
+    return {
+        "corpus": corpus.model_copy(update={"path": str(folder / corpus.path)}),
+        "merge": merge.model_copy(update={"gate_path": gate_path}),
+        "evaluation": exam.model_copy(update={"path": exam_path}),
+    }
+
+
+def _recordable(moved: R, folder: Path) -> R:
+    """Raises InvalidRecipe: the folder's name is none that a record holds."""
     try:
         moved.canonical_bytes()
     except NotCanonical as error:

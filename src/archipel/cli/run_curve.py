@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from archipel.curves.history import History
 
 DEFAULT_METRICS = ("reward", "eval_greedy", "entropy", "mismatch_kl")
+DEFAULT_OF_TEXT = ("eval_loss", "loss")
+"""Of runs that have none of the others."""
 PLOT_HEIGHT, MAX_WIDTH = 10, 100
 COLOURS = ("cyan", "yellow", "magenta", "green", "red", "blue")
 FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
@@ -67,10 +69,16 @@ def curve(
     with mending(OSError, ValueError):
         written = _write(histories, asked, (csv, jsonl, png, tensorboard))
     if not written:
-        _draw(histories, asked or [name for name in DEFAULT_METRICS if name in there])
+        _draw(histories, asked or _defaults(there))
     for path in written:
         if str(path) != "-":
             click.echo(str(path), err=True)
+
+
+def _defaults(there: Sequence[str]) -> list[str]:
+    """What is drawn when nobody said what; runs of text have no reward."""
+    found = [name for name in DEFAULT_METRICS if name in there]
+    return found or [name for name in DEFAULT_OF_TEXT if name in there]
 
 
 def _chosen(metrics: Sequence[str], there: list[str]) -> list[str]:

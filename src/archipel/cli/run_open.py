@@ -1,11 +1,8 @@
 """`archipel run open`: a recipe and weights become a run, if nothing is found that would stop it."""
 
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,21 +12,13 @@ from archipel.cli.names import recipe_names
 from archipel.cli.run_budget import BUDGET, PAY_IN, provide, spend
 from archipel.cli.run_calibration import tell_audits
 from archipel.cli.run_engine import CALIBRATION, keep, misfit, stated, tell_fleet
+from archipel.cli.run_start import Start, makes_its_start, started, text_of_run
 
 if TYPE_CHECKING:
     from archipel.records.recipe_form import RecipeForm
     from archipel.work.exact_default import Decision
 
 MAX_NAMES_TRIED = 100
-
-
-class Start(NamedTuple):
-    """What version 0 is made from."""
-
-    weights: Path
-    """A whole model."""
-    adapter: Path | None
-    """What lies over it already."""
 
 
 @click.command("open")
@@ -107,19 +96,22 @@ def open_(
       archipel run open my.toml --from my@40 --name my-2 --seed 1
       archipel run open my-adapter.toml --weights start --adapter taught
       archipel run open my.toml --weights start --budget 50 --pay-in
+      archipel run open pretrain                        a recipe that makes its first weights
     """
-    if (weights is None) == (earlier is None):
-        raise click.UsageError(
-            "give --weights DIR (archipel sft RECIPE makes one, archipel model fetch and import bring one), or --from "
-            "RUN@VERSION"
-        )
+    if weights is not None and earlier is not None:
+        raise click.UsageError("--weights and --from each say what version 0 is; give one of them")
     if adapter is not None and weights is None:
         raise click.UsageError("--adapter lies over --weights; --from brings its own")
     if pay_in and budget is None:
         raise click.UsageError("--pay-in goes with --budget CREDITS")
     recipe = _recipe(recipe_name, name, seed)
+    if weights is None and earlier is None and not makes_its_start(recipe):
+        raise click.UsageError(
+            "give --weights DIR (archipel sft RECIPE makes one, archipel model fetch and import bring one), or --from "
+            "RUN@VERSION"
+        )
     given = None if weights is None else Start(weights, adapter)
-    with _start(given, earlier, recipe, lab_url, home) as start:
+    with started(given, earlier, recipe, lab_url, home) as start:
         _tell_rounding(start.weights)
         if not unchecked:
             _check(recipe, start, trust, home)
@@ -160,53 +152,24 @@ def _recipe(place: str, name: str | None, seed: int | None) -> "RecipeForm":
     return recipe.model_copy(update={"run": header})
 
 
-@contextmanager
-def _start(
-    given: Start | None,
-    earlier: str | None,
-    recipe: "RecipeForm",
-    lab_url: str,
-    role: Path | None,
-) -> Iterator[Start]:
-    """What version 0 is made from; what was fetched from an earlier run goes when the block ends."""
-    if given is not None:
-        yield given
-        return
-    from archipel.blobs import BlobStore
-    from archipel.node.operator import fetch_version
-    from archipel.work.export import ExportFailed, write_version
-
-    run, _, number = (earlier or "").partition("@")
-    if number and not number.isdecimal():
-        raise Mendable(f"--from: got {earlier!r:.80}, expected RUN or RUN@VERSION, such as my@40")
-    home = home_folder("export", None if role is None else role / "export")
-    with tempfile.TemporaryDirectory(dir=home) as folder:
-        with mending(ExportFailed, OSError, ValueError):
-            store, support = BlobStore(home / "blobs"), Path(folder) / "support"
-            version = int(number) if number else None
-            fetched = fetch_version(lab_url, store, run, version, support, weights=True)
-            links, out = ask_lab(fetched), Path(folder) / "start"
-            trains_adapter = getattr(recipe, "adapter", None) is not None
-            write_version(links, support, out, merge=not trains_adapter)
-        is_whole = (out / "config.json").is_file()
-        yield Start(out, None) if is_whole else Start(support, out)
-
-
 def _check(recipe: "RecipeForm", start: Start, trust: tuple[str, ...], home: Path | None) -> None:
     """Every check that can be made before a node sees the run; all faults in one answer."""
     from archipel.cli.secrets import found_secret
     from archipel.records.recipe import Recipe
+    from archipel.records.recipe_pretrain import PretrainRecipe
 
     at_work("making the first tasks, reading the weights (--unchecked skips this)")
+    from archipel.work.opening import shortcomings as text_shortcomings
     from archipel.work.readiness import shortcomings
 
-    if not isinstance(recipe, Recipe):
-        return
     secret, missing = found_secret(recipe, home)
     found = list([] if trust else missing)
-    found += shortcomings(
-        recipe, start.weights, secret, adapter=start.adapter, learns_here=not trust
-    )
+    if isinstance(recipe, Recipe):
+        found += shortcomings(
+            recipe, start.weights, secret, adapter=start.adapter, learns_here=not trust
+        )
+    elif isinstance(recipe, PretrainRecipe):
+        found += text_shortcomings(recipe, start.weights, at_work)
     if found:
         faults = "\n  ".join(found)
         raise Mendable(
@@ -226,12 +189,12 @@ def _tell_rounding(weights: Path) -> None:
 
 def _resolved(recipe: "RecipeForm", weights: Path) -> dict[str, Any]:
     """What the lab would be told."""
-    from archipel.node.operator import terms_and_pace
+    from archipel.node.opening import terms_and_pace
 
     beside = weights / CALIBRATION
     cited = beside if beside.exists() and CALIBRATION not in misfit(weights) else None
     with mending(OSError, ValueError):
-        terms, pace = terms_and_pace(recipe, weights, cited)
+        terms, pace = terms_and_pace(recipe, weights, cited, text_of_run(recipe, weights))
     parts = {"recipe": recipe, "terms": terms, "pace": pace}
     shown: dict[str, Any] = {name: part.model_dump(mode="json") for name, part in parts.items()}
     if "model" in shown["recipe"]:
@@ -253,6 +216,7 @@ def _open(
     lab_url: str,
 ) -> Any:
     from archipel.cli.keys import load_key
+    from archipel.node.opening import Brought
     from archipel.node.operator import model_files, open_run
 
     with mending(OSError):
@@ -261,7 +225,8 @@ def _open(
     with mending(OSError, ValueError):
         left_out = misfit(start.weights)
         files = [each for each in model_files(*start) if each.name not in left_out]
-        return ask_lab(open_run(lab_url, identity, recipe, start.weights, trusted, files))
+        brought = Brought(files, text_of_run(recipe, start.weights))
+        return ask_lab(open_run(lab_url, identity, recipe, start.weights, trusted, brought))
 
 
 async def _refuse_used(lab_url: str, name: str) -> None:

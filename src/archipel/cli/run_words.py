@@ -27,6 +27,8 @@ def in_order(runs: Sequence[RunView]) -> list[RunView]:
 def greedy_words(run: RunView) -> str:
     """The newest evaluation: what it scored, at which version."""
     newest = max(run.evaluations, key=lambda exam: exam["version"])
+    if "loss_micro" in newest:
+        return f"held-out loss {newest['loss_micro'] / 1e6:.3f} @{newest['version']}"
     if "greedy" not in newest:
         return f"evaluated @{newest['version']}"
     return f"greedy {newest['greedy'] / 1e6:.3f} @{newest['version']}"

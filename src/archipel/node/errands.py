@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from archipel.blobs import BlobStore, StorageFull
+from archipel.node.assigned import assigned_shards
 from archipel.node.blob_door import door_of
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
 from archipel.node.home import REPLAY_FOLDER, make_empty
+from archipel.node.lasting import FOLDER as LASTING_FOLDER
+from archipel.node.lasting import Lasting
 from archipel.node.lease import Lease
 from archipel.node.open_runs import OpenRun, OpenRuns
 from archipel.node.sealed import check_inputs, inputs_of
@@ -54,6 +57,8 @@ class Errands:
         self._weights = Weights(client, self._supply.fetch_published)
         self.door = door_of(settings, self._supply.shared)
         self._cache = Cache(store, settings.cache_bytes)
+        memory = settings.home / LASTING_FOLDER
+        self._lasting = None if settings.trusted else Lasting(memory, settings.lasting_bytes)
 
     def forget_child(self) -> None:
         """The child is new: it holds no weights."""
@@ -89,6 +94,7 @@ class Errands:
         Raises:
             LabUnreachable, LabRefused: from the lab; also when it shows what does not hold.
             Unprepared: a secret is missing, or the recipe is none.
+            WorkFailure: the run's text is none, or used up.
             Unapproved: the operator of this machine does not know the recipe.
             DoesNotFit: more bytes than this machine could ever hold.
             StorageFull, OSError: this machine's disk; the cache was cleared to make room.
@@ -125,13 +131,15 @@ class Errands:
             self.forget_child()
         inputs = await self._inputs(run, needs, news)
         replay, checkpoint = await self._catch_up(run, spec.kind, needs.memory, worker)
+        if self._lasting is not None:
+            await asyncio.to_thread(self._lasting.begin, run.folder)
         return DoWork(
             work=grant.work,
             spec=spec,
             opened=run.opened,
             model=run.model,
             chain=tuple(await self._chain(run, spec.kind, needs)),
-            blobs=await self._fetch_all((*needs.blobs, *_blobs_of(inputs))),
+            blobs=await self._materials(run, spec, (*needs.blobs, *_blobs_of(inputs))),
             folder=run.folder,
             secret=secret,
             recipe=recipe,
@@ -202,6 +210,14 @@ class Errands:
         path = f"/runs/{run.opened.run}/updates/{version}"
         document = await self._client.read(Inputs, path)
         return await asyncio.to_thread(believed, lambda: inputs_of(document, run.opened, version))
+
+    async def _materials(
+        self, run: OpenRun, spec: Spec, named: Iterable[BlobRef]
+    ) -> dict[str, Path]:
+        """What records name, and what follows from that."""
+        blobs = await self._fetch_all(named)
+        further = await asyncio.to_thread(assigned_shards, spec, run.opened.pace, blobs)
+        return blobs | await self._fetch_all(further)
 
     async def _fetch_all(self, blobs: Iterable[BlobRef]) -> dict[str, Path]:
         wanted = list(blobs)

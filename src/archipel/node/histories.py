@@ -15,12 +15,15 @@ from archipel.records.documents import (
     Opening,
     RunView,
 )
+from archipel.records.kinds.merge import MergeAnswer
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.recipe_alarms import AlarmSection
 from archipel.records.statements import InvalidRecord, RunOpened, WorkAnswered, decode
 
 NOT_FOUND = "not-found"
 """A lab's word for what it does not have."""
+VERSIONS = (UpdateAnswer, MergeAnswer)
+"""Answers that are a version, with what it measured."""
 MICROSECONDS = 1e6
 RUNS_PER_PAGE = 1000
 MAX_RUNS_READ = 100_000
@@ -117,7 +120,7 @@ def points_of(page: object, opened: RunOpened) -> list[Point]:
 def _point(sealed: str, opened: RunOpened) -> Point | None:
     """None for what another programme publishes: it has no measurements that we know how to read."""
     said = believed(lambda: _statement(sealed))
-    if not isinstance(said, WorkAnswered) or not isinstance(said.answer, UpdateAnswer):
+    if not isinstance(said, WorkAnswered) or not isinstance(said.answer, VERSIONS):
         return None
     believed(lambda: publication_of(sealed, opened))
     # An author's numbers are microseconds by the lab's clock (`LabClient.next_seq`).

@@ -1,6 +1,6 @@
 """A node's home folder: one agent at a time, and what its child may read and write there.
 
-`scratch` (answers), `memory` (the trusted role's checkpoints), `replay` (updates that it has to catch up
+`scratch` (answers), `memory` (the trusted role's checkpoints; what runs keep on a stranger's machine), `replay` (updates that it has to catch up
 with), `models`, `blobs` (the cache).
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from archipel.node.lasting import FOLDER, MODE
 from archipel.node.patience import NodeFailed
 from archipel.node.settings import NodeSettings
 from archipel.work.messages import Setup
@@ -70,10 +71,11 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
     Raises:
         OSError: the disk is full, or the folder is not ours; one sentence says what to do.
     """
-    scratch, memory, models = (settings.home / n for n in ("scratch", "memory", MODELS_FOLDER))
+    scratch, memory, models = (settings.home / n for n in ("scratch", FOLDER, MODELS_FOLDER))
     replay = settings.home / REPLAY_FOLDER
-    for folder in (scratch, models, *([memory, replay] if settings.trusted else [])):
+    for folder in (scratch, models, *([replay] if settings.trusted else [])):
         folder.mkdir(parents=True, exist_ok=True)
+    memory.mkdir(mode=MODE, parents=True, exist_ok=True)
     for left in scratch.iterdir():
         if left.is_dir() and not left.is_symlink():
             if left.name not in sending:
@@ -88,7 +90,8 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
         scratch=scratch,
         readable=readable,
         kinds=settings.kinds,
-        memory=memory if settings.trusted else None,
+        memory=memory,
+        max_lasting_bytes=None if settings.trusted else settings.lasting_bytes,
         threads=settings.threads,
         engine=settings.engine,
         dtype=settings.dtype,

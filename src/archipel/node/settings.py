@@ -57,6 +57,8 @@ class NodeSettings:
     max_scratch_bytes: int = 4 * 2**30
     """What a child that does strangers' work may write, in one file and in all together, until it is
     delivered."""
+    lasting_bytes: int = 8 * 2**30
+    """What strangers' runs may keep here between their works, all together; the one worked for longest ago goes first."""
     poll_s: float = 20.0
     """How long one request for work waits at the lab."""
     give_up_s: float | None = None

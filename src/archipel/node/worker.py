@@ -15,7 +15,7 @@ from pathlib import Path
 
 from archipel import source_environment
 from archipel.node.failures import WorkFailure
-from archipel.node.scratch import used_bytes
+from archipel.node.lasting import overrun
 from archipel.node.worker_start import Start, not_covered, program
 from archipel.records.fields import Closed, Fault
 from archipel.records.turns import Said
@@ -45,8 +45,6 @@ START_LIMIT_S = 120.0
 POSITION_LIMIT_S = 60.0
 BENCHMARK_LIMIT_S = 120.0
 TERM_LIMIT_S = 3.0
-WATCH_S = 0.5
-"""Between looks at what the child has written; a disk takes a gigabyte in that time at most."""
 
 
 class WorkerLost(WorkFailure):
@@ -199,7 +197,7 @@ class Worker:
         on_tokens: Callable[[int], None],
         on_turns: OnTurns | None = None,
     ) -> Done:
-        watch = asyncio.create_task(self._watch_scratch())
+        watch = asyncio.create_task(self._watch(message))
         try:
             return await self._answered(message, limit_s, on_tokens, on_turns)
         except WorkerLost:
@@ -209,18 +207,9 @@ class Worker:
         finally:
             watch.cancel()
 
-    async def _watch_scratch(self) -> None:
+    async def _watch(self, message: Closed) -> None:
         """Ends a child that fills the disk."""
-        scratch, bound = self._start.setup.scratch, self._start.setup.max_file_bytes
-        if bound is None:
-            return
-        used = 0
-        while used <= bound:
-            await asyncio.sleep(WATCH_S)
-            used = await asyncio.to_thread(used_bytes, scratch)
-        self._ended_for = (
-            f"the child wrote {used} bytes into {scratch}, at most {bound} are allowed"
-        )
+        self._ended_for = await overrun(self._start.setup, message)
         await self.kill()
 
     async def _answered(

@@ -201,8 +201,7 @@ def confine(setup: Setup, *, meets_others: bool = False) -> tuple[str, ...]:
 
     meets_others: it is one of several processes that talk over sockets, so the network stays.
 
-    The trusted role's child has its lasting memory and starts graders besides, which confine
-    themselves further.
+    The trusted role's child starts graders besides, which confine themselves further.
     """
     # vLLM is several processes that meet over loopback; the report then says what no longer holds.
     is_vllm = setup.engine == "vllm"

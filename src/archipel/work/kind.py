@@ -1,8 +1,7 @@
 """What every kind of work is: a function of a spec and of local files, run in a child process.
 
 Parts: `Context` (all that a run may use), `Answer`, `Kind`. The kinds themselves are `work.kinds`.
-Law: a kind reads only what its `Context` names and writes only into `scratch` (and, for the trusted
-role, `memory`); it has no network, no keys and no clock that matters to its result.
+Law: a kind reads only what its `Context` names and writes only into `scratch` and `memory`; it has no network, no keys and no clock that matters to its result.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +58,8 @@ class Context(Materials):
     scratch: LocalPath
     """Where answers are written; removed once they are delivered."""
     memory: LocalPath | None
-    """The trusted role's own lasting folder for this run."""
+    """This machine's own lasting folder for this run; a stranger's goes when others need the room, or with its owner's
+    word, and is then begun anew."""
     ask: Ask | None = None
     """Puts turns to the run's trusted role (`records.turns`); raises WorkFailed when no reply comes."""
 

@@ -20,7 +20,6 @@ from archipel.model.backends import read_any_config
 from archipel.model.devices import CPU
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
-from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import Recipe
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
@@ -38,6 +37,7 @@ from archipel.work.memory import same_secret, started_trainer
 from archipel.work.outbox import Outbox
 from archipel.work.policies import Policy
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
+from archipel.work.publishing import write_weights
 from archipel.work.start_check import Subject, at_start
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,8 @@ class Learner:
         version = self.version
         if self._site.is_first:
             files = self._outbox.begin(version)
-            sizes = self._write_weights(files, parent, policy)
+            anchored = self._is_anchored(version)
+            sizes = write_weights(files, parent, policy, is_anchor=anchored)
             self._prompts.write(version, files)
             values = {"policy": policy.manifest.state, "metrics": {**metrics, **sizes}}
             saved = checkpoint_file(self.folder, version)
@@ -224,18 +225,9 @@ class Learner:
             self._trainer.save(self.folder)
         return self.again(version)
 
-    def _write_weights(self, files: Path, parent: Policy | None, policy: Policy) -> dict[str, int]:
-        """Manifest, delta and, at every K-th version, anchor; their sizes as metrics."""
-        state, manifest = policy.state, policy.manifest
-        sizes = {"full_bytes": manifest.num_bytes}
-        (files / "manifest").write_bytes(manifest.to_bytes())
-        if parent is not None:
-            delta = encode_delta(parent.state, state, parent.manifest, manifest)
-            sizes["delta_bytes"] = (files / "delta").write_bytes(delta)
+    def _is_anchored(self, version: int) -> bool:
         run = self.recipe.run
-        if self.version % run.anchor_every == 0 or self.version == run.versions:
-            sizes["anchor_bytes"] = (files / "anchor").write_bytes(encode_anchor(state))
-        return sizes
+        return version % run.anchor_every == 0 or version == run.versions
 
     def _is_published(self, version: int) -> bool:
         return version > 0 and version % self.recipe.run.checkpoint_every == 0

@@ -73,6 +73,8 @@ class Setup(Closed):
     engines: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that sample side by side, each on a device of its own where there are several."""
     max_memory_bytes: int | None
+    max_lasting_bytes: int | None = None
+    """All that runs may leave in `memory` together, where they are strangers'; None: the trusted role's has no bound."""
     max_file_bytes: int | None = None
     """Largest file it may write; all that it writes together is no more either."""
     trusted: bool

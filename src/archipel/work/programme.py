@@ -15,6 +15,8 @@ from archipel.records.measures import Measured
 from archipel.work.kind import Context, Progress
 from archipel.work.policies import Policy
 
+Seated = Callable[[], Sampler]
+"""Makes an engine that samples from the weights at hand."""
 Chosen = Callable[[int, int], Iterable[int]]
 """(group, how many rollouts it has) -> the numbers of those that an audit recomputes."""
 
@@ -33,8 +35,8 @@ class Marks:
 class Examiner:
     """Examines the versions of one run; what it remembers lives as long."""
 
-    examine: Callable[[Sampler, int, Progress], Marks]
-    """(engine with the version's weights, version, progress); raises WorkFailed."""
+    examine: Callable[[Policy, Seated, Progress], Marks]
+    """(the version's weights, makes an engine with them, progress); raises WorkFailed."""
     close: Callable[[], None]
     """End processes of its own."""
 

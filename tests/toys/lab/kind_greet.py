@@ -59,7 +59,7 @@ RULES = Rules(
     upload_limit=lambda run, lease: 0,
     check=lambda run, lease, answer: None,
     inspect=_nothing_more,
-    granted=lambda run, spec, work: _with(run, Greeting(leased=True)),
+    granted=lambda run, lease: _with(run, Greeting(leased=True)),
     given_up=lambda run, lease: _with(run, Greeting()),
     accepted=_accepted,
     earned=lambda run, lease, answer: lease.price_micro,

@@ -48,5 +48,6 @@ RULES = ProgrammeRules(
     inputs=lambda run, version: None,
     touched=lambda run, spec: (),
     answered_by=lambda run, did: [],
+    paid_out=lambda run: (run, ()),
     withdrawn=lambda run, work: None,
 )

@@ -38,8 +38,10 @@ class Exams:
         """Answer: file `report`; values `policy`, `metrics`, perhaps `exact`."""
         policy, contract = self._policies.advance(context, spec.policy), context.contract
         examiner = self._examiner(context)
-        engine = seated(context.model, policy, self._choice, contract, context.backend)
-        marks = examiner.examine(engine, spec.version, progress)
+        model, choice, backend = context.model, self._choice, context.backend
+        marks = examiner.examine(
+            policy, lambda: seated(model, policy, choice, contract, backend), progress
+        )
         used = by_contract(contract)
         report = {"version": spec.version, **used, **marks.beside, "metrics": dict(marks.metrics)}
         path = context.scratch / "report.json"
