@@ -51,7 +51,7 @@ TERMS = AuditTerms(floor_micro=150_000, pay_milli=500, deadline_ms=60_000, windo
 class Plan:
     """What is measured."""
 
-    seeds: int = 3
+    seeds: tuple[int, ...] = (0, 1, 2)
     members: int = 4
     steps: int = 20
     commit_every: int = 5
@@ -303,17 +303,19 @@ def _by_a_child(ground: Ground, folder: Path) -> Made:
     return Made(answer, path.read_bytes())
 
 
-def measure(plan: Plan, tell: Callable[[str], None]) -> Iterator[Measurement]:
-    """As far as it has come, seed after seed."""
-    found = Measurement(plan, machine_class(CPU))
+def begun(plan: Plan) -> Measurement:
+    """Nothing measured yet."""
+    return Measurement(plan, machine_class(CPU))
+
+
+def measure(found: Measurement, tell: Callable[[str], None]) -> None:
+    """Add what its plan asks for, row by row."""
+    plan = found.plan
     with TemporaryDirectory() as folder:
-        for seed in range(plan.seeds):
+        for seed in plan.seeds:
             for one in caught(plan, seed):
                 found.caught.append(one)
                 tell(f"seed {seed}: {one.lie}: {one.what or 'nothing differs'}")
             for other in apart(plan, seed, Path(folder)):
                 found.apart.append(other)
-                tell(
-                    f"seed {seed}: {other.machine}, {other.codec}, {other.optimiser}: {other.apart_nano / NANO:.3g}"
-                )
-            yield found
+                tell(f"seed {seed}: {other.machine}, {other.codec}: {other.apart_nano / NANO:.3g}")

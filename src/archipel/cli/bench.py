@@ -19,6 +19,7 @@ BENCHMARKS = {
     "overhead": ("bench_overhead", "Processor time and requests beside the central loop"),
     "exact": ("bench_exact", "Speed, quality, exactness and detection of exact inference"),
     "audit": ("bench_audit", "Time to audit beside time to sample, and seconds to a verdict"),
+    "replays": ("bench_replays", "Lies in contributions that making them again finds"),
     "adversaries": ("bench_adversaries", "How soon cheats are found, and honest nodes accused"),
     "market": ("bench_market", "Whether lying about one's cost pays, and how much where it does"),
     "pool-plan": ("bench_pool_plan", "Layer ranges of a pool: ours beside the published planner"),

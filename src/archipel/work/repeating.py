@@ -15,7 +15,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.network import Decoder
 from archipel.records.canonical import sha256_digest
 from archipel.records.kinds.audit import DISTANCE, Difference
-from archipel.records.kinds.inner_step import InnerStepAnswer, InnerStepSpec
+from archipel.records.kinds.inner_step import MAX_MACHINE, InnerStepAnswer, InnerStepSpec
 from archipel.records.measures import MOST, NANO, Measured
 from archipel.records.programmes.pretrain import PretrainPace
 from archipel.training.exchange import BadContribution, CannotEncode, codec_of
@@ -28,7 +28,6 @@ from archipel.training.merging.sums import norm_of, squared_distance
 from archipel.training.optimiser import Diverged
 from archipel.work.contributing import codec_terms, inner_terms
 from archipel.work.kind import Progress
-from archipel.work.kinds.inner_step import MAX_MACHINE
 from archipel.work.programme import Finding
 
 NO_NUMBERS = "no finite numbers"
