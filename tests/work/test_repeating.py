@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from archipel.bench.replay_ground import QUICK, Ground, Made
 from archipel.bench.replay_lies import LIES, Lie
-from archipel.bench.replays import QUICK, Ground, Made
 from archipel.node.assigned import assigned_shards
 from archipel.records.canonical import sha256_digest
 from archipel.records.documents import AcceptedWork, inputs_digest

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from archipel.bench.replays import Ground, Plan
+from archipel.bench.replay_ground import Ground, Plan
 
 
 def main(path: str, codec: Any, optimiser: Any, *numbers: str) -> None:

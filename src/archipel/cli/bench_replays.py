@@ -42,8 +42,9 @@ def command(quick: bool, as_json: bool, **given: Any) -> None:
     from dataclasses import replace
 
     from archipel.bench.endings import in_order
+    from archipel.bench.replay_ground import QUICK, Plan
     from archipel.bench.replay_report import table, to_json
-    from archipel.bench.replays import QUICK, Plan, begun, measure
+    from archipel.bench.replays import begun, measure
     from archipel.cli.doors import mending, show
 
     plan = QUICK if quick else Plan()
