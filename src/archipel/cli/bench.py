@@ -37,6 +37,7 @@ BENCHMARKS = {
     ),
     "distil": ("bench_distil", "A student under a larger teacher, beside as much work over labels"),
     "pool": ("bench_pool", "One model over several devices: speed, bytes, and a device's death"),
+    "diloco": ("bench_diloco", "Training across sites beside one place: loss over bytes"),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 
