@@ -21,6 +21,7 @@ BENCHMARKS = {
     "audit": ("bench_audit", "Time to audit beside time to sample, and seconds to a verdict"),
     "replays": ("bench_replays", "Lies in contributions that making them again finds"),
     "adversaries": ("bench_adversaries", "How soon cheats are found, and honest nodes accused"),
+    "byzantine": ("bench_byzantine", "What lying members do to pretraining, by way of merging"),
     "market": ("bench_market", "Whether lying about one's cost pays, and how much where it does"),
     "pool-plan": ("bench_pool_plan", "Layer ranges of a pool: ours beside the published planner"),
     "mesh": ("bench_mesh", "How soon a version reaches the last node, and what the lab sends"),

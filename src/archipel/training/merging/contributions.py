@@ -17,10 +17,10 @@ MICRO = 1_000_000
 MAX_TOKENS = 1 << 32
 """Of one contribution: with its age's millionths below 2^53, so that a weight is exact as float64."""
 
-Refusal = Literal["payload", "norm", "loss", "own_data", "outlier"]
-"""payload: its bytes are no payload, or its counts are out of bounds; norm: beyond the bound on its length; loss: the loss
-gate; own_data: that gate, of one that makes its own data likelier and no other; outlier: the aggregate left it out,
-which says nothing against it."""
+Refusal = Literal["payload", "norm", "copy", "loss", "own_data", "outlier"]
+"""payload: its bytes are no payload, or its counts are out of bounds; norm: beyond the bound on its length; copy: another's
+over again; loss: the loss gate; own_data: that gate, of one that makes its own data likelier and no other; outlier: the
+aggregate left it out, which says nothing against it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Contribution:
     """Inner steps."""
     age: int = 0
     """Outer steps since the version that it was made from: 0 where it is in time."""
+    answered: int = 0
+    """Its place among the answers to its version, in the order of the ledger: of two alike, the later one is the copy."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Which contributions make text likelier that nobody trained on: the second gate.
 
-Parts: `Judge` (what loss weights have, in integers), `GateTerms`, `Judged`, `judged`, `refusals`.
+Parts: `Judge` (what loss weights have, in integers), `GateTerms`, `Judged`, `judged`, `refusals`, `gains_of`.
 The score of a contribution is loss(base) - loss(base - step * delta) on the held-out text; it is dropped where it is not
 above `share` of the lower median score. Where that median is not positive, the text or the step is bad and not the
 members: the same distance, (1 - share) of its magnitude, is then taken below it. Law: losses and scores are integers, so
@@ -17,6 +17,7 @@ import numpy as np
 
 from archipel.training.exchange.codec import Tensors
 from archipel.training.merging.contributions import Contribution, Opened, Refusal
+from archipel.training.merging.copies import Gains
 
 
 class Unmeasurable(Exception):
@@ -77,10 +78,8 @@ def judged(
 
 
 def _judged(base: Tensors, before: int, opened: Opened, terms: GateTerms, judge: Judge) -> Judged:
-    step = np.float32(terms.step)
-    with np.errstate(over="ignore", invalid="ignore"):
-        probed = {name: base[name] - step * opened.values[name] for name in sorted(base)}
-    if not all(bool(np.isfinite(each).all()) for each in probed.values()):
+    probed = _probed(base, opened, terms)
+    if probed is None:
         return Judged(None)
     try:
         score = before - judge.held_out(probed)
@@ -93,6 +92,32 @@ def _judged(base: Tensors, before: int, opened: Opened, terms: GateTerms, judge:
         return Judged(score, own_before - judge.assigned(probed, opened.contribution))
     except Unmeasurable:
         return Judged(None)
+
+
+def _probed(base: Tensors, opened: Opened, terms: GateTerms) -> Tensors | None:
+    """The weights that one contribution alone would make; None: they are not finite."""
+    step = np.float32(terms.step)
+    with np.errstate(over="ignore", invalid="ignore"):
+        probed = {name: base[name] - step * opened.values[name] for name in sorted(base)}
+    return probed if all(bool(np.isfinite(each).all()) for each in probed.values()) else None
+
+
+def gains_of(base: Tensors, terms: GateTerms, judge: Judge) -> Gains | None:
+    """What texts that were assigned gain by contributions; 0 by one that has no finite loss. None: the judge has no such
+    text.
+    """
+    assigned = judge.assigned
+    if assigned is None:
+        return None
+
+    def gain(opened: Opened, whose: Contribution) -> int:
+        before, probed = assigned(base, whose), _probed(base, opened, terms)
+        try:
+            return 0 if probed is None else before - assigned(probed, whose)
+        except Unmeasurable:
+            return 0
+
+    return gain
 
 
 def refusals(everyone: Sequence[Judged], terms: GateTerms) -> list[Refused | None]:

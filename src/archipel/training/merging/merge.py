@@ -1,6 +1,6 @@
 """Version v, its memory and what members contributed to it -> version v + 1, the next memory and a verdict for each.
 
-The order: form (`validity`), length, loss (`loss_gate`), each tensor clipped (`clipping`), one pseudo-gradient
+The order: form (`validity`), length, copies, loss (`loss_gate`), each tensor clipped (`clipping`), one pseudo-gradient
 (`aggregates`), an outer step (`outer`). Law: pure; contributions are taken by index, and equal bytes in give equal bytes
 out on any machine, if the judge is exact.
 """
@@ -23,7 +23,8 @@ from archipel.training.merging.contributions import (
     ordered,
     shares,
 )
-from archipel.training.merging.loss_gate import Judge, judged, refusals
+from archipel.training.merging.copies import copies
+from archipel.training.merging.loss_gate import Judge, gains_of, judged, refusals
 from archipel.training.merging.outer import outer_step
 from archipel.training.merging.terms import MergeTerms
 from archipel.training.merging.validity import opened, within
@@ -76,10 +77,14 @@ def merge(
 def _gated(
     base: Tensors, terms: MergeTerms, judge: Judge | None, table: "_Verdicts"
 ) -> list[Opened]:
-    """What three gates let through; the table knows the others."""
+    """What four gates let through; the table knows the others."""
     left = _read(table, base, terms)
     long = within(left, terms.length_bound)
     left = table.without(left, [None if why is None else ("norm", why) for why in long])
+    if terms.copies is not None:
+        gains = gains_of(base, terms.gate, judge) if terms.gate and judge else None
+        others = copies(left, terms.copies, gains)
+        left = table.without(left, [None if why is None else ("copy", why) for why in others])
     if terms.gate is not None:
         if judge is None:
             raise ValueError("the terms have a loss gate and no judge was given; give one")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from archipel.training.exchange import CodecTerms
 from archipel.training.merging.aggregates import AGGREGATES, AggregateName
+from archipel.training.merging.copies import CopyTerms
 from archipel.training.merging.loss_gate import GateTerms
 from archipel.training.merging.outer import OuterTerms
 
@@ -25,6 +26,8 @@ class MergeTerms:
     length_bound: float = 10.0
     """Times the median length of all contributions that one may have. Members that take unequal numbers of steps differ by
     their ratio at most, so it stands above the largest ratio that a run allows."""
+    copies: CopyTerms | None = None
+    """None: contributions may be alike."""
 
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
