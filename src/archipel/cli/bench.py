@@ -26,6 +26,7 @@ BENCHMARKS = {
     "pool-plan": ("bench_pool_plan", "Layer ranges of a pool: ours beside the published planner"),
     "mesh": ("bench_mesh", "How soon a version reaches the last node, and what the lab sends"),
     "real": ("bench_real", "A real pretrained model made better, beside a plain loop"),
+    "adapt": ("bench_adapt", "A pretrained model adapted to a text by members, beside one machine"),
     "train": (
         "bench_train",
         "Tokens per second and memory of an update beside a plain loop and TRL",
