@@ -24,14 +24,14 @@ class Plan:
     late: tuple[Late, ...] = LATE_RULES
     """A disturbed arm for each of these rules."""
     members: int = 4
-    versions: int = 12
-    steps: int = 24
+    versions: int = 8
+    steps: int = 12
     """Inner steps of one contribution."""
     batch: int = 8
     rates: Rates = field(default_factory=Rates)
     share: float = 0.25
     """Of the time, that a slowed member's work process runs."""
-    waits_s: float = 4.0
+    waits_s: float = 8.0
     """The shortest time that a contribution is waited for."""
     minutes: float = 10.0
     """One arm may take, its starting and ending included."""

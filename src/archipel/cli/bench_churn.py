@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 )
 @seeds_option("2; quick: 1")
 @click.option("--members", type=click.IntRange(2, 16), help="Of the run [4; quick: 3].")
-@click.option("--versions", type=click.IntRange(2, 10_000), help="Outer steps [12; quick: 6].")
-@click.option("--steps", type=click.IntRange(1, 10_000), help="Inner steps of each [24; quick: 4].")
+@click.option("--versions", type=click.IntRange(2, 10_000), help="Outer steps [8; quick: 6].")
+@click.option("--steps", type=click.IntRange(1, 10_000), help="Inner steps of each [12; quick: 4].")
 @click.option(
     "--every",
     type=click.FloatRange(0.1, 1000),
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--waits-s",
     type=click.FloatRange(0.1, 3600),
-    help="A contribution is waited for at least so long [4].",
+    help="A contribution is waited for at least so long [8].",
 )
 @click.option(
     "--minutes",
