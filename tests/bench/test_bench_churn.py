@@ -182,7 +182,7 @@ class Ledger:
 
 
 def two_versions() -> Ledger:
-    """B is ended in the middle of its second work, 12 to 14 s; work 4 is late for version 2, 5 is refused."""
+    """B is ended in the middle of its second work, 12 to 14 s; work 4 is late for version 2, 3 and 5 are refused."""
     ledger = Ledger()
     ledger.join(1, A)
     ledger.join(2, B)
@@ -190,10 +190,12 @@ def two_versions() -> Ledger:
     ledger.examine(10, 0, 5_500_000)
     ledger.grant(10, 1, A, 0)
     ledger.grant(10, 2, B, 0, steps=4)
+    ledger.grant(10, 3, A, 0)
     ledger.grant(10, 4, A, 0)
     ledger.answer(11, 1)
     ledger.answer(11, 2, steps=4)
-    ledger.merge(12, 1, (1, 2))
+    ledger.answer(12, 3)
+    ledger.merge(12, 1, (1, 2), refused=(3,))
     ledger.grant(12, 5, A, 1)
     ledger.grant(12, 6, B, 1)
     ledger.answer(13, 4)
@@ -211,9 +213,9 @@ def test_every_token_is_merged_or_answered_or_trained_in_vain() -> None:
     history = two_versions().history
     found = outcome_of(history, Watched({A, B}, [Stopped(B, 14_000, 3 * TOKENS)]))
     assert found.merged == (10 + 4 + 10 + 10) * TOKENS
-    assert found.unmerged == 10 * TOKENS
+    assert found.unmerged == 20 * TOKENS
     assert found.in_vain == 3 * TOKENS
-    assert found.kept == 34 / 47
+    assert found.kept == 34 / 57
     assert found.contributions == (2, 2)
     assert (found.late, found.void) == (1, 1)
     assert found.losses == {0: 5.5, 2: 4.0}

@@ -205,7 +205,7 @@ def _open(site: Site, crew: Crew, plan: Plan, recipe: PretrainRecipe, ends_s: fl
     begin_model(recipe, weights)
     if found := shortcomings(recipe, weights, lambda told: None):
         raise ValueError("this run would not work: " + "; ".join(found))
-    site.start_lab()
+    site.start_lab(limit_s=ends_s - time.monotonic())
     site.start_update(TRUSTED)
     crew.start()
     _wait(site, ends_s, "everybody to be there", lambda: len(site.nodes()) == 1 + plan.members)
