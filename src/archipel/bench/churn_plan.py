@@ -33,7 +33,7 @@ class Plan:
     """Of the time, that a slowed member's work process runs."""
     waits_s: float = 8.0
     """The shortest time that a contribution is waited for."""
-    minutes: float = 10.0
+    minutes: float = 30.0
     """One arm may take, its starting and ending included."""
 
     def __post_init__(self) -> None:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--minutes",
     type=click.FloatRange(0.5, 1440),
-    help="A run that takes longer is given up [10].",
+    help="A run that takes longer is given up [30].",
 )
 @quick_option("One seed, three members, six short outer steps: some minutes.")
 @out_option("churn")
