@@ -21,6 +21,7 @@ from archipel.bench.churn_members import Crew, crew_of
 from archipel.bench.churn_outcome import Outcome, outcome_of
 from archipel.bench.churn_plan import Plan, recipe_of
 from archipel.bench.churn_schedule import Event, events, most_away
+from archipel.bench.diloco_text import own_text
 from archipel.bench.site import PROGRAM, Site, SiteFailed
 from archipel.node.opening import Brought, Text
 from archipel.node.operator import model_files
@@ -115,8 +116,7 @@ def make_text(text: Path | None, folder: Path, environment: Mapping[str, str]) -
     folder.mkdir(parents=True, exist_ok=True)
     if text is None:
         text = folder / "source.txt"
-        modules = sorted(Path(__file__).resolve().parents[1].rglob("*.py"))
-        text.write_bytes(b"\n".join(path.read_bytes() for path in modules))
+        text.write_bytes(own_text().data)
     order = Order(
         sources=(text,),
         tokenizer="bytes",
