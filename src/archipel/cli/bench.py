@@ -25,6 +25,7 @@ BENCHMARKS = {
     "market": ("bench_market", "Whether lying about one's cost pays, and how much where it does"),
     "pool-plan": ("bench_pool_plan", "Layer ranges of a pool: ours beside the published planner"),
     "mesh": ("bench_mesh", "How soon a version reaches the last node, and what the lab sends"),
+    "churn": ("bench_churn", "Pretraining whose members die and come, beside the run left alone"),
     "real": ("bench_real", "A real pretrained model made better, beside a plain loop"),
     "adapt": ("bench_adapt", "A pretrained model adapted to a text by members, beside one machine"),
     "train": (
