@@ -25,7 +25,7 @@ class Audited(Across):
         said = self.recipe.model_dump()
         said["inner"]["state"] = "fresh"
         said["audit"] = {"pay": 0.5}
-        said["merge"]["loss_gate"] = False
+        said["merge"] |= {"loss_gate": False, "gate_secret": None, "gate_path": ""}
         self.recipe = type(self.recipe).model_validate(said)
 
     def verdicts(self) -> tuple[str, ...]:
