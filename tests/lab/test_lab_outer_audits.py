@@ -9,6 +9,7 @@ import pytest
 from archipel.lab import refusals
 from archipel.lab.audits import audits, closed_case
 from archipel.lab.cases import Outcome, Verdict
+from archipel.lab.escrow import rest_micro
 from archipel.lab.garbage import needed
 from archipel.lab.programmes import pretrain
 from archipel.lab.stakes import staked_micro
@@ -18,6 +19,7 @@ from archipel.records.audits import AuditTerms, VerdictContested
 from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference
 from archipel.records.measures import MOST, Measured
+from archipel.records.plants import PlantsCommitted
 from archipel.records.statements import LeaseGranted
 from archipel.records.words import WorkAnswer
 from courtroom import audited, draw
@@ -290,6 +292,14 @@ def test_who_measures_far_from_what_is_right_is_refuted_and_who_is_near_the_limi
     assert judged(world, work, judge).outcome is Outcome.VERIFIED
     assert [world.state.nodes[each.did].standing.refuted for each in (near, far)] == [0, 1]
     assert (owned(world, near), owned(world, far)) == (PRICE_MICRO // 2, 0)
+
+
+def test_what_a_run_may_cost_has_its_audits_in_it_and_nothing_can_be_planted(world: World) -> None:
+    opened(world, versions=3)
+    contributions = 3 * 2 * PRICE_MICRO
+    assert rest_micro(world.state, world.run(NAME)) == contributions + contributions // 2
+    with pytest.raises(refusals.Conflict, match="no log-probability"):
+        world.speak(world.operator, PlantsCommitted, run=NAME, digest=ref(b"plant").digest)
 
 
 def test_without_a_distance_nothing_is_measured(world: World) -> None:

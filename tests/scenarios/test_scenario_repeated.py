@@ -25,7 +25,7 @@ class Audited(Across):
         said = self.recipe.model_dump()
         said["inner"]["state"] = "fresh"
         said["audit"] = {"pay": 0.5}
-        said["merge"]["loss_gate"] = False
+        said["merge"] |= {"loss_gate": False, "gate_secret": None, "gate_path": ""}
         self.recipe = type(self.recipe).model_validate(said)
 
     def verdicts(self) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ class Audited(Across):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # six processes that load the tensor library, two of them twice
+@pytest.mark.timeout(1800)  # six processes that load the tensor library, two of them twice
 def test_a_member_that_makes_fewer_steps_than_it_says_is_found_named_unpaid_and_sent_away(
     tmp_path: Path,
 ) -> None:

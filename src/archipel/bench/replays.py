@@ -19,7 +19,8 @@ from archipel.records.kinds.inner_step import InnerStepAnswer
 from archipel.records.measures import NANO
 from archipel.training.inner.state import machine_class
 
-CHILD_LIMIT_S = 300.0
+CHILD_LIMIT_S = 900.0
+"""On a busy machine, a process takes minutes to load the tensor library."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,12 @@ def _by_a_child(ground: Ground, folder: Path) -> Made:
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
         "PYTHONPATH": ":".join(sys.path),
     }
-    ended = subprocess.run(  # noqa: S603  our own module
-        line, env=environment, timeout=CHILD_LIMIT_S, check=False
-    )
-    if ended.returncode:
-        raise OSError(f"the process with plainer vectors ended with code {ended.returncode}")
+    try:
+        subprocess.run(  # noqa: S603  our own module
+            line, env=environment, timeout=CHILD_LIMIT_S, check=True
+        )
+    except subprocess.SubprocessError as error:
+        raise OSError(f"no contribution by a process with plainer vectors: {error}") from None
     answer = InnerStepAnswer.model_validate_json(path.with_suffix(".json").read_bytes())
     return Made(answer, path.read_bytes())
 
