@@ -73,6 +73,7 @@ from archipel.training.inner.state import fresh_state
 from archipel.training.inner.terms import InnerTerms
 from archipel.training.judge import BadReply, chat_content
 from archipel.work.folders import folder_of
+from archipel.work.merged import read_standing
 from archipel.work.readiness import _check_tensors
 from fuzz.reading import Reader
 from gguf_files import file_of, small_facts, small_tensors
@@ -220,7 +221,19 @@ def _model_folders() -> dict[str, Reader]:
             (BadCheckpoint,),
         ),
         "states of inner steps": _inner_states(),
+        "standings of merges": Reader(
+            in_file("one", read_standing),
+            tuple(
+                _written(lambda path: write_file(path, 2, _standing(), {"recipe": "r"})).values()
+            ),
+            (BadCheckpoint,),
+        ),
     }
+
+
+def _standing() -> dict[str, torch.Tensor]:
+    """As the trusted role publishes where a version stands."""
+    return {"weights.a": torch.ones(3), "memory.momentum.a": torch.zeros(3)}
 
 
 def _inner_states() -> Reader:

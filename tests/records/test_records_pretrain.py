@@ -121,7 +121,11 @@ def test_a_rate_is_what_a_record_can_say_of_it() -> None:
     [
         ('programme = "pretrain"\n', "", "unknown key"),
         ("[lease]", "[market]\n[lease]", r"\[market\] is not for pretraining"),
-        ("[lease]", "[audit]\n[lease]", r"\[audit\] is not for pretraining"),
+        (
+            "[lease]",
+            "[audit]\n[lease]",
+            r"\[audit\] needs inner.state = .fresh. and exchange.error_feedback = 0",
+        ),
         ("[lease]", '[model]\nbackend = "transformers"\n[lease]', "not trained across sites"),
         ("[lease]", "[model]\nnum_kv_heads = 3\n[lease]", "not a multiple"),
         ("quorum = 4", "quorum = 6", "is more than run.members = 5"),

@@ -74,16 +74,19 @@ class Site:
         """Home folder of the process `name`."""
         return self.folder / name
 
-    def start_lab(self, port: int = 0, options: Sequence[str] = ()) -> str:
-        """Start (or start again) the lab and wait until it answers; returns its URL."""
+    def start_lab(
+        self, port: int = 0, options: Sequence[str] = (), limit_s: float = START_LIMIT_S
+    ) -> str:
+        """Start (or start again) the lab and wait until it answers; returns its URL.
+
+        limit_s: seconds that it may take to listen, and to answer then.
+        """
         home = self.home("lab")
         (home / "url").unlink(missing_ok=True)
         self._start("lab", ["lab", "start", "--home", str(home), "--port", str(port), *options])
-        self.wait_until(lambda: (home / "url").is_file(), "the lab to listen", START_LIMIT_S)
+        self.wait_until(lambda: (home / "url").is_file(), "the lab to listen", limit_s)
         self.url = (home / "url").read_text()
-        self.wait_until(
-            lambda: self.get("/healthz") is not None, "the lab to answer", START_LIMIT_S
-        )
+        self.wait_until(lambda: self.get("/healthz") is not None, "the lab to answer", limit_s)
         return self.url
 
     def start_update(self, name: str = "update", options: Sequence[str] = ()) -> str:

@@ -8,10 +8,12 @@ nor accuses by two of them.
 from collections.abc import Callable
 
 from archipel.lab import sums
-from archipel.lab.audits import audits, measures, with_audits
+from archipel.lab.audits import audits, measures, terms, with_audits
 from archipel.lab.cases import MAX_REASON, Case, Opinion, Outcome, Verdict
 from archipel.lab.state import Run
 from archipel.records.changed import changed
+from archipel.records.kinds.audit import DISTANCE
+from archipel.records.measures import MOST, Measured
 from archipel.records.table import Table
 
 Account = Callable[[str], str]
@@ -69,7 +71,19 @@ def is_refuted(run: Run, case: Case, opinion: Opinion) -> bool:
     both may be right.
     """
     by, own = measures(run), opinion.measured
+    if by is None and own is not None:
+        return _is_far_from_right(run, case, own)
     told = [each.measured for each in sums.told_of(case) if each.measured is not None]
     if by is None or own is None or not told:
         return True
     return any(sums.are_apart(own, each, by) for each in told)
+
+
+def _is_far_from_right(run: Run, case: Case, own: Measured) -> bool:
+    """Of who measured a contribution on another class of machine: whether it lies further beyond the limit than the limit
+    itself from what was found right. What was found wrong may be near the limit for somebody.
+    """
+    known = terms(run)
+    far = None if known is None else known.distance_nano
+    is_right = case.verdict is not None and case.verdict.outcome is Outcome.VERIFIED
+    return is_right and own.figures.get(DISTANCE, MOST) > 2 * (far or 0)

@@ -22,8 +22,10 @@ from archipel.lab.cases import Case, Opinion, Outcome, Stage, Verdict
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import account_of, keys_of, standing_of, with_standing
 from archipel.lab.reputation import MAX_REFUTED, Quarantine, Standing
+from archipel.lab.rules import ProgrammeRules
 from archipel.lab.stakes import account, posted
 from archipel.lab.state import LabState, Run
+from archipel.lab.withheld import paid_out
 from archipel.market.journal import TREASURY, Move, Posting
 from archipel.records.changed import changed
 
@@ -144,31 +146,39 @@ def _lost(
     for each in {name: None} | (dict.fromkeys(state.live) if is_hard else {}):
         found = _answered(state.runs[each], parties) if is_hard else []
         own = [case.work] if each == name else []
-        run, gone, micro = _without(state.runs[each], [*own, *(w for w in found if w not in own)])
+        run, paid = state.runs[each], 0
         if own:  # all of it is lost, learned from or not
-            kept = price - _back_for(state.runs[each], case.work)
-            run, micro = changed(run, paid_micro=run.paid_micro - kept), micro + kept
+            run, paid = _programme(run).forfeited(run, case.work, price)
+            paid -= _back_for(state.runs[each], case.work)
+        run, gone, micro = _without(run, [*own, *(w for w in found if w not in own)])
+        run, micro = changed(run, paid_micro=run.paid_micro - paid), micro + paid
         run = _dropped(run, parties, gone, is_hard)
+        withheld = sum(pay.back_micro for pay in _programme(run).paid_out(run)[1])
+        state, run = paid_out(state, run)
         state = clawed_back(with_run(state, run), each, did, micro)
         works += gone
-        taken += [(each, micro)] if micro else []
+        taken += [(each, micro + withheld)] if micro + withheld else []
     return state, tuple(works), tuple(taken)
+
+
+def _programme(run: Run) -> ProgrammeRules:
+    return PROGRAMME_OF[run.opened.pace.programme]
 
 
 def _back_for(run: Run, work: str) -> int:
     """What withdrawing this answer gives back of its pay."""
-    found = PROGRAMME_OF[run.opened.pace.programme].withdrawn(run, work)
+    found = _programme(run).withdrawn(run, work)
     return 0 if found is None else found[1]
 
 
 def _answered(run: Run, parties: tuple[str, ...]) -> list[str]:
-    programme = PROGRAMME_OF[run.opened.pace.programme]
+    programme = _programme(run)
     return [work for did in parties for work in programme.answered_by(run, did)]
 
 
 def _without(run: Run, works: list[str]) -> tuple[Run, list[str], int]:
     """The run without those of these answers that can be done again; these, and what was paid for them."""
-    programme = PROGRAMME_OF[run.opened.pace.programme]
+    programme = _programme(run)
     gone, total = [], 0
     for work in works:
         found = programme.withdrawn(run, work)
@@ -283,5 +293,4 @@ def _doubted(known: Standing) -> Standing:
 
 
 def _touched(run: Run, case: Case) -> tuple[int, ...]:
-    programme = PROGRAMME_OF[run.opened.pace.programme]
-    return programme.touched(run, case.answer.done.spec)
+    return _programme(run).touched(run, case.answer.done.spec)

@@ -75,13 +75,16 @@ def needed_micro(state: LabState, run: Run) -> int:
 def rest_micro(state: LabState, run: Run) -> int:
     """What a run with a posted price may still cost: every group that is not accepted yet, and one audit of each of all its
     groups where there are audits, since those of accepted ones may be to come; of pretraining, every contribution that is
-    neither answered nor in a node's hands.
+    neither answered nor in a node's hands, and as many audits as its versions have contributions.
     """
-    if isinstance(run.opened.pace, PretrainPace):
-        return pretrain.num_left(run) * run.opened.pace.price_micro
-    if not isinstance(run.opened.pace, RlPace):
+    known, least, pace = terms(run), least_micro(state, run), run.opened.pace
+    if isinstance(pace, PretrainPace):
+        whole = run.opened.terms.versions * pace.members * least
+        looked = 0 if known is None else -(-whole * known.pay_milli // 1000)
+        return pretrain.num_left(run) * least + looked
+    if not isinstance(pace, RlPace):
         return needed_micro(state, run)
-    known, least, numbers = terms(run), least_micro(state, run), rl.batches(run)
+    numbers = rl.batches(run)
     total = numbers.versions * numbers.size * (1 + numbers.refill)
     audits = 0 if known is None else -(-total * least * known.pay_milli // 1000)
     return (total - rl.num_accepted(run)) * least + audits

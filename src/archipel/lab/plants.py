@@ -47,6 +47,8 @@ def why_not(state: LabState, said: PlantsCommitted | PlantsRevealed) -> str | No
         return (
             f"run {said.run} is judged by measure, which one bit of a log-probability does not move"
         )
+    if run.opened.pace.exact is None:
+        return f"answers of run {said.run} have no log-probability of which a bit could be planted"
     known = audits(run).plants
     if isinstance(said, PlantsCommitted):
         if not _may_commit(state, run, said.author):

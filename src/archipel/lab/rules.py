@@ -211,6 +211,10 @@ class ProgrammeRules:
     """Works that a node answered and that not all was learned from yet."""
     paid_out: Callable[[Run], tuple[Run, tuple[Pay, ...]]]
     """The run without what was withheld of it and is due now, and that; asked whenever a lease of it has ended."""
+    forfeited: Callable[[Run, str, int], tuple[Run, int]]
+    """(run, work, its price) -> the run in which nothing more is paid for this answer, which was found wrong, and what was
+    paid for it; what was withheld for it goes back (`paid_out`).
+    """
     withdrawn: Callable[[Run, str], tuple[Run, int] | None]
     """The run without that answer, which is done again, and what was paid for it; None: it was learned from."""
 

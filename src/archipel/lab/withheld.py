@@ -8,6 +8,7 @@ from archipel.lab.earning import earned
 from archipel.lab.escrow import purse
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import account_of
+from archipel.lab.stakes import kept
 from archipel.lab.state import LabState, Run
 from archipel.market.journal import Move, Posting, held, post, wallet
 from archipel.records.changed import changed
@@ -25,5 +26,6 @@ def paid_out(state: LabState, run: Run) -> tuple[LabState, Run]:
         )
         state = changed(state, book=post(state.book, postings))
         state = earned(state, run.name, each.node, each.paid_micro)
+        state = kept(state, run, each.node, each.paid_micro + each.back_micro, each.paid_micro)
         run = changed(run, paid_micro=run.paid_micro + each.paid_micro)
     return state, run

@@ -139,7 +139,7 @@ class Errands:
             opened=run.opened,
             model=run.model,
             chain=tuple(await self._chain(run, spec.kind, needs)),
-            blobs=await self._materials(run, spec, (*needs.blobs, *_blobs_of(inputs))),
+            blobs=await self._materials(run, spec, needs, inputs),
             folder=run.folder,
             secret=secret,
             recipe=recipe,
@@ -212,11 +212,11 @@ class Errands:
         return await asyncio.to_thread(believed, lambda: inputs_of(document, run.opened, version))
 
     async def _materials(
-        self, run: OpenRun, spec: Spec, named: Iterable[BlobRef]
+        self, run: OpenRun, spec: Spec, needs: Needs, inputs: tuple[AcceptedWork, ...]
     ) -> dict[str, Path]:
         """What records name, and what follows from that."""
-        blobs = await self._fetch_all(named)
-        further = await asyncio.to_thread(assigned_shards, spec, run.opened.pace, blobs)
+        blobs = await self._fetch_all((*needs.blobs, *_blobs_of(inputs)))
+        further = await asyncio.to_thread(assigned_shards, spec, run.opened.pace, blobs, inputs)
         return blobs | await self._fetch_all(further)
 
     async def _fetch_all(self, blobs: Iterable[BlobRef]) -> dict[str, Path]:

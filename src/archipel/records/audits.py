@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from archipel.records.fields import Count, Digest, LeftOut, Reason, RunName, Sparing, Wait, WorkId
-from archipel.records.measures import Measures
+from archipel.records.measures import NANO, Measures
 from archipel.records.statement import Statement
 
 MICRO = 1_000_000
@@ -38,6 +38,9 @@ class AuditTerms(Sparing):
     """Share of an answer's rollouts that an audit recomputes, in thousandths; None: all."""
     measures: Annotated[Measures | None, LeftOut] = None
     """By what floating-point answers are judged; None: they are recomputed by the exact contract, to the bit."""
+    distance_nano: Annotated[int | None, Field(ge=1, le=NANO), LeftOut] = None
+    """Of contributions: a payload may lie so far from what an auditor makes, in billionths of that one's length, on
+    machines that do not give the same bits; None: only machines of its own class tell, to the bit."""
 
 
 class AuditsDrawn(Statement):

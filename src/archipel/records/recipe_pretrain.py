@@ -16,6 +16,7 @@ from archipel.records.pretraining import (
     MAX_WINDOW_TOKENS,
     AggregateName,
 )
+from archipel.records.recipe_audit import ReplaySection
 from archipel.records.recipe_charter import CharterSection
 from archipel.records.recipe_form import RecipeForm, RunHeader, Section
 from archipel.records.recipe_model import ModelSection
@@ -23,7 +24,6 @@ from archipel.records.recipe_outer import ExchangeSection, InnerSection, MergeSe
 
 NOT_HERE = {
     "market": "contributions are paid at the posted price, lease.price_micro",
-    "audit": "contributions are judged when they are merged, by [merge]",
 }
 """Sections of other programmes that mean nothing here, and what there is instead."""
 
@@ -98,6 +98,7 @@ class PretrainRecipe(RecipeForm):
     merge: MergeSection = MergeSection()
     evaluation: HeldOutSection = HeldOutSection()
     lease: MemberLeaseSection = MemberLeaseSection()
+    audit: ReplaySection | None = None
     charter: CharterSection | None = None
 
     @model_validator(mode="before")
@@ -120,6 +121,7 @@ class PretrainRecipe(RecipeForm):
                 f"{self.model.num_kv_heads}"
             )
         self._check_merges()
+        self._check_audits()
         try:
             self.canonical_bytes()
         except NotCanonical as error:
@@ -144,6 +146,16 @@ class PretrainRecipe(RecipeForm):
             raise ValueError(
                 f"merge.aggregate = {merge.aggregate} takes each value over all members, and with exchange.codec = top_k "
                 "most of them did not send it; take mean or multi_krum, or another codec"
+            )
+
+    def _check_audits(self) -> None:
+        """Whether whoever audits has all that a contribution follows from."""
+        if self.audit is None:
+            return
+        if self.inner.state != "fresh" or self.exchange.feedback:
+            raise ValueError(
+                f'[audit] needs inner.state = "fresh" and exchange.error_feedback = 0, and they are "{self.inner.state}" and '
+                f"{self.exchange.feedback:g}: what a member remembers nobody else has, so nobody could make its steps again"
             )
 
     @property

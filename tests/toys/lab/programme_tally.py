@@ -49,5 +49,6 @@ RULES = ProgrammeRules(
     touched=lambda run, spec: (),
     answered_by=lambda run, did: [],
     paid_out=lambda run: (run, ()),
+    forfeited=lambda run, work, price_micro: (run, price_micro),
     withdrawn=lambda run, work: None,
 )

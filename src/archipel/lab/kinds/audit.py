@@ -24,8 +24,14 @@ from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
-from archipel.records.kinds.audit import WORDS, AuditAnswer, AuditSpec, Part
-from archipel.records.measures import beyond
+from archipel.records.kinds.audit import (
+    DISTANCE,
+    WORDS,
+    AuditAnswer,
+    AuditSpec,
+    Part,
+)
+from archipel.records.measures import Measured, beyond
 from archipel.records.terms import needed
 
 MAX_SHOWN = 8
@@ -95,19 +101,40 @@ def _check(run: Run, lease: Lease, answer: AuditAnswer) -> None:
 def _check_measured(run: Run, answer: AuditAnswer) -> None:
     """What was measured says the same as its words; what can be told without measuring is told as ever."""
     known, measured = measures(run), answer.measured
+    if known is None:
+        _check_distance(run, answer)
+        return
     if measured is None:
         difference = answer.difference
         is_told = difference is not None and difference.what == "end"
-        if known is not None and answer.says != "cannot" and not is_told:
+        if answer.says != "cannot" and not is_told:
             raise refusals.WrongShape("an audit by measure says what it measured")
         return
-    if known is None or answer.says == "cannot":
+    _require_measured(answer, measured, known.limits, known.least_drawn)
+
+
+def _check_distance(run: Run, answer: AuditAnswer) -> None:
+    """What is compared to the bit measures nothing; a contribution may be measured where the run says how far it may lie."""
+    known, measured = terms(run), answer.measured
+    far = None if known is None else known.distance_nano
+    is_far = answer.difference is not None and answer.difference.what == DISTANCE
+    if measured is None and not is_far:
+        return
+    if measured is None or far is None:
         raise refusals.WrongShape(f"an audit that says {answer.says} has nothing to measure here")
-    over = beyond(measured, known.limits)
-    if set(measured.figures) != set(known.limits) or measured.drawn < known.least_drawn:
+    _require_measured(answer, measured, {DISTANCE: far}, 0)
+
+
+def _require_measured(
+    answer: AuditAnswer, measured: Measured, limits: Mapping[str, int], least_drawn: int
+) -> None:
+    if answer.says == "cannot":
+        raise refusals.WrongShape("an audit that says cannot has nothing to measure here")
+    over = beyond(measured, limits)
+    if set(measured.figures) != set(limits) or measured.drawn < least_drawn:
         raise refusals.WrongShape(
             f"measured {', '.join(sorted(measured.figures))} of {measured.drawn} tokens; expected "
-            f"{', '.join(sorted(known.limits))} of at least {known.least_drawn}"
+            f"{', '.join(sorted(limits))} of at least {least_drawn}"
         )
     if bool(over) != (answer.says == "differs"):
         raise refusals.WrongShape(

@@ -57,11 +57,15 @@ def _price_micro(run: Run, spec: InnerStepSpec) -> int:
 
 
 def _check(run: Run, lease: Lease, answer: InnerStepAnswer) -> None:
-    """1 the weights  2 the steps  3 what follows from them"""
+    """1 the weights, and where they were trained  2 the steps  3 what follows from them"""
     spec, pace = _spec(lease), pretrain.pace(run)
     # 1
     if answer.policy != spec.policy:
         raise refusals.WrongPolicy(f"trained from {answer.policy}, the lease says {spec.policy}")
+    if pace.audit is not None and answer.machine is None:
+        raise refusals.WrongShape(
+            "it does not say on which class of machine it was made; in a run with audits it has to"
+        )
     # 2
     if not pace.min_steps <= answer.steps <= spec.steps:
         raise refusals.WrongShape(

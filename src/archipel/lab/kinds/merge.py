@@ -5,6 +5,7 @@ at a time. Pure.
 from archipel.lab import refusals
 from archipel.lab.chain import published
 from archipel.lab.programmes import pretrain
+from archipel.lab.programmes.pretrain_paying import judged
 from archipel.lab.programmes.pretrain_waiting import is_merged_at, may_be_merged
 from archipel.lab.rules import Asking, Crowd, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import OPEN_PHASES, Lease, Run
@@ -144,7 +145,7 @@ def _given_up(run: Run, lease: Lease) -> Run:
 
 def _accepted(run: Run, lease: Lease, answer: MergeAnswer, moment: Moment) -> Run:
     made = pretrain.Made(lease.entry, pretrain.inputs(run))
-    run = pretrain.judged(run, answer.verdicts, answer.version)
+    run = judged(run, answer.verdicts, answer.version)
     took_ms = moment.at_ms - lease.granted_at_ms if answer.version else 0
     run = pretrain.counted(run, busy_ms=took_ms, void=int(answer.void is not None))
     run = pretrain.with_course(run, next_gate=answer.next_gate, began_ms=moment.at_ms)

@@ -17,7 +17,7 @@ from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork
 from archipel.records.fields import BlobRef, Digest
 from archipel.records.kinds.inner_step import InnerStepAnswer, InnerStepSpec
-from archipel.records.kinds.merge import BLAMELESS, Verdict
+from archipel.records.kinds.merge import Verdict
 from archipel.records.programmes.pretrain import PretrainPace
 from archipel.records.table import Table
 from archipel.records.words import SavedMemory
@@ -130,6 +130,8 @@ class PretrainSlice:
     """What the next merge's held-out text was committed to as."""
     refusals: tuple[tuple[int, Verdict], ...] = ()
     """The newest refused contributions, each with the version that was made without it."""
+    settled: Table[str, int] = field(default_factory=Table)
+    """Of contributions that audits may still be about: what was paid for each."""
     due: tuple[Pay, ...] = ()
     """Withheld pay that is due; empty once a lease's end was carried out."""
     counts: Counts = field(default_factory=Counts)
@@ -233,36 +235,3 @@ def reopened(run: Run) -> Run:
             held, behind = now.held.put(each.index, each), now.behind.drop(work)
             run = with_course(run, held=held, behind=behind)
     return run
-
-
-def judged(run: Run, verdicts: tuple[Verdict, ...], version: int) -> Run:
-    """The run when a merge has said what became of its contributions: they are gone, and their pay is due.
-
-    version: the one that was made, or would have been.
-    """
-    slice_ = course(run)
-    due, refusals, counts = list(slice_.due), list(slice_.refusals), slice_.counts
-    refused = dict(counts.refused)
-    merged = num_late = tokens = 0
-    for verdict in verdicts:
-        known = slice_.contributions[verdict.work]
-        is_paid = verdict.reason is None or verdict.reason in BLAMELESS
-        paid = known.withheld_micro if is_paid else 0
-        due.append(Pay(known.node, paid, known.withheld_micro - paid))
-        if verdict.reason is None:
-            merged, tokens = merged + 1, tokens + known.answer.num_tokens
-            num_late += known.spec.version + 1 < version
-        else:
-            refused[verdict.reason] = refused.get(verdict.reason, 0) + 1
-            refusals.append((version, verdict))
-    gone = {verdict.work for verdict in verdicts}
-    left = {index: work for index, work in slice_.answered.items() if work not in gone}
-    run = with_course(
-        run,
-        contributions=slice_.contributions.drop(*gone),
-        answered=Table(left),
-        due=tuple(due),
-        refusals=tuple(refusals[-MAX_SHOWN:]),
-        counts=changed(counts, refused=refused),
-    )
-    return counted(run, merged=merged, late=num_late, tokens=tokens)

@@ -4,12 +4,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from archipel import plurals
+from archipel.lab.audits import audits, is_at_work, terms
 from archipel.lab.programmes import pretrain
 from archipel.lab.programmes.pretrain import PretrainSlice, course, pace, with_course
+from archipel.lab.programmes.pretrain_paying import forfeited, settled
 from archipel.lab.programmes.pretrain_waiting import is_merged_at, may_be_merged, waits_until_ms
 from archipel.lab.rules import Pay, ProgrammeRules
 from archipel.lab.state import Phase, Run
 from archipel.lab.waits import Sight, absent_trainer, leased, nobody
+from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork, Wait
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
@@ -20,6 +23,9 @@ from archipel.records.programmes import pretrain as words
 from archipel.records.table import Table
 from archipel.records.words import WorkSpec
 
+WITHDRAWN = "withdrawn"
+"""Why a contribution is in no merge that nobody refused: a verdict took it out before."""
+
 
 def _closed(run: Run) -> Run:
     """Contributions are in the versions that were made; what waited for one when the run ended is paid: nobody found
@@ -28,8 +34,9 @@ def _closed(run: Run) -> Run:
     slice_ = course(run)
     left = sorted(slice_.contributions.items())
     due = tuple(Pay(each.node, each.withheld_micro, 0) for _, each in left)
+    new = [(work, each.withheld_micro) for work, each in left if work not in slice_.settled]
     return with_course(
-        run,
+        settled(run, dict(new)),
         answered=Table(),
         contributions=Table(),
         due=(*slice_.due, *due),
@@ -107,7 +114,7 @@ def _contribution_waits(sight: Sight, run: Run) -> list[Wait]:
 
 def _keeps(run: Run) -> Iterable[BlobRef]:
     slice_ = course(run)
-    if run.phase in (Phase.PREPARING, Phase.RUNNING) or run.leases:
+    if run.phase in (Phase.PREPARING, Phase.RUNNING) or run.leases or _may_be_judged(run):
         yield from run.opened.pace.named_blobs
     if slice_.memory is not None:
         yield slice_.memory.blob
@@ -116,6 +123,11 @@ def _keeps(run: Run) -> Iterable[BlobRef]:
     merged = (each for made in slice_.made.values() for each in made.inputs)
     for work in (*unmerged, *merged):
         yield from WORDS_OF[work.answer.kind].blobs(work.answer)
+
+
+def _may_be_judged(run: Run) -> bool:
+    """Whether a contribution may have to be made again for a verdict: its text has to be there."""
+    return terms(run) is not None and (is_at_work(run) or bool(audits(run).closed))
 
 
 def _inputs(run: Run, version: int) -> tuple[int, tuple[AcceptedWork, ...]] | None:
@@ -146,8 +158,11 @@ def withdrawn(run: Run, work: str) -> tuple[Run, int] | None:
     if known is None or (slice_.merging and work in slice_.merging.works):
         return None
     answered = [index for index, each in slice_.answered.items() if each == work]
+    refused = dict(slice_.counts.refused)
+    refused[WITHDRAWN] = refused.get(WITHDRAWN, 0) + 1
     run = with_course(
         run,
+        counts=changed(slice_.counts, refused=refused),
         contributions=slice_.contributions.drop(work),
         answered=slice_.answered.drop(*answered),
         due=(*slice_.due, Pay(known.node, 0, known.withheld_micro)),
@@ -170,5 +185,6 @@ RULES = ProgrammeRules(
     touched=touched,
     answered_by=answered_by,
     paid_out=_paid_out,
+    forfeited=forfeited,
     withdrawn=withdrawn,
 )

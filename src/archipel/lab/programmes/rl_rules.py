@@ -206,5 +206,6 @@ RULES = ProgrammeRules(
     touched=touched,
     answered_by=answered_by,
     paid_out=lambda run: (run, ()),
+    forfeited=lambda run, work, price_micro: (run, price_micro),
     withdrawn=withdrawn,
 )

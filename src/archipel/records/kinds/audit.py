@@ -24,12 +24,18 @@ from archipel.records.fields import (
 from archipel.records.measures import Measured
 from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec, publishes_nothing
 
-Cannot = Literal["contract", "record", "weights", "calibration", "thin"]
+Cannot = Literal["contract", "record", "weights", "calibration", "thin", "machine"]
 """Why an answer could not be recomputed: its contract is unknown here; prompts, weights and answer do not fit
 together; the weights are not those that were named; the run's limits are not those of the calibration that it
-names; the noise decides too few of its tokens."""
+names; the noise decides too few of its tokens; the auditor's machine is of another class, and the run names no distance."""
 Shown = Annotated[str, Field(pattern=r"^[ -~]{1,64}$")]
 """A value, in words or as a number with its bits."""
+
+
+OF_CONTRIBUTIONS = frozenset({"state", "payload", "distance"})
+"""Differences that contributions of pretraining have."""
+DISTANCE = "distance"
+"""The figure by which they are measured: length of the difference over the length of what is right."""
 
 
 class Part(Closed):
@@ -64,15 +70,23 @@ class Difference(Closed):
     """Where an answer first leaves what it should be."""
 
     group: GroupIndex
+    """Of a contribution its index."""
     rollout: Annotated[int, Field(ge=0, lt=2**32)]
+    """Of a contribution the version that it is made to."""
     position: Annotated[int, Field(ge=0, lt=2**31)]
-    """In the completion, from 0."""
-    what: Literal["token", "log-probability", "end", "fingerprint"]
-    """Of a run in floating point: what is further away than honest answers come."""
+    """In the completion, from 0; of a contribution how many inner steps were made."""
+    what: Literal["token", "log-probability", "end", "fingerprint", "state", "payload", "distance"]
+    """Of a run in floating point: what is further away than honest answers come. Of a contribution: the state that it
+    committed to, what it sent, or how far that lies from what another class of machine makes."""
     recorded: Shown
     recomputed: Shown
 
     def __str__(self) -> str:
+        if self.what in OF_CONTRIBUTIONS:
+            return (
+                f"contribution {self.group} to version {self.rollout}, after {self.position} inner steps: {self.what} "
+                f"{self.recorded} was recorded, {self.recomputed} is right"
+            )
         return (
             f"group {self.group}, rollout {self.rollout}, position {self.position}: {self.what} "
             f"{self.recorded} was recorded, {self.recomputed} is right"

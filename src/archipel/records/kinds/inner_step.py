@@ -18,7 +18,9 @@ from archipel.records.pretraining import MAX_COMMITMENTS, MAX_INNER_STEPS, MAX_M
 from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec, publishes_nothing
 
 Steps = Annotated[int, Field(ge=1, le=MAX_INNER_STEPS)]
-Machine = Annotated[str, Field(min_length=1, max_length=128)]
+MAX_MACHINE = 128
+"""Characters of the class of a machine."""
+Machine = Annotated[str, Field(min_length=1, max_length=MAX_MACHINE)]
 MemberIndex = Annotated[int, Field(ge=0, lt=MAX_MEMBERS)]
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from archipel.records.audits import AuditTerms
 from archipel.records.fields import MAX_PRICE_MICRO, BlobRef, Count, Wait
 from archipel.records.pretraining import (
     MAX_COMMITMENTS,
@@ -55,7 +56,21 @@ class PretrainPace(RunPace):
             raise ValueError(
                 f"{self.commitments_of(self.steps)} commitments in {self.steps} steps; at most {MAX_COMMITMENTS}"
             )
+        self._check_audits()
         return self
+
+    def _check_audits(self) -> None:
+        """Raises ValueError: nobody could make a contribution again from public bytes, or audits are of another kind."""
+        audit = self.audit
+        if audit is None:
+            return
+        if self.inner.state != "fresh" or self.payload.feedback_micro is not None:
+            raise ValueError(
+                f"audits of contributions that follow from what members remember (state {self.inner.state}, feedback "
+                f"{self.payload.feedback_micro}); nobody could make them again"
+            )
+        if audit.measures is not None or audit.part_milli is not None:
+            raise ValueError("contributions are made again whole, and not by measures of sampling")
 
     @property
     def payload_bytes(self) -> int:
@@ -108,6 +123,7 @@ def _pace(recipe: PretrainRecipe, vocabulary: Vocabulary) -> PretrainPace:
         min_deadline_ms=round(lease.min_deadline_s * 1000),
         slack_milli=round(lease.slack * 1000),
         price_micro=lease.price_micro,
+        audit=_audit(recipe),
         charter=charter_terms(recipe.charter),
     )
 
@@ -182,6 +198,21 @@ def _merge(recipe: PretrainRecipe) -> MergePace:
         deadline_milli=round(merge.deadline_mads * 1000),
         late=merge.late,
         gate=gate if merge.loss_gate else None,
+    )
+
+
+def _audit(recipe: PretrainRecipe) -> AuditTerms | None:
+    audit = recipe.audit
+    if audit is None:
+        return None
+    return AuditTerms(
+        floor_micro=round(audit.floor * MICRO),
+        pay_milli=round(audit.pay * 1000),
+        deadline_ms=round(recipe.lease.min_deadline_s * 1000),
+        window_ms=round(audit.window_s * 1000),
+        stake=audit.stake,
+        deposit_micro=audit.deposit or None,
+        distance_nano=round(audit.distance * NANO) or None,
     )
 
 

@@ -1,5 +1,5 @@
 """Audit work: somebody else's accepted answer, recomputed under the exact contract and compared bit by bit; in a run of
-floating point measured by one prefill.
+floating point measured by one prefill; a contribution made again.
 """
 
 from pathlib import Path
@@ -31,7 +31,10 @@ PROCESSOR = "cpu"
 def make(choice: EngineChoice) -> Kind:
     """A fresh one."""
     return Kind(
-        run=AuditsDone().run, position=remembers_nothing, close=has_nothing_to_end, shared=False
+        run=AuditsDone(choice).run,
+        position=remembers_nothing,
+        close=has_nothing_to_end,
+        shared=False,
     )
 
 
@@ -46,7 +49,8 @@ def _chosen_by(spec: AuditSpec) -> Chosen:
 class AuditsDone:
     """Keeps weights and auditors of the runs audited in lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, choice: EngineChoice) -> None:
+        self._choice = choice
         self._policies = Policies()
         self._auditors: Recent[Path, Auditor] = Recent()
         self._proven: tuple[str, ...] | None = None
@@ -78,7 +82,7 @@ class AuditsDone:
         auditor = self._auditors.get(context.model)
         if auditor is None:
             self._auditors.make_room(context.model)
-            auditor = auditor_of(context)
+            auditor = auditor_of(context, self._choice)
             self._auditors.put(context.model, auditor)
         return auditor.recompute(context, context.inputs[0], policy, progress, _chosen_by(spec))
 

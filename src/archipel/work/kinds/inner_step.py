@@ -5,7 +5,7 @@ from pathlib import Path
 
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.network import Decoder
-from archipel.records.kinds.inner_step import InnerStepSpec
+from archipel.records.kinds.inner_step import MAX_MACHINE, InnerStepSpec
 from archipel.records.programmes.pretrain import PretrainPace
 from archipel.training.exchange import CannotEncode, codec_of, with_feedback
 from archipel.training.inner.member import Member, Trained
@@ -30,8 +30,6 @@ from archipel.work.recent import Recent
 STATE = "member"
 """In the run's lasting folder: what the member remembers."""
 MICRO = 1_000_000
-MAX_MACHINE = 128
-"""Characters of the class of a machine."""
 
 
 def make(choice: EngineChoice) -> Kind:

@@ -8,12 +8,12 @@ Law: a programme's file is imported when its first such work comes; every progra
 from importlib import import_module
 
 from archipel.records.programmes import WORDS_OF
-from archipel.work.kind import Context
+from archipel.work.kind import Context, EngineChoice
 from archipel.work.programme import Auditor, Examiner
 
 PROGRAMMES = ("rl", "pretrain")
 """Names of programmes and of their files, each of which has `examiner(context) -> Examiner`;
-a file `<name>_audits` beside it has `auditor(context) -> Auditor`, which loads no trainer."""
+a file `<name>_audits` beside it has `auditor(context, choice) -> Auditor`; of a programme whose answers are sampled it loads no trainer."""
 
 if set(PROGRAMMES) != set(WORDS_OF):
     raise TypeError(
@@ -33,13 +33,15 @@ def examiner_of(context: Context) -> Examiner:
     return examiner
 
 
-def auditor_of(context: Context) -> Auditor:
-    """A fresh auditor of the context's run.
+def auditor_of(context: Context, choice: EngineChoice) -> Auditor:
+    """A fresh auditor of the context's run. choice: where its node computes.
 
     Raises:
         UnknownContract: nobody can recompute its answers here.
         WorkFailed: the model directory cannot be used.
     """
     name = context.opened.pace.programme
-    auditor: Auditor = import_module(f"archipel.work.programmes.{name}_audits").auditor(context)
+    auditor: Auditor = import_module(f"archipel.work.programmes.{name}_audits").auditor(
+        context, choice
+    )
     return auditor

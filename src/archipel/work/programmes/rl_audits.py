@@ -15,15 +15,15 @@ from archipel.records.rollouts import Rollout, bounds_of, unpack_rollouts
 from archipel.work.asked import requests_of, wording_by
 from archipel.work.bases import read_base
 from archipel.work.calibrated import is_by
-from archipel.work.kind import Context, Progress, WorkFailed
+from archipel.work.kind import Context, EngineChoice, Progress, WorkFailed
 from archipel.work.measuring import CALIBRATION, Measuring, told
 from archipel.work.policies import Policy
 from archipel.work.programme import Auditor, Chosen, Finding
 from archipel.work.replaying import CANNOT_BE_REPLAYED, Replaying
 
 
-def auditor(context: Context) -> Auditor:
-    """One that keeps the weights it was given last."""
+def auditor(context: Context, choice: EngineChoice) -> Auditor:
+    """One that keeps the weights it was given last; it looks on the processor, whatever its node samples on."""
     pace = context.pace_as(RlPace)
     if pace.exact is None and pace.audit is not None and pace.audit.measures is not None:
         return Auditor(recompute=_Measured(context, pace.audit.measures).recompute)
