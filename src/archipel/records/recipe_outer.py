@@ -147,7 +147,7 @@ class MergeSection(Section):
     """With `loss_gate`: windows of one merge."""
     gate_share: Share = 0.25
     """With `loss_gate`: refused is who has less than this share of the median score."""
-    gate_step: Positive = 1.0
+    gate_step: Annotated[float, Field(ge=1 / MICRO, le=1.0), AfterValidator(_in_millionths)] = 1.0
     """With `loss_gate`: how far a contribution is followed to score it, as a multiple of itself."""
     quorum: Annotated[int, Field(ge=0, le=MAX_MEMBERS)] = 0
     """So many contributions are merged once the deadline has passed; 0: all of `run.members` are waited for."""
