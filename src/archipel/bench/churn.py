@@ -114,14 +114,15 @@ def make_text(text: Path | None, folder: Path, environment: Mapping[str, str]) -
         BadCorpus: no corpus can be made of it. OSError: it cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    license_ = "LicenseRef-unstated"
     if text is None:
-        text = folder / "source.txt"
+        license_, text = "Apache-2.0", folder / "source.txt"
         text.write_bytes(own_text().data)
     order = Order(
         sources=(text,),
         tokenizer="bytes",
         out=folder / "corpus",
-        license="Apache-2.0",
+        license=license_,
         source="text of a measurement",
         rules=Rules("blank-lines", "text"),
         held_out_millionths=50_000,

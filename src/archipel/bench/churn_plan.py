@@ -54,11 +54,22 @@ class Plan:
         return max(1, self.members // 2)
 
 
+MODEL = {
+    "family": "llama",
+    "hidden_size": 96,
+    "num_layers": 2,
+    "num_heads": 4,
+    "num_kv_heads": 4,
+    "intermediate_size": 288,
+    "max_position_embeddings": 128,
+    "tokenizer": "bytes",
+}
+"""0.29 million weights."""
 QUICK = replace(Plan(), seeds=(0,), members=3, versions=6, steps=4, batch=4)
 
 
 def recipe_of(plan: Plan, arm: str, seed: int, corpus: Path) -> PretrainRecipe:
-    """A decoder of 0.29 million weights over bytes. corpus: its folder."""
+    """Of one arm. corpus: the folder of its text."""
     said = {
         "run": {
             "name": f"churn-{arm}-{seed}",
@@ -76,16 +87,7 @@ def recipe_of(plan: Plan, arm: str, seed: int, corpus: Path) -> PretrainRecipe:
             "batch": plan.batch,
             "epochs": 64,
         },
-        "model": {
-            "family": "llama",
-            "hidden_size": 96,
-            "num_layers": 2,
-            "num_heads": 4,
-            "num_kv_heads": 4,
-            "intermediate_size": 288,
-            "max_position_embeddings": 128,
-            "tokenizer": "bytes",
-        },
+        "model": MODEL,
         "inner": {
             "learning_rate": 4e-3,
             "steps": plan.steps,
