@@ -14,14 +14,14 @@ from scenarios.test_scenario_pretrain import Across
 from work.outer_steps import NAME
 
 LAZY = (str(Path(__file__).with_name("lazy_member.py")),)
-VERSIONS = 12
+VERSIONS = 6
 
 
 class Audited(Across):
     """Members remember nothing, and what they sent is made again by others."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, versions=VERSIONS, members=3)
+        super().__init__(folder, versions=VERSIONS, members=4)
         said = self.recipe.model_dump()
         said["inner"]["state"] = "fresh"
         said["audit"] = {"pay": 0.5}
@@ -41,13 +41,13 @@ class Audited(Across):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # six processes that load the tensor library, two of them twice
 def test_a_member_that_makes_fewer_steps_than_it_says_is_found_named_unpaid_and_sent_away(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("scenarios.test_scenario_pretrain.LIAR", LAZY)
     stage = Audited(tmp_path)
     try:
-        stage.start("a", "b", "c")
-        stage.site.start_node("lazy", program=LAZY)
-        lazy = stage.site.did("lazy")
+        stage.start("a", "b", "c", "liar")
+        lazy = stage.site.did("liar")
         stage.wait(lambda: any("hard" in each for each in stage.verdicts()), "a verdict")
         (words, *_) = stage.verdicts()
         assert lazy[-12:] in words
