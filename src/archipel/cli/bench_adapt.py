@@ -55,9 +55,9 @@ def command(
 ) -> None:
     """Adapt a pretrained model to a text, by members that exchange seldom and by one central run.
 
-    Members are trained in turn in this process; each keeps its optimiser on the disk (some 3.3 GB for 135M weights, of
-    which some 8 GB are in memory). All ways take the same windows and as many tokens; the last tenth of the text is held
-    out. Takes half an hour of one core for 135M weights.
+    Members are trained in turn in this process, each with its optimiser's state on the disk. All ways take the same windows
+    and as many tokens, but for one member's share; the last tenth of the text is held out. With 135M weights it takes half
+    an hour of one core, some 7 GB of memory and 15 GB of disk.
 
     \b
     Examples:
