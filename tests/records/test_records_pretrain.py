@@ -139,6 +139,8 @@ def test_a_rate_is_what_a_record_can_say_of_it() -> None:
         ('gate_secret = "gate"', "", "expected both with loss_gate = true"),
         ("loss_gate = true", "", "neither otherwise"),
         ("momentum = 0.0", "momentum = 1.0", "less than or equal to 0.999"),
+        ("commit_every = 5", "commit_every = 5\nbeta1 = 1.0", "less than or equal to 0.999999"),
+        ("commit_every = 5", "commit_every = 5\nbeta2 = 1.0", "less than or equal to 0.999999"),
         ("learning_rate = 4e-3", "learning_rate = 0.0", "greater than or equal to 0.000000001"),
     ],
 )

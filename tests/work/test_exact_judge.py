@@ -10,7 +10,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.network import causal_attention
 from archipel.training.exchange import CodecTerms, codec_of
 from archipel.training.exchange.codec import Tensors
-from archipel.training.merging.commitment import GateText, gate_text
+from archipel.training.merging.commitment import GateText
 from archipel.training.merging.contributions import Contribution
 from archipel.training.merging.loss_gate import GateTerms, Unmeasurable
 from archipel.training.merging.merge import merge
@@ -65,7 +65,7 @@ def contribution(index: int, values: Tensors) -> Contribution:
 
 def test_who_trained_is_merged_and_who_points_back_or_makes_noise_is_not(setting) -> None:  # type: ignore[no-untyped-def]
     config, base, deltas = setting
-    text = gate_text(bytes(32), 1, texts(99, 12), 8)
+    text = GateText(bytes(32), texts(99, 12)[[3, 9, 5, 4, 1, 11, 2, 0]])
     back = {name: -each for name, each in deltas[0].items()}
     rng = np.random.default_rng(0)
     noise = {

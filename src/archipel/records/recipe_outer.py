@@ -36,6 +36,8 @@ def _in_billionths(value: float) -> float:
 
 Rate = Annotated[float, Field(ge=1 / NANO, le=1.0), AfterValidator(_in_billionths)]
 Share = Annotated[float, Field(ge=0.0, le=1.0), AfterValidator(_in_millionths)]
+Decay = Annotated[float, Field(ge=0.0, le=0.999999), AfterValidator(_in_millionths)]
+"""Of what is remembered from step to step; with 1 nothing new would count, and no optimiser takes it."""
 Factor = Annotated[float, Field(ge=0.0, le=1000.0), AfterValidator(_in_millionths)]
 Positive = Annotated[float, Field(ge=1 / MICRO, le=1000.0), AfterValidator(_in_millionths)]
 
@@ -60,11 +62,11 @@ class InnerSection(Section):
     """After warm-up: constant, or decay over all inner steps of the run to `final_fraction`."""
     final_fraction: Share = 0.1
     """Of the peak rate, at the end of the schedule."""
-    beta1: Share = 0.9
+    beta1: Decay = 0.9
     """AdamW: decay of the mean of gradients."""
-    beta2: Share = 0.95
+    beta2: Decay = 0.95
     """AdamW: decay of the mean of squared gradients."""
-    momentum: Share = 0.9
+    momentum: Decay = 0.9
     """Muon: decay of the sum of gradients."""
     weight_decay: Factor = 0.1
     """Decoupled from the gradient, of matrices."""

@@ -17,6 +17,7 @@ import torch
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.directory import read_model
 from archipel.model.manifest import describe
+from archipel.records.canonical import canonical_json
 from archipel.records.corpus import BadCorpus
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.inner_step import InnerStepAnswer
@@ -24,7 +25,13 @@ from archipel.records.programmes.pretrain import PretrainPace
 from archipel.records.recipe_pretrain import PretrainRecipe
 from archipel.training.checkpoint import NoCheckpoint, checkpoint_file, latest_number, read_latest
 from archipel.training.corpus.tokenising import Ids
-from archipel.training.merging.commitment import GateText, commitment, gate_text
+from archipel.training.merging.commitment import (
+    GateText,
+    commitment,
+    gate_text,
+    merges_until_shown,
+    secret_of_run,
+)
 from archipel.work.contributing import narrowed, widened
 from archipel.work.held_out import Learned, gate_pool
 from archipel.work.kind import Answer, Context, WorkFailed
@@ -52,7 +59,7 @@ class Merger:
         self.recipe = context.recipe_as(PretrainRecipe)
         self._pace = context.pace_as(PretrainPace)
         self.folder = folder
-        self._secret = context.secret
+        self._secret = _secret_of(context)
         same_secret(folder, context.secret)
         self._outbox = Outbox(folder)
         try:
@@ -177,7 +184,17 @@ class Merger:
         if context.secret is None:
             raise WorkFailed(f"the gate of {context.run} needs its secret, which did not come")
         shards = frozenset(each.digest for each in self._pace.corpus.shards)
-        return gate_pool(self.recipe, Learned(shards, Ids.named(str(context.model)).digest))
+        pool = gate_pool(self.recipe, Learned(shards, Ids.named(str(context.model)).digest))
+        merges = merges_until_shown(len(pool), self._pace.merge.gate.sequences)
+        if merges < self.recipe.run.versions:
+            log.warning(
+                "held-out text at %s lasts for %d merges of %d; after those it scores by windows that were shown: hold more "
+                "text out",
+                self.recipe.merge.gate_path,
+                merges,
+                self.recipe.run.versions,
+            )
+        return pool
 
     def _gate_of(self, version: int) -> GateText | None:
         """The text that scores the contributions to what becomes this version; None: nothing does."""
@@ -238,6 +255,12 @@ class Merger:
     def _is_saved(self, version: int) -> bool:
         is_due = version % SAVE_EVERY == 0 or version == self.recipe.run.versions
         return is_due or self._is_published(version)
+
+
+def _secret_of(context: Context) -> bytes | None:
+    if context.secret is None:
+        return None
+    return secret_of_run(context.secret, canonical_json(context.opened.model_dump(mode="json")))
 
 
 def count_tokens(context: Context) -> int:

@@ -118,3 +118,9 @@ def test_rates_rise_and_fall_over_the_whole_run_and_stay_at_the_end():
     assert np.all(np.diff(rates[2:12]) < 0)
     assert rates[11:] == pytest.approx([0.1] * 3)
     assert tiny_terms(schedule="constant", learning_rate=1.0).rate(11) == 1.0
+
+
+@pytest.mark.parametrize("name", ["beta1", "beta2", "momentum"])
+def test_a_decay_that_lets_nothing_new_in_is_refused_before_an_optimiser_is_made(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is 1.0; expected at least 0 and below 1"):
+        tiny_terms(**{name: 1.0})

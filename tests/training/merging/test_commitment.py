@@ -13,6 +13,7 @@ from archipel.training.merging.commitment import (
     gate_text,
     read_text,
     revealed,
+    secret_of_run,
 )
 
 SECRET = bytes(range(32))
@@ -37,6 +38,24 @@ def test_a_text_is_some_of_the_pool_each_window_once_and_another_for_every_versi
     assert len({each.windows.tobytes() for each in texts}) > 1
     assert len({each.salt for each in texts}) == 8
     assert sorted(gate_text(SECRET, 0, POOL, 12).windows[:, 0].tolist()) == POOL[:, 0].tolist()
+
+
+def test_no_window_comes_again_while_there_are_others() -> None:
+    def rows(version: int) -> list[tuple[int, ...]]:
+        return [tuple(each) for each in gate_text(SECRET, version, POOL, 4).windows.tolist()]
+
+    for first in (1, 4):  # twelve windows are three texts of four, each once
+        shown = [row for version in range(first, first + 3) for row in rows(version)]
+        assert len(set(shown)) == 12
+    assert [rows(n) for n in (1, 2, 3)] != [rows(n) for n in (4, 5, 6)]
+
+
+def test_what_one_run_has_shown_tells_nothing_of_another_run_by_the_same_secret() -> None:
+    first, second = (secret_of_run(SECRET, opening) for opening in (b"first", b"second"))
+    texts = [gate_text(each, 1, POOL, 4) for each in (SECRET, first, second)]
+    assert len({each.salt for each in texts}) == 3
+    assert len({commitment(each) for each in texts}) == 3
+    assert len({each.windows.tobytes() for each in texts}) > 1
 
 
 def test_the_salt_hides_a_text_that_could_be_guessed() -> None:

@@ -49,6 +49,11 @@ class InnerTerms:
         for name in ("total_steps", "batch", "sequence_length", "micro_batch_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("beta1", "beta2", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; expected at least 0 and below 1: nothing new would count"
+                )
         if self.optimiser not in ("adamw", "muon") or self.state not in ("kept", "fresh"):
             raise ValueError(
                 f"optimiser {self.optimiser!r:.40}, state {self.state!r:.40}; expected adamw or muon, kept or fresh"

@@ -4,8 +4,9 @@ A text (salt and windows of tokens) has one form as bytes; their SHA-256 is its 
 merge; the text of a merge is shown once its version is made. Because a blob is named by the same hash, the commitment is
 also the name under which the text is fetched. So the owner cannot choose text after seeing contributions, members
 cannot train on it before, and anybody can repeat the gate.
-Parts: `GateText`, `gate_text` (which windows a merge has, from one secret), `commitment`, `revealed`.
-Law: pure; integers alone. What it does not show: that the owner told nobody.
+Parts: `GateText`, `secret_of_run` and `gate_text` (which windows a merge has, from one secret), `commitment`, `revealed`.
+Law: pure; integers alone; what was shown scores nothing again while there is other text. What it does not show: that the
+owner told nobody.
 """
 
 import hashlib
@@ -14,6 +15,8 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
+
+from archipel.training.corpus.permutation import Permutation
 
 MAGIC = b"ACGT"
 FORM = 1
@@ -107,9 +110,24 @@ def read_text(data: bytes) -> GateText:
     return GateText(salt, windows.reshape(count, length))
 
 
+def secret_of_run(secret: bytes, opening: bytes) -> bytes:
+    """What one run draws by, of a secret that several may name: text that one of them has shown scores none of another.
+
+    opening: the bytes of the statement that opened the run.
+    """
+    return hmac.new(secret, b"archipel gate of a run 1 " + opening, hashlib.sha256).digest()
+
+
+def merges_until_shown(pool: int, count: int) -> int:
+    """Merges of `count` windows each until windows come again that an earlier one has shown."""
+    return pool // count
+
+
 def gate_text(secret: bytes, version: int, pool: np.ndarray, count: int) -> GateText:
     """The text of the merge that makes `version`: `count` different windows of the pool, drawn by the secret alone.
 
+    No window is in the texts of two versions before all of the pool were used, but for fewer than `count`; then they are
+    drawn in another order.
     pool: (n, length) tokens that are in no shard of the corpus; one pool and one secret for all merges of a run.
 
     Raises:
@@ -120,18 +138,15 @@ def gate_text(secret: bytes, version: int, pool: np.ndarray, count: int) -> Gate
             f"a secret of {len(secret)} bytes and {count} of {len(pool)} windows; expected at least"
             f" {MIN_SECRET_BYTES} bytes and 1 to {len(pool)} windows"
         )
-    order, left = list[int](), list(range(len(pool)))
-    for place in range(count):
-        # 256 bits modulo at most 2^32: no window is likelier by more than 2^-224.
-        at = int.from_bytes(_drawn(secret, b"window", version, place), "big") % len(left)
-        left[at], left[-1] = left[-1], left[at]
-        order.append(left.pop())
-    return GateText(_drawn(secret, b"salt", version, 0), pool[order].astype(np.int64))
+    passes, place = divmod(version - 1, merges_until_shown(len(pool), count))
+    seed = int.from_bytes(_drawn(secret, b"order", passes), "big")
+    order = Permutation(len(pool), seed, ())
+    taken = [order[each] for each in range(place * count, (place + 1) * count)]
+    return GateText(_drawn(secret, b"salt", version), pool[taken].astype(np.int64))
 
 
-def _drawn(secret: bytes, what: bytes, version: int, place: int) -> bytes:
-    about = b"archipel gate 1 %b %d %d" % (what, version, place)
-    return hmac.new(secret, about, hashlib.sha256).digest()
+def _drawn(secret: bytes, what: bytes, number: int) -> bytes:
+    return hmac.new(secret, b"archipel gate 2 %b %d" % (what, number), hashlib.sha256).digest()
 
 
 def _check_counts(count: int, length: int) -> None:
