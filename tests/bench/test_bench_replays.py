@@ -14,6 +14,3 @@ def test_a_quick_measurement_finds_every_lie_and_nobody_else() -> None:
     assert len(lies) == 12
     assert all(each["what"] for each in lies)
     assert found["nearest_lie"] > 0.1 > found["distance"]
-    code, said = told("bench", "replays", "--quick")
-    assert code == 0
-    assert "audit.distance = " in str(said)
