@@ -145,7 +145,8 @@ class RunStory:
             raise ValueError(f"this ledger opens no run {self.name!r:.80}")
         if not isinstance(self.opened.pace, RlPace):
             raise ValueError(  # noqa: TRY004  what was read is another run than was meant
-                f"{self.name} is a run of {self.opened.pace.programme}, expected rl"
+                f"{self.name} is a run of {self.opened.pace.programme}, expected rl; merges of pretraining are made "
+                f"again by `archipel run replay {self.name}`"
             )
         return self.opened.pace
 

@@ -8,9 +8,10 @@ from archipel.model.network import Decoder
 from archipel.records.kinds.inner_step import MAX_MACHINE, InnerStepSpec
 from archipel.records.programmes.pretrain import PretrainPace
 from archipel.training.exchange import CannotEncode, codec_of, with_feedback
-from archipel.training.inner.member import Member, Trained
-from archipel.training.inner.stepping import WrongBase
+from archipel.training.inner.member import AnothersState, Member, Trained
+from archipel.training.inner.stepping import TooFewWindows, WrongBase
 from archipel.training.inner.windows import BadWindows
+from archipel.training.optimiser import Diverged
 from archipel.work.assigned import Texts
 from archipel.work.contributing import codec_terms, inner_terms, widened
 from archipel.work.engines import device_of
@@ -30,6 +31,8 @@ from archipel.work.recent import Recent
 STATE = "member"
 """In the run's lasting folder: what the member remembers."""
 MICRO = 1_000_000
+UNTRAINED = (BadWindows, TooFewWindows, WrongBase, AnothersState, Diverged, CannotEncode)
+"""What a member says when it cannot train, or not send what came of it."""
 
 
 def make(choice: EngineChoice) -> Kind:
@@ -71,7 +74,7 @@ class InnerSteps:
             )
             # 3
             payload, residual = _encoded(member, trained, pace)
-        except (BadWindows, WrongBase, CannotEncode) as error:
+        except UNTRAINED as error:
             raise WorkFailed(f"{context.work} of {context.run}: {error}") from None
         path = context.scratch / "payload"
         path.write_bytes(payload)
