@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from archipel.cli.archipel import command
 from archipel.cli.doors import Mendable
 from archipel.cli.recipe_page import meanings_of, reference, section_types
-from archipel.cli.recipes import find_recipe, shipped_recipes, with_stop
+from archipel.cli.recipes import find_any_recipe, shipped_recipes, with_stop
 from archipel.cli.secrets import found_secret
 from archipel.cli.toml import to_toml
 from archipel.model.config import DecoderConfig
@@ -127,10 +127,10 @@ def test_a_shipped_recipe_prints_as_it_is_and_in_full_and_both_are_the_same_reci
     plain = _said("show", name).output
     assert plain == shipped_recipes()[name]
     full = _said("show", name, "--full").output
-    assert parse_any(full) == find_recipe(name)
+    assert parse_any(full) == find_any_recipe(name)
     assert "keep_versions = 256" in full
     told = json.loads(_said("show", name, "--json").output)
-    assert told["digest"] == find_recipe(name).digest
+    assert told["digest"] == find_any_recipe(name).digest
 
 
 def test_stop_strings_of_an_option_are_as_strictly_read_as_a_files() -> None:

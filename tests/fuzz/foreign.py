@@ -301,7 +301,7 @@ def _files_of_people() -> dict[str, Reader]:
         b'[rental.h100]\nvalue = 1.5\nunit = "USD/(accelerator*h)"\n'
         b'kind = "measured"\nsource = "our invoice of March"\n'
     )
-    base = tuple(text.encode() for text in shipped_recipes().values())
+    base = tuple(text.encode() for text in shipped_recipes().values() if "[sampling]" in text)
 
     def sizes(data: bytes) -> object:
         text = data.decode("utf-8", "replace")

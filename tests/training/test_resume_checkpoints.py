@@ -155,7 +155,7 @@ def test_where_a_memory_stands_is_answered_without_reading_a_tensor(tmp_path, mo
     """Hashing a large model takes longer than an agent waits for the answer."""
     trained(tmp_path, 2)
     monkeypatch.setattr(safetensors.torch, "load_file", None)
-    monkeypatch.setattr("archipel.training.checkpoint._tensor_digest", None)
+    monkeypatch.setattr("archipel.training.checkpoint.digest_of", None)
     assert latest_number(tmp_path) == 2
 
 
