@@ -55,7 +55,7 @@ def test_an_example_in_a_narrow_terminal_is_the_same_command(path: tuple[str, ..
 
 def test_the_demo_takes_as_long_everywhere() -> None:
     """README, the list of commands and the command's own help say one figure."""
-    said = "about a minute and a half"
+    said = "about two minutes"
     readme = Path(__file__).parents[2] / "README.md"
     for text in (readme.read_text("utf-8"), _page((), 80), _page(("demo",), 80)):
         assert said in " ".join(text.split())

@@ -27,7 +27,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "demo": (
         "demo",
-        "Train a tiny model with RL on five unequal machines, here, in about a minute and a half",
+        "Train a tiny model with RL on five unequal machines, here, in about two minutes",
     ),
     "lab": ("lab", "Run a lab: the coordinator of one or more runs"),
     "node": ("node", "Offer this machine to a lab"),

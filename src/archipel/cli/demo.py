@@ -76,8 +76,8 @@ def command(
     """Train a tiny model from nothing, then by RL on five unequal machines, and judge it.
 
     A lab, an update process and nodes run as separate processes on 127.0.0.1; one node is slow, one is
-    killed, one joins late, one cheats in a part of its work until others recompute it. It takes about a
-    minute and a half on two quiet cores.
+    killed, one joins late, one cheats in a part of its work until others recompute it. It takes about two
+    minutes on two quiet cores.
 
     \b
     Examples:

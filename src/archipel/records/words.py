@@ -8,7 +8,7 @@ lacks one fails at import.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Generic, TypeVar, Union
+from typing import Annotated, Any, Generic, Self, TypeVar, Union
 
 from pydantic import Field
 
@@ -49,6 +49,13 @@ class Memory:
     """A memory to start from if the worker's own is older or gone."""
     checkpoint_version: int
     """The version that `checkpoint` stands at."""
+
+    @classmethod
+    def before(cls, version: int, saved: SavedMemory | None) -> Self:
+        """What whoever makes this version must have learned, and the newest checkpoint on the way there."""
+        if saved is None:
+            return cls(version - 1, None, -1)
+        return cls(version - 1, saved.blob, saved.version)
 
 
 @dataclass(frozen=True, slots=True)

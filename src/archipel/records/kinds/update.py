@@ -70,11 +70,7 @@ class UpdateAnswer(WorkAnswer, Sparing):
 
 
 def _needs(spec: UpdateSpec) -> Needs:
-    memory = Memory(
-        version=spec.version - 1,
-        checkpoint=spec.memory.blob if spec.memory else None,
-        checkpoint_version=spec.memory.version if spec.memory else -1,
-    )
+    memory = Memory.before(spec.version, spec.memory)
     return Needs(recipe=True, inputs=spec.inputs, memory=memory)
 
 
