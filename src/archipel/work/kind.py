@@ -83,6 +83,17 @@ class Context(Materials):
         """Who computes the run's model."""
         return self.opened.pace.backend or "archipel"
 
+    @property
+    def lasting(self) -> Path:
+        """`memory`, for work that cannot do without.
+
+        Raises:
+            WorkFailed: it was given none.
+        """
+        if self.memory is None:
+            raise WorkFailed(f"{self.work} of {self.run} needs a lasting folder of its own")
+        return self.memory
+
     def as_of(self, step: ReplayStep) -> Self:
         """The same, with the inputs of an earlier update."""
         return self.model_copy(update={"inputs": step.inputs, "blobs": step.blobs})

@@ -83,7 +83,8 @@ class InnerSteps:
             "policy": policy.manifest.state,
             "steps": spec.steps,
             "num_tokens": spec.steps * pace.tokens_per_step,
-            # The first one is of the state before the first step, which the work before committed to.
+            # The first one is of the state before the first step: of a fresh state it follows from the version, and of a
+            # kept one nothing is asked yet.
             "commitments": list(trained.commitments[1:]),
             "metrics": _measured(trained),
             "machine": trained.machine[:MAX_MACHINE],
@@ -96,9 +97,7 @@ class InnerSteps:
         Raises:
             WorkFailed: the run's model is none that can be trained.
         """
-        folder = context.memory
-        if folder is None:
-            raise WorkFailed("inner steps need a lasting folder of their own")
+        folder = context.lasting
         member = self._members.get(folder)
         if member is None:
             self._members.make_room(folder)

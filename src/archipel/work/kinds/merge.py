@@ -66,9 +66,7 @@ class Merges:
 
     def _held_or_started(self, spec: MergeSpec, context: Context) -> Merger:
         """The merger at hand, unless the run's checkpoint is newer; else one from disk."""
-        folder = context.memory
-        if folder is None:
-            raise WorkFailed("merges need a lasting folder of their own")
+        folder = context.lasting
         told = spec.memory.version if spec.memory and context.checkpoint else -1
         held = self._mergers.take(folder)
         if held is not None and held.version >= told:

@@ -89,9 +89,7 @@ class Updates:
 
     def _held_or_started(self, spec: UpdateSpec, context: Context) -> Learner:
         """The learner at hand, unless the run's checkpoint is newer; else one from disk."""
-        folder = context.memory
-        if folder is None:
-            raise WorkFailed("update work needs a lasting folder of its own")
+        folder = context.lasting
         told = spec.memory.version if spec.memory and context.checkpoint else -1
         held = self._learners.take(folder)
         if held is not None and held.version >= told:
