@@ -16,11 +16,26 @@ NAMELESS = 54321
 """No entry of any usual passwd has it."""
 
 
+def _environment() -> dict[str, str]:
+    """With the project and the packages of this process."""
+    modules = [entry for entry in sys.path if entry.endswith("site-packages")]
+    own = source_environment().get("PYTHONPATH", "")
+    return {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, [own, *modules]))}
+
+
 def _reachable() -> str | None:
-    """A Python of our version that this user id may start; root's own folder hides some."""
+    """A Python of our version that this user id may start, and that finds the project; root's own folders hide some."""
     for python in (sys.executable, f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"):
         try:
-            subprocess.run([python, "-c", ""], user=NAMELESS, extra_groups=[], check=True)
+            subprocess.run(
+                [python, "-c", "import archipel"],
+                user=NAMELESS,
+                group=NAMELESS,
+                extra_groups=[],
+                env=_environment(),
+                capture_output=True,
+                check=True,
+            )
         except (OSError, subprocess.SubprocessError):
             continue
         return python
@@ -33,7 +48,9 @@ def python() -> str:
         pytest.skip("takes root, to become somebody else")
     found = _reachable()
     if found is None:
-        pytest.skip("no Python that another user may start")
+        pytest.skip(
+            "no Python that another user may start, with this project where that user may read it"
+        )
     return found
 
 
@@ -47,15 +64,13 @@ def folder() -> Iterator[Path]:
 
 
 def _types(python: str, folder: Path, *words: str) -> tuple[int, str]:
-    modules = [entry for entry in sys.path if entry.endswith("site-packages")]
-    own = source_environment().get("PYTHONPATH", "")
     ended = subprocess.run(
         [python, "-m", "archipel.cli.archipel", *words],
         user=NAMELESS,
         group=NAMELESS,
         extra_groups=[],
         cwd=folder,
-        env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, [own, *modules]))},
+        env=_environment(),
         capture_output=True,
         text=True,
         timeout=60,
