@@ -234,3 +234,13 @@ def sweep(db: sqlite3.Connection, bounds: Bounds, now_ms: int) -> int:
         at,
     ).rowcount
     return count
+
+
+def answers(db: sqlite3.Connection, place: str, seqs: Sequence[int]) -> list[bytes | None]:
+    """What was told under these numbers, where it is still known."""
+    return [
+        db.execute("SELECT answer FROM futures WHERE place = ? AND seq = ?", (place, seq)).fetchone()[
+            "answer"
+        ]
+        for seq in seqs
+    ]
