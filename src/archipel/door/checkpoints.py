@@ -51,9 +51,7 @@ def put(
         if not overwrite:
             return f"{one.kind}/{one.name} of this model is there already; save under another name, or overwrite"
         db.execute("DELETE FROM checkpoints WHERE id = ?", (taken["id"],))
-    held = db.execute(
-        "SELECT count(*) FROM checkpoints WHERE tenant = ?", (one.tenant,)
-    ).fetchone()
+    held = db.execute("SELECT count(*) FROM checkpoints WHERE tenant = ?", (one.tenant,)).fetchone()
     if held[0] >= bounds.checkpoints:
         return f"{held[0]} checkpoints of this tenant are kept, the most; delete some"
     model = db.execute("SELECT base, form FROM models WHERE id = ?", (one.model,)).fetchone()
@@ -84,9 +82,7 @@ def by_id(db: sqlite3.Connection, tenant: str, name: str, now_ms: int) -> sqlite
     return _theirs(row, tenant, "of these weights", now_ms)
 
 
-def own(
-    db: sqlite3.Connection, tenant: str, at: tuple[str, str, str], now_ms: int
-) -> sqlite3.Row:
+def own(db: sqlite3.Connection, tenant: str, at: tuple[str, str, str], now_ms: int) -> sqlite3.Row:
     """A tenant's own. Raises Declined: it is not there, or only published."""
     row = by_path(db, tenant, at, now_ms)
     if row["tenant"] != tenant:
@@ -121,7 +117,10 @@ def listed(
     db: sqlite3.Connection, tenant: str, model: str | None, limit: int, offset: int
 ) -> tuple[list[sqlite3.Row], int]:
     """A tenant's own with names, newest first, and how many there are in all. model: of this one alone."""
-    where, of = "tenant = ? AND session IS NULL AND (? IS NULL OR model = ?)", (tenant, model, model)
+    where, of = (
+        "tenant = ? AND session IS NULL AND (? IS NULL OR model = ?)",
+        (tenant, model, model),
+    )
     count = db.execute(f"SELECT count(*) FROM checkpoints WHERE {where}", of).fetchone()[0]  # noqa: S608
     rows = db.execute(
         f"SELECT * FROM checkpoints WHERE {where} ORDER BY made_ms DESC, id LIMIT ? OFFSET ?",  # noqa: S608
@@ -150,5 +149,6 @@ def refused_kind(row: sqlite3.Row, kind: Saved, what_for: str) -> None:
     """Raises Declined: this checkpoint is of the other kind."""
     if row["kind"] != kind:
         raise Declined(
-            "impossible", f"{path_of(row)} is not for {what_for}; name one of {SCHEME}MODEL/{kind}/NAME"
+            "impossible",
+            f"{path_of(row)} is not for {what_for}; name one of {SCHEME}MODEL/{kind}/NAME",
         )

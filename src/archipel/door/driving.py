@@ -129,7 +129,9 @@ class Driving:
             if row is not None and (row["steps"] or row["bytes"]):
                 await self._turning.keep(model, row["next_seq"])
         except HandsLost:
-            logger.warning("an idle model could not be kept; it will be made again from its operations")
+            logger.warning(
+                "an idle model could not be kept; it will be made again from its operations"
+            )
         await self._let_go(model)
 
     async def _let_go(self, model: str) -> None:

@@ -58,7 +58,8 @@ def known(db: sqlite3.Connection, one: Asking) -> str | None:
         return None
     if row["tenant"] != one.tenant or row["digest"] != one.digest:
         raise Declined(
-            "impossible", f"number {one.seq} was used for another question; use the next that is free"
+            "impossible",
+            f"number {one.seq} was used for another question; use the next that is free",
         )
     if row["state"] == "gone" and one.kind == "sample":
         db.execute("DELETE FROM futures WHERE id = ?", (row["id"],))  # it is sampled anew
@@ -109,7 +110,9 @@ def promise(db: sqlite3.Connection, one: Asking, bounds: Bounds, now_ms: int) ->
 
 def end(db: sqlite3.Connection, place: str, one: Ending, now_ms: int) -> str | None:
     """Its id, if it waited; what is needed again stays, the rest of the question goes."""
-    number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM futures WHERE place = ?", (place,))
+    number = db.execute(
+        "SELECT coalesce(max(number), 0) + 1 FROM futures WHERE place = ?", (place,)
+    )
     row = db.execute(
         "UPDATE futures SET state = ?, answer = ?, answer_bytes = ?, blame = ?, again = ?, number = ?, "
         "ended_ms = ?, question = CASE WHEN ? THEN question ELSE NULL END "
@@ -122,26 +125,33 @@ def end(db: sqlite3.Connection, place: str, one: Ending, now_ms: int) -> str | N
     return None if row is None else str(row["id"])
 
 
-def found(db: sqlite3.Connection, tenant: str, name: str) -> sqlite3.Row:
+@dataclass(frozen=True, eq=False)
+class Told:
+    """A future as its owner sees it."""
+
+    id: str
+    kind: str
+    place: str
+    state: str
+    answer: bytes | None
+    """What came of it; a sentence, where it failed."""
+    blame: str | None
+
+
+def found(db: sqlite3.Connection, tenant: str, name: str) -> Told:
     """A tenant's own, with its answer if it has ended.
 
     Raises:
         Declined: it is not there, or gone.
     """
     row = db.execute(
-        "SELECT id, kind, place, seq, state, answer, answer_bytes, blame, session FROM futures WHERE id = ? AND tenant = ?",
+        "SELECT id, kind, place, state, answer, blame FROM futures WHERE id = ? AND tenant = ?",
         (name, tenant),
     ).fetchone()
     if row is None or row["state"] == "gone":
         # An unknown one may be one that is long gone: the client then makes its call again, which is what it must do.
         raise Declined("gone", f"the future {name[:80]!r} is gone; make the call again")
-    return row  # type: ignore[no-any-return]  # the row factory's
-
-
-def state_of(db: sqlite3.Connection, name: str) -> str:
-    """Without its answer."""
-    row = db.execute("SELECT state FROM futures WHERE id = ?", (name,)).fetchone()
-    return "gone" if row is None else str(row["state"])
+    return Told(*row)
 
 
 def fetched(db: sqlite3.Connection, names: Sequence[str], now_ms: int) -> None:
@@ -239,8 +249,16 @@ def sweep(db: sqlite3.Connection, bounds: Bounds, now_ms: int) -> int:
 def answers(db: sqlite3.Connection, place: str, seqs: Sequence[int]) -> list[bytes | None]:
     """What was told under these numbers, where it is still known."""
     return [
-        db.execute("SELECT answer FROM futures WHERE place = ? AND seq = ?", (place, seq)).fetchone()[
-            "answer"
-        ]
+        db.execute(
+            "SELECT answer FROM futures WHERE place = ? AND seq = ?", (place, seq)
+        ).fetchone()["answer"]
         for seq in seqs
     ]
+
+
+def known_to(db: sqlite3.Connection, one: Asking) -> str | None:
+    """As `known`, for looking: the id, if it was asked before. Raises Declined."""
+    row = db.execute(
+        "SELECT state FROM futures WHERE place = ? AND seq = ?", (one.place, one.seq)
+    ).fetchone()
+    return None if row is None else known(db, one)

@@ -24,6 +24,7 @@ MAX_TOGETHER = 256
 """Acts in one commit."""
 MAX_WAITING = 8192
 """Acts that wait; whoever brings more is asked to come again."""
+NUM_READERS = 4
 CLOSE_S = 60.0
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,9 +45,8 @@ class Journal:
         self._acts: queue.Queue[Act | None] = queue.Queue(MAX_WAITING)
         self._writes = _opened(path)
         _laid_out(self._writes, path)
-        self._reads = _opened(path)
-        self._reads.execute("PRAGMA query_only=ON")
-        self._reader = ThreadPoolExecutor(1, "door-reads")
+        self._path, self._mine, self._reads = path, threading.local(), list[sqlite3.Connection]()
+        self._readers = ThreadPoolExecutor(NUM_READERS, "door-reads")
         self._writer = threading.Thread(target=self._write, name="door-journal", daemon=True)
         self.num_acts = self.num_commits = 0
         self._writer.start()
@@ -78,15 +78,25 @@ class Journal:
         """Let `act` read what is on the disk, beside the one that writes."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._reader, partial(_called, act, args, kwargs, self._reads)
+            self._readers, lambda: _called(act, args, kwargs, self._reading())
         )
+
+    def _reading(self) -> sqlite3.Connection:
+        """This thread's own."""
+        if not hasattr(self._mine, "db"):
+            db = _opened(self._path)
+            db.execute("PRAGMA query_only=ON")
+            self._mine.db = db
+            self._reads.append(db)
+        return self._mine.db  # type: ignore[no-any-return]  # a thread's own attribute
 
     def close(self) -> None:
         """Write what waits, and let go of the file."""
         self._acts.put(None)
         self._writer.join(CLOSE_S)
-        self._reader.shutdown(wait=True)
-        self._reads.close()
+        self._readers.shutdown(wait=True)
+        for each in self._reads:
+            each.close()
         self._writes.close()
 
     def _write(self) -> None:

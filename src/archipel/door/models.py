@@ -43,7 +43,9 @@ def make(db: sqlite3.Connection, tenant: str, one: Making, bounds: Bounds, now_m
     ).fetchone()[0]
     if alive >= bounds.models:
         raise Declined(
-            "crowded", f"{alive} models of this tenant are open, the most; finish a session first", 60
+            "crowded",
+            f"{alive} models of this tenant are open, the most; finish a session first",
+            60,
         )
     db.execute(
         "INSERT INTO models VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, NULL, 0, 0)",
@@ -58,9 +60,7 @@ def make(db: sqlite3.Connection, tenant: str, one: Making, bounds: Bounds, now_m
 
 def found(db: sqlite3.Connection, tenant: str, model: str) -> sqlite3.Row:
     """A tenant's own, ended or not. Raises Declined."""
-    row = db.execute(
-        "SELECT * FROM models WHERE id = ? AND tenant = ?", (model, tenant)
-    ).fetchone()
+    row = db.execute("SELECT * FROM models WHERE id = ? AND tenant = ?", (model, tenant)).fetchone()
     if row is None:
         raise not_there("the model", model)
     return row  # type: ignore[no-any-return]  # the row factory's
@@ -78,9 +78,7 @@ def alive(db: sqlite3.Connection, tenant: str, model: str) -> sqlite3.Row:
 
 def of(db: sqlite3.Connection, model: str) -> sqlite3.Row | None:
     """One that has not ended, whoever's it is."""
-    row = db.execute(
-        "SELECT * FROM models WHERE id = ? AND ended_ms IS NULL", (model,)
-    ).fetchone()
+    row = db.execute("SELECT * FROM models WHERE id = ? AND ended_ms IS NULL", (model,)).fetchone()
     return row  # type: ignore[no-any-return]  # the row factory's
 
 
@@ -130,3 +128,21 @@ def listed(
         (tenant, limit, offset),
     )
     return rows.fetchall(), int(count)
+
+
+def end(db: sqlite3.Connection, model: str, now_ms: int) -> None:
+    """It was unloaded: what waits of it is gone."""
+    db.execute(
+        "UPDATE models SET ended_ms = ?, kept_folder = NULL WHERE id = ? AND ended_ms IS NULL",
+        (now_ms, model),
+    )
+    db.execute(
+        "UPDATE futures SET state = 'gone', question = NULL, ended_ms = ?, fetched_ms = ? "
+        "WHERE place = ? AND state = 'waiting'",
+        (now_ms, now_ms, model),
+    )
+
+
+def form_of_checkpoint(row: sqlite3.Row) -> ModelForm:
+    """Of a model that is made from it."""
+    return ModelForm(row["base"], AdapterForm.model_validate_json(row["form"]), 0)

@@ -43,9 +43,7 @@ def _written(
 ) -> tuple[str, ...]:
     ended = [futures.end(db, model, each, now_ms) for each in endings]
     if endings:
-        db.execute(
-            "UPDATE models SET next_seq = ? WHERE id = ?", (endings[-1].seq + 1, model)
-        )
+        db.execute("UPDATE models SET next_seq = ? WHERE id = ?", (endings[-1].seq + 1, model))
     return tuple(each for each in ended if each is not None)
 
 
@@ -91,7 +89,13 @@ def behind(
 
 
 def failed(
-    db: sqlite3.Connection, model: str, seq: int, sentence: str, blame: str, breaks: bool, now_ms: int
+    db: sqlite3.Connection,
+    model: str,
+    seq: int,
+    sentence: str,
+    blame: str,
+    breaks: bool,
+    now_ms: int,
 ) -> Ended:
     """One operation could not be done. breaks: no training operation is done of the model after it."""
     if breaks:
@@ -150,7 +154,9 @@ def never_came(db: sqlite3.Connection, before_ms: int, now_ms: int) -> list[str]
     for row in rows:
         waiting = futures.queue_of(db, row["place"], 1 << 20)
         for each in waiting:
-            sentence = f"operation {row['next_seq']} of this model never came, so {each.seq} was not done"
+            sentence = (
+                f"operation {row['next_seq']} of this model never came, so {each.seq} was not done"
+            )
             ended.append(futures.end(db, row["place"], _failed(each.seq, sentence), now_ms))
     return [each for each in ended if each is not None]
 

@@ -154,7 +154,9 @@ def _check_spans(
     ):
         at = 0
         for span in part:
-            if not _holds(db, tenant, tokens[at : at + span.length], span, sequences.whole(datum), now_ms):
+            if not _holds(
+                db, tenant, tokens[at : at + span.length], span, sequences.whole(datum), now_ms
+            ):
                 raise Declined(
                     "impossible",
                     f"a span of provenance of datum {number}, from token {at}, says {span.length} tokens of sequence "
@@ -164,7 +166,12 @@ def _check_spans(
 
 
 def _holds(
-    db: sqlite3.Connection, tenant: str, tokens: np.ndarray, span: Span, whole: np.ndarray, now_ms: int
+    db: sqlite3.Connection,
+    tenant: str,
+    tokens: np.ndarray,
+    span: Span,
+    whole: np.ndarray,
+    now_ms: int,
 ) -> bool:
     """Whether a record has these tokens there; of its prompt there is a digest, so the datum has to begin with it."""
     known = by_id(db, tenant, span.sequence, now_ms)

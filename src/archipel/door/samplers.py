@@ -13,7 +13,7 @@ CLONED = 1_000_000_000
 """Numbers of samples of one client of a sampler; the next client's begin behind them."""
 
 
-def make(
+def make(  # noqa: PLR0913  the columns of its table
     db: sqlite3.Connection,
     tenant: str,
     at: tuple[str, int],
@@ -39,7 +39,9 @@ def make(
         return name
     held = db.execute("SELECT count(*) FROM samplers WHERE session = ?", (session,)).fetchone()[0]
     if held >= bounds.samplers:
-        raise Declined("crowded", f"{held} sampling sessions in one session, the most; open another")
+        raise Declined(
+            "crowded", f"{held} sampling sessions in one session, the most; open another"
+        )
     db.execute(
         "INSERT INTO samplers VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
         (name, tenant, session, number, base, checkpoint, now_ms),

@@ -56,7 +56,7 @@ def whole(datum: Datum) -> Array:
 
 
 def needs(datum: Datum) -> Array:
-    """bool (T,): places where the loss hangs on the policy that sampled."""
+    """Places where the loss hangs on the policy that sampled: bool (T,)."""
     needed = datum.inputs["advantages"] != 0
     for name in ("mask", "weights"):
         if name in datum.inputs:

@@ -13,7 +13,7 @@ from archipel.door.bounds import Bounds
 from archipel.door.refusals import Declined, not_there
 
 
-def make(
+def make(  # noqa: PLR0913  the columns of its table
     db: sqlite3.Connection,
     tenant: str,
     about: Mapping[str, Any],

@@ -104,7 +104,8 @@ class Turning:
             if before is not None and outcome_bytes(outcome) != before:
                 self._means.count("came_out_differently")
                 logger.error(
-                    "operation %d, done again after a start, came out differently than it was told", seq
+                    "operation %d, done again after a start, came out differently than it was told",
+                    seq,
                 )
 
     def _turn(self, row: sqlite3.Row, questions: Sequence[bytes]) -> Turn:
