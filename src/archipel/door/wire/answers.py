@@ -1,15 +1,14 @@
 """What clients are told, each call in the form that the version that asked takes.
 
 Parts: promises and ends of futures (`promised`, `pending`, `size_alone`, `failed`), results of operations (`scored`,
-`stepped`, `sampled`), the rest as rows of JSON.
+`stepped`, `sampled`), `replies` and `listings` have all else.
 Law: who accepts protobuf gets it for the two results that hold numbers, and JSON for all else; clients from 0.25 on take
-nothing else there, those before 0.20 never ask for it. Times are given in, in seconds since 1970.
+nothing else there, those before 0.22 never ask for it.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -198,8 +197,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def time_of(at_s: float) -> str:
-    """A moment as clients read it."""
-    return datetime.fromtimestamp(at_s, UTC).isoformat()

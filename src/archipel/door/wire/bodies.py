@@ -183,6 +183,17 @@ class SaveWeightsForSampler(Body):
         return self
 
 
+class SaveWeightsExternal(Body):
+    """Make the adapter's files ready to be taken away: `tinker://MODEL/external_weights/NAME`."""
+
+    model_id: Id
+    path: Text
+    seq_id: TrainingSeqId
+    ttl_seconds: Ttl | None = None
+    age_encryption_recipients: Annotated[tuple[Text, ...], Field(max_length=0)] | None = None
+    """Encrypted files are not offered."""
+
+
 class LoadWeights(Body):
     """Into a model that is there, or into a new one of a session."""
 

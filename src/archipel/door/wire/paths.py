@@ -11,8 +11,13 @@ from archipel.door.wire.bounds import MAX_CHECKPOINT_CHARACTERS
 from archipel.door.wire.errors import Refused
 
 SCHEME = "tinker://"
-CheckpointKind = Literal["training", "sampler"]
-SEGMENTS: dict[str, CheckpointKind] = {"weights": "training", "sampler_weights": "sampler"}
+CheckpointKind = Literal["training", "sampler", "external"]
+"""With moments; the adapter, to sample from; the adapter, to take away."""
+SEGMENTS: dict[str, CheckpointKind] = {
+    "weights": "training",
+    "sampler_weights": "sampler",
+    "external_weights": "external",
+}
 _NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.\-]{{0,{MAX_CHECKPOINT_CHARACTERS - 1}}}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,127}")
 
@@ -31,7 +36,7 @@ class CheckpointPath:
     @property
     def id(self) -> str:
         """As listings and addresses name it within its model: `weights/NAME`."""
-        segment = "weights" if self.kind == "training" else "sampler_weights"
+        segment = next(each for each, kind in SEGMENTS.items() if kind == self.kind)
         return f"{segment}/{self.name}"
 
 
