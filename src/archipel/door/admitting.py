@@ -10,6 +10,7 @@ from archipel.door.accounts import Accounts
 from archipel.door.keys import Limits, Tenant
 from archipel.door.quotas import Refusal, Why
 from archipel.door.refusals import Declined
+from archipel.door.usage import TooMany, Used
 from archipel.door.wire.errors import Kind
 
 KINDS: dict[Why, Kind] = {
@@ -49,6 +50,13 @@ class Admitting:
         refusal = self._accounts.may(tenant, scope, num_tokens, self._now_ms(), waiting)
         if refusal is not None:
             raise _declined(refusal)
+
+    def usage(self, tenant: Tenant, start_ms: int, end_ms: int) -> list[Used]:
+        """What was done for it by hour. Raises Declined: more hours than one answer holds."""
+        try:
+            return self._accounts.usage.hours(tenant.id, start_ms, end_ms)
+        except TooMany as error:
+            raise Declined("too_large", str(error)) from None
 
     def waits(self, tenant: str, future: str, num_tokens: int) -> None:
         """This was promised, and may take so much."""

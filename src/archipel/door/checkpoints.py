@@ -1,6 +1,7 @@
 """Checkpoints: what was saved of a model, under names that clients give.
 
-Acts on the journal. `weights` has everything training needs, `sampler_weights` what sampling needs. Laws: a name is never
+Acts on the journal. `weights` has everything training needs, `sampler_weights` and
+`external_weights` the adapter alone, to sample from or to take away. Laws: a name is never
 a path of the disk, each checkpoint's folder has an id of ours; a folder goes when no row names it any more.
 """
 
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from archipel.door.bounds import Bounds
 from archipel.door.refusals import Declined, not_there
 
-Saved = Literal["weights", "sampler_weights"]
+Saved = Literal["weights", "sampler_weights", "external_weights"]
 SCHEME = "tinker://"
 
 

@@ -262,3 +262,12 @@ def known_to(db: sqlite3.Connection, one: Asking) -> str | None:
         "SELECT state FROM futures WHERE place = ? AND seq = ?", (one.place, one.seq)
     ).fetchone()
     return None if row is None else known(db, one)
+
+
+def at_once(db: sqlite3.Connection, one: Asking, ended: Ending, bounds: Bounds, now_ms: int) -> str:
+    """A promise that is kept with it. Raises Declined."""
+    name = known(db, one)
+    if name is None:
+        name = promise(db, one, bounds, now_ms)
+        end(db, one.place, ended, now_ms)
+    return name

@@ -27,8 +27,6 @@ class ServedModel:
     vocab_size: int
     tokenizer_id: str
     architecture: str
-    end_tokens: tuple[int, ...] = ()
-    """That end a text of their own accord: where nobody says what is to end a completion, these do."""
 
 
 @dataclass(frozen=True)

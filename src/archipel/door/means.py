@@ -39,4 +39,4 @@ class Means:
 
 def wait_s(tries: int) -> float:
     """Before it is tried again, after so many failures in a row."""
-    return min(FIRST_WAIT_S * 2 ** max(tries - 1, 0), LONGEST_WAIT_S)
+    return min(FIRST_WAIT_S * 2.0 ** min(max(tries - 1, 0), 20), LONGEST_WAIT_S)

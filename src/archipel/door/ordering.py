@@ -9,7 +9,7 @@ from typing import Literal
 
 TRAINING = ("forward", "forward_backward", "optim_step")
 """Kinds that are handed over together."""
-ALONE = ("create", "load", "save", "publish")
+ALONE = ("create", "load", "save", "publish", "external")
 Where = Literal["done", "here", "too_far"]
 
 

@@ -88,7 +88,7 @@ def behind(
     return Ended(_written(db, model, endings, now_ms))
 
 
-def failed(
+def failed(  # noqa: PLR0913  one transaction
     db: sqlite3.Connection,
     model: str,
     seq: int,
@@ -118,7 +118,7 @@ def loaded(
     return Ended(ended)
 
 
-def saved(
+def saved(  # noqa: PLR0913  one transaction
     db: sqlite3.Connection,
     one: Saving,
     seq: int,
@@ -131,7 +131,8 @@ def saved(
     why = checkpoints.put(db, one, overwrite=overwrite, bounds=bounds, now_ms=now_ms)
     if why is not None:
         return Ended(_written(db, one.model, [_failed(seq, why)], now_ms))
-    said = {"path": f"{checkpoints.SCHEME}{one.model}/{one.kind}/{one.name}"}
+    path = f"{checkpoints.SCHEME}{one.model}/{one.kind}/{one.name}"
+    said: dict[str, str | int] = {"path": path, "num_bytes": one.num_bytes}
     if sampler is not None:
         base = db.execute("SELECT base FROM models WHERE id = ?", (one.model,)).fetchone()["base"]
         at = (sampler.session, sampler.number)

@@ -13,14 +13,14 @@ from archipel.door import sequences
 from archipel.door.bounds import Bounds
 from archipel.door.hands import Completion
 from archipel.door.refusals import Declined
-from archipel.door.wire.training import Provenance, Span
+from archipel.door.wire.provenance import Provenance, Span
 from archipel.training.tenants.operations import Datum
 
 AT_ONCE = 400
 """Places of one query."""
 
 
-def put(
+def put(  # noqa: PLR0913  the columns of its table
     db: sqlite3.Connection,
     tenant: str,
     prompt: tuple[int, ...],

@@ -9,6 +9,7 @@ import logging
 import sqlite3
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -130,11 +131,11 @@ class Sampling:
             self._running[tenant] += 1
             task = asyncio.create_task(self._done(tenant, future), name="door-sample")
             self._tasks[future] = task
-            task.add_done_callback(lambda _, future=future: self._ended(tenant, future))
+            task.add_done_callback(partial(self._ended, tenant, future))
         if not waiting:
             self._waiting.pop(tenant, None)
 
-    def _ended(self, tenant: str, future: str) -> None:
+    def _ended(self, tenant: str, future: str, _: "asyncio.Task[None]") -> None:
         self._tasks.pop(future, None)
         self._running[tenant] -= 1
         self._fill(tenant)
@@ -231,7 +232,7 @@ def _waiting_of(db: sqlite3.Connection, future: str) -> tuple[str, int, bytes] |
     return None if row is None else (row["place"], row["seq"], row["question"])
 
 
-def _ended(
+def _ended(  # noqa: PLR0913  one transaction
     db: sqlite3.Connection,
     tenant: str,
     answered: tuple[str, int, bytes],

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from archipel.door import checkpoints, futures, promising, samplers, sessions
 from archipel.door.door import Door
 from archipel.door.futures import Asking
-from archipel.door.hands import ServedModel
 from archipel.door.keys import Tenant
 from archipel.door.packed import Spoilt
 from archipel.door.promising import Promised
@@ -37,8 +36,13 @@ async def sampler(door: Door, tenant: Tenant, asked: bodies.CreateSamplingSessio
     source = await _source(door, tenant, asked.base_model, asked.model_path)
     at = (asked.session_id, asked.sampling_session_seq_id)
     return await means.journal.do(
-        *(samplers.make, tenant.id, at, source.base, source.checkpoint),
-        *(means.bounds, means.now_ms()),
+        samplers.make,
+        tenant.id,
+        at,
+        source.base,
+        source.checkpoint,
+        means.bounds,
+        means.now_ms(),
     )
 
 
@@ -56,7 +60,7 @@ async def sample(
     base = door.base(source.base)
     max_tokens = wire.fit(asked, base.max_context_length, base.vocab_size)
     door.admitting.check(tenant, "sample", len(asked.prompt) + asked.num_samples * max_tokens)
-    written = _written(asked, body, source, base, max_tokens)
+    written = _written(asked, body, source, max_tokens)
     one = Asking(
         tenant.id,
         asked.session or "",
@@ -130,10 +134,7 @@ async def _source(door: Door, tenant: Tenant, base: str | None, model_path: str 
     return Source(row["base"], row["id"])
 
 
-def _written(
-    asked: wire.Asked, body: bytes, source: Source, base: ServedModel, max_tokens: int
-) -> Written:
-    stop = asked.stop_tokens
+def _written(asked: wire.Asked, body: bytes, source: Source, max_tokens: int) -> Written:
     seed = asked.params.seed
     return Written(
         asked,
@@ -142,6 +143,6 @@ def _written(
         source.checkpoint,
         max_tokens,
         secrets.randbelow(2**63) if seed is None else seed,
-        base.end_tokens if stop is None else stop,
+        asked.stop_tokens,
         tuple(secrets.token_hex(16) for _ in range(asked.num_samples)),
     )

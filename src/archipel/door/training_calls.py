@@ -64,8 +64,7 @@ async def load(door: Door, tenant: Tenant, asked: bodies.LoadWeights, body: byte
     """A checkpoint into a model, or into a new one. Raises Declined."""
     door.admitting.check(tenant, "train")
     means, path = door.means, paths.read_path(asked.path)
-    at = _at(path)
-    row = await means.journal.look(checkpoints.by_path, tenant.id, at, means.now_ms())
+    row = await means.journal.look(checkpoints.by_path, tenant.id, at(path), means.now_ms())
     checkpoints.refused_kind(row, "weights", "training")
     said = {"path": asked.path, "folder": row["folder"], "optimiser": asked.optimizer}
     form = models.form_of_checkpoint(row)
@@ -106,7 +105,11 @@ async def train(door: Door, tenant: Tenant, asked: training.Asked) -> Promised:
         may_be_foreign = "foreign-samples" in tenant.scopes
         data, used = await means.journal.look(
             recorded.believed,
-            *(tenant.id, operation.data, asked.provenance, may_be_foreign, means.now_ms()),
+            tenant.id,
+            operation.data,
+            asked.provenance,
+            may_be_foreign,
+            means.now_ms(),
         )
         believed = replace(operation, data=data)
         one = replace(one, question=await asyncio.to_thread(operation_bytes, believed))
@@ -124,24 +127,40 @@ async def step(door: Door, tenant: Tenant, asked: bodies.OptimStepBody, body: by
 async def save(
     door: Door,
     tenant: Tenant,
-    asked: bodies.SaveWeights | bodies.SaveWeightsForSampler,
+    asked: bodies.SaveWeights | bodies.SaveWeightsForSampler | bodies.SaveWeightsExternal,
     body: bytes,
 ) -> Promised:
-    """save_weights, and save_weights_for_sampler. Raises Declined."""
+    """save_weights, and its kin for sampling and for taking away. Raises Declined."""
     door.admitting.check(tenant, "train")
-    said: dict[str, Any] = {"about": json.dumps(asked.user_metadata or {})}
+    said: dict[str, Any] = {}
+    if not isinstance(asked, bodies.SaveWeightsExternal):
+        said["about"] = json.dumps(asked.user_metadata or {})
     if asked.path is not None:
         said["name"] = paths.checkpoint_name(asked.path)
     if asked.ttl_seconds is not None:
         said["expires_ms"] = door.means.now_ms() + asked.ttl_seconds * 1000
     if isinstance(asked, bodies.SaveWeights):
         kind, said["overwrite"] = "save", asked.overwrite
+    elif isinstance(asked, bodies.SaveWeightsExternal):
+        kind = "external"
     else:
         kind = "publish"
         if asked.sampling_session_seq_id is not None:
             said["sampler"] = asked.sampling_session_seq_id
     one = _asking(tenant, kind, asked.model_id, asked.seq_id, body, pack(said))
     return await promise(door, tenant, one)
+
+
+async def unload(door: Door, tenant: Tenant, name: str) -> Promised:
+    """A model's memory is given back; the promise is kept at once. Raises Declined."""
+    means = door.means
+    await means.journal.look(models.found, tenant.id, name)
+    await door.end_model(name)
+    place = f"{name}:unload"
+    one = _asking(tenant, "unload", place, 0, name.encode(), pack({}))
+    ended = futures.Ending(0, pack({"model": name}))
+    future = await means.journal.do(futures.at_once, one, ended, means.bounds, means.now_ms())
+    return Promised(future, False, name)
 
 
 async def promise(
@@ -175,11 +194,12 @@ def _begun(
         nudge(given.place)
 
 
-def _asking(
+def _asking(  # noqa: PLR0913  the columns of its table
     tenant: Tenant, kind: str, place: str, seq: int, body: bytes, question: bytes, session: str = ""
 ) -> Asking:
     return Asking(tenant.id, session, kind, place, seq, digest_of(kind.encode(), body), question)
 
 
-def _at(path: paths.CheckpointPath) -> tuple[str, str, str]:
-    return path.model, "weights" if path.kind == "training" else "sampler_weights", path.name
+def at(path: paths.CheckpointPath) -> tuple[str, str, str]:
+    """Model, kind and name, as the journal has them."""
+    return path.model, path.id.partition("/")[0], path.name

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from archipel.door import futures, models, outcomes
-from archipel.door.checkpoints import Saving
+from archipel.door.checkpoints import Saved, Saving
 from archipel.door.hands import CannotDo, Turn
 from archipel.door.means import Means
 from archipel.door.ordering import TRAINING, Queued, next_together
@@ -21,6 +21,12 @@ from archipel.door.refusals import Declined
 from archipel.training.tenants.operations import ForwardBackward
 
 logger = logging.getLogger("archipel.door")
+SAVED: dict[str, Saved] = {
+    "save": "weights",
+    "publish": "sampler_weights",
+    "external": "external_weights",
+}
+"""Which kind of checkpoint comes of which operation."""
 
 
 class Turning:
@@ -167,6 +173,7 @@ class Turning:
     async def _save(self, row: sqlite3.Row, one: Queued, said: dict[str, str]) -> Ended:
         means, model = self._means, row["id"]
         is_whole = one.kind == "save"
+        kind = SAVED[one.kind]
         write = means.hands.keep if is_whole else means.hands.publish
         number = said.get("sampler")
         sampler = None if number is None else Sampler(row["session"], int(number))
@@ -174,7 +181,7 @@ class Turning:
             await write(model, means.folders.path(name))
             saving = Saving(
                 *(name, row["tenant"], model),
-                kind="weights" if is_whole else "sampler_weights",
+                kind=kind,
                 name=said.get("name") or f"step-{one.seq:06d}-{name[:8]}",
                 folder=name,
                 num_bytes=await asyncio.to_thread(means.folders.num_bytes, name),
@@ -183,6 +190,11 @@ class Turning:
                 session=None if sampler is None else row["session"],
             )
             return await means.journal.do(
-                *(outcomes.saved, saving, one.seq, bool(said.get("overwrite"))),
-                *(sampler, means.bounds, means.now_ms()),
+                outcomes.saved,
+                saving,
+                one.seq,
+                bool(said.get("overwrite")),
+                sampler,
+                means.bounds,
+                means.now_ms(),
             )
