@@ -59,7 +59,7 @@ class Admitting:
             raise Declined("too_large", str(error)) from None
 
     def waits(self, tenant: str, future: str, num_tokens: int) -> None:
-        """This was promised, and may take so much."""
+        """It was promised, and may take so much."""
         self._of_future[future] = (tenant, num_tokens)
         self._waiting[tenant] += num_tokens
 

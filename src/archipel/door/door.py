@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from archipel.door import checkpoints, futures, models, outcomes, recorded, sessions
@@ -20,7 +20,6 @@ from archipel.door.folders import Folders
 from archipel.door.hands import Hands, ServedModel
 from archipel.door.journal import Journal, JournalBroken
 from archipel.door.means import Means
-from archipel.door.promising import Promised
 from archipel.door.refusals import Declined
 from archipel.door.sampled import Sampling
 from archipel.door.wakes import Wakes, until
@@ -29,6 +28,7 @@ logger = logging.getLogger("archipel.door")
 SWEEP_S = 5.0
 END_S = 30.0
 """For what is under way, when the door is told to end."""
+BOUNDS = Bounds()
 
 
 def wall_ms() -> int:
@@ -43,10 +43,11 @@ class _Ends(Wakes):
         super().__init__()
         self._told = ended
 
-    def wake(self, names: "list[str] | tuple[str, ...]") -> None:  # type: ignore[override]
-        for each in names:
+    def wake(self, names: Iterable[str]) -> None:
+        found = tuple(names)
+        for each in found:
             self._told(each)
-        super().wake(names)
+        super().wake(found)
 
 
 class Door:
@@ -57,7 +58,7 @@ class Door:
         hands: Hands,
         folder: Path,
         accounts: Accounts,
-        bounds: Bounds = Bounds(),
+        bounds: Bounds = BOUNDS,
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         """Raises OSError, sqlite3.Error, JournalBroken: the folder cannot be used."""
@@ -106,12 +107,6 @@ class Door:
                 f"no model {name[:80]!r} here; expected one of {', '.join(self.served)}",
             )
         return self.served[name]
-
-    def promised(self, tenant: str, one: Promised, num_tokens: int) -> None:
-        """It is on the disk: begin."""
-        if not one.is_new:
-            return
-        self.admitting.waits(tenant, one.future, num_tokens)
 
     async def fetch(self, tenant: str, name: str, wait_s: float) -> "futures.Told | None":
         """How a future ended; None: it has not, in that time. Raises Declined: it is gone."""

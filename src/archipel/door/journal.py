@@ -82,7 +82,7 @@ class Journal:
         )
 
     def _reading(self) -> sqlite3.Connection:
-        """This thread's own."""
+        """Of the thread that looks."""
         if not hasattr(self._mine, "db"):
             db = _opened(self._path)
             db.execute("PRAGMA query_only=ON")

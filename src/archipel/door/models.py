@@ -78,8 +78,8 @@ def alive(db: sqlite3.Connection, tenant: str, model: str) -> sqlite3.Row:
 
 def of(db: sqlite3.Connection, model: str) -> sqlite3.Row | None:
     """One that has not ended, whoever's it is."""
-    row = db.execute("SELECT * FROM models WHERE id = ? AND ended_ms IS NULL", (model,)).fetchone()
-    return row  # type: ignore[no-any-return]  # the row factory's
+    rows = db.execute("SELECT * FROM models WHERE id = ? AND ended_ms IS NULL", (model,))
+    return rows.fetchone()  # type: ignore[no-any-return]  # the row factory's
 
 
 def form_of(row: sqlite3.Row) -> ModelForm:

@@ -83,9 +83,9 @@ class _App:
         except ClientDisconnect:
             answer = Told(499, b"")
         except JournalBroken as error:
-            logger.error("%s", error)
-            why = Refused("unavailable", "the door's disk did not take it; ask again", 5)
-            answer = told(why, is_polled)
+            logger.error("%s", error)  # noqa: TRY400  the sentence says where
+            lost = Refused("unavailable", "the door's disk did not take it; ask again", 5)
+            answer = told(lost, is_polled)
         except Exception as error:  # noqa: BLE001  whatever it was, it is told in the protocol's own form
             answer = told(_broken(error, name), is_polled)
         self._requests[name, answer.status] += 1

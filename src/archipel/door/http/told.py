@@ -34,8 +34,9 @@ def end_of(ended: Ended, protobuf: bool) -> Told:
     """By its kind."""
     answer = ended.answer or b""
     if ended.state == "failed":
-        blame = "server" if ended.blame == "server" else "user"
-        return answers.failed(Failure(answer.decode(), blame))
+        return answers.failed(
+            Failure(answer.decode(), "server" if ended.blame == "server" else "user")
+        )
     if ended.kind == "sample":
         sampled = sampled_of(sampled_part(answer))
         return answers.sampled(written_of(answer).asked, sampled, protobuf)
