@@ -17,9 +17,11 @@ from archipel.lab.money import free_micro
 from archipel.lab.state import LabState
 from archipel.market.grants import left_of
 from archipel.market.journal import OUTSIDE, POOL, TREASURY, Move, Posting, grant, post, stake
+from archipel.records.canonical import canonical_json
 from archipel.records.changed import changed
 from archipel.records.grants import (
     MILLION,
+    Attestation,
     GrantCharged,
     GrantEnded,
     GrantGiven,
@@ -207,7 +209,16 @@ def crowd(state: LabState, number: int, signer: Identity) -> tuple[LabState, int
     served = 0
     for each in range(number):
         key = sybil(each)
-        attestation = attested(LAB, key.did, f"person {each}", NOW, by=signer)
+        about = Attestation(
+            lab=LAB,
+            verifier=signer.did,
+            subject=key.did,
+            person=f"{each:064x}",
+            issued_ms=NOW,
+            until_ms=NOW + DAY_MS,
+        )
+        payload = canonical_json(about.model_dump(mode="json")).decode()
+        attestation = Signed(payload=payload, signature=FORGED)  # looked at before the fold
         ask = said(GrantRequested, key.did, attestation=attestation)
         try:
             state = followed(state, ask, NOW + each, free_micro)
