@@ -49,6 +49,10 @@ COMMANDS = {
         "account",
         "What accounts hold and why; pay in, pay out, statements that prove themselves",
     ),
+    "grants": (
+        "grants",
+        "A pool of credits that grants compute: fund, pledge, rule, give, request",
+    ),
     "receipts": (
         "receipts",
         "What a served model earned: receipts checked, and entered for owners",

@@ -9,23 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import home_folder, mending, show
+from archipel.cli.door_folder import FOLDER, accounts_at
+from archipel.cli.door_grants import charge, tie, untie
+from archipel.cli.doors import mending, show
 from archipel.cli.helping import Group
 from archipel.cli.lab_door import JSON
 from archipel.door.keys import SCOPES, USUAL, BadKeyQuestion
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
-    from archipel.door.accounts import Accounts
     from archipel.door.keys import Key, Limits
 
 DAY_MS = 86_400_000
-FOLDER = click.option(
-    "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="FOLDER",
-    help="The door's own folder [~/.archipel/door].",
-)
 
 
 class Bound(click.ParamType):
@@ -53,7 +48,11 @@ class Bound(click.ParamType):
 
 @click.group(cls=Group)
 def key() -> None:
-    """API keys: make, list, revoke; what their tenants may use, and have used."""
+    """API keys: make, list, revoke; what their tenants may use, have used, and who pays."""
+
+
+for each in (tie, untie, charge):
+    key.add_command(each)
 
 
 @key.command()
@@ -83,7 +82,7 @@ def make(
     """
     now_ms = _now_ms()
     expires_ms = None if days is None else now_ms + days * DAY_MS
-    with mending(BadKeyQuestion), closing(_accounts(folder, make=True)) as accounts:
+    with mending(BadKeyQuestion), closing(accounts_at(folder, make=True)) as accounts:
         made = accounts.keys.make(tenant, scopes or USUAL, now_ms, expires_ms)
     found = {
         "key": made,
@@ -106,7 +105,7 @@ def list_(folder: Path | None, as_json: bool) -> None:
     Example:
       archipel door key list
     """
-    with closing(_accounts(folder)) as accounts:
+    with closing(accounts_at(folder)) as accounts:
         keys = accounts.keys.all()
     rows = [_facts(each) for each in keys]
     now_ms = _now_ms()
@@ -124,7 +123,7 @@ def revoke(name: str, folder: Path | None, as_json: bool) -> None:
     Example:
       archipel door key revoke 5f0c1a2b3c4d
     """
-    with mending(BadKeyQuestion), closing(_accounts(folder)) as accounts:
+    with mending(BadKeyQuestion), closing(accounts_at(folder)) as accounts:
         accounts.keys.revoke(name, _now_ms())
     show({"revoked": name}, as_json, lambda: f"{name} is revoked")
 
@@ -162,7 +161,7 @@ def limit(
     changes: dict[str, Any] = {
         name: None if value == -1 else value for name, value in given.items() if value is not None
     }
-    with mending(BadKeyQuestion), closing(_accounts(folder)) as accounts:
+    with mending(BadKeyQuestion), closing(accounts_at(folder)) as accounts:
         limits = replace(accounts.keys.limits(tenant), **changes)
         accounts.keys.limit(tenant, limits)
     found = {"tenant": tenant} | vars(limits)
@@ -189,7 +188,7 @@ def usage(tenant: str | None, days: int, folder: Path | None, as_json: bool) -> 
 
     now_ms = _now_ms()
     start_ms = now_ms - now_ms % DAY_MS - (days - 1) * DAY_MS
-    with mending(TooMany), closing(_accounts(folder)) as accounts:
+    with mending(TooMany), closing(accounts_at(folder)) as accounts:
         whose = {each.name: each.tenant for each in accounts.keys.all()}
         found = by_day(accounts.usage.hours(None, start_ms, now_ms + 1))
     rows = [
@@ -206,21 +205,6 @@ def usage(tenant: str | None, days: int, folder: Path | None, as_json: bool) -> 
         if tenant is None or whose[each.key] == tenant
     ]
     show(rows, as_json, lambda: "\n".join(map(_used, rows)) or "nothing was used yet")
-
-
-def _accounts(folder: Path | None, make: bool = False) -> "Accounts":
-    """The door's; raises Mendable: there is none, or its file cannot be used."""
-    import sqlite3
-
-    from archipel.cli.doors import Mendable
-    from archipel.door.accounts import Accounts
-    from archipel.door.keys import FILE
-
-    place = home_folder("door", folder, make=make)
-    if not make and not (place / FILE).exists():
-        raise Mendable(f"no keys in {place}; `archipel door key make NAME` makes the first")
-    with mending(OSError, sqlite3.Error):
-        return Accounts(place)
 
 
 def _facts(each: "Key") -> dict[str, Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from archipel.door import rates
 from archipel.door.keys import FILE, SCOPES, Keys, Tenant, opened
-from archipel.door.quotas import Refusal, beyond_month, month_ms
+from archipel.door.quotas import Refusal, beyond_grant, beyond_month, month_ms
 from archipel.door.rates import Bucket
+from archipel.door.ties import Ties
 from archipel.door.usage import Usage
 
 MAX_BUCKETS = 2 * 10_000
@@ -31,6 +32,7 @@ class Accounts:
         self._file = opened(folder / FILE) if connection is None else connection
         self.keys = Keys(self._file)
         self.usage = Usage(self._file, self._lock)
+        self.ties = Ties(self._file, self._lock)
         self._file.execute("PRAGMA synchronous=NORMAL")
         self._buckets: dict[tuple[str, str], Bucket] = {}
         self._months: dict[str, tuple[int, int]] = {}
@@ -76,6 +78,11 @@ class Accounts:
             refused = beyond_month(
                 quota, self._in_month(tenant, now_ms), num_tokens + waiting, now_ms
             )
+            if refused is not None:
+                return refused
+        if num_tokens and (tie := self.ties.of(tenant.id)) is not None:
+            uncharged = self.usage.tokens_since(tenant.id, tie.charged_to_ms)
+            refused = beyond_grant(tie, uncharged, num_tokens + waiting)
             if refused is not None:
                 return refused
         with self._lock:

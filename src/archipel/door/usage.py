@@ -78,12 +78,12 @@ class Usage:
                 (tenant, hour_ms, key, kind, model, num_tokens),
             )
 
-    def tokens_since(self, tenant: str, start_ms: int) -> int:
-        """All its tokens of every kind, from the hour on that begins then."""
+    def tokens_since(self, tenant: str, start_ms: int, end_ms: int = 2**62) -> int:
+        """All its tokens of every kind, from the hour on that begins then, before the hour that begins at `end_ms`."""
         with self._lock:
             (found,) = self._file.execute(
-                "SELECT COALESCE(SUM(tokens), 0) FROM usage WHERE tenant = ? AND hour_ms >= ?",
-                (tenant, start_ms),
+                "SELECT COALESCE(SUM(tokens), 0) FROM usage WHERE tenant = ? AND hour_ms >= ? AND hour_ms < ?",
+                (tenant, start_ms, end_ms),
             ).fetchone()
         return int(found)
 
