@@ -28,14 +28,14 @@ class Admitting:
     """Of one door."""
 
     def __init__(self, accounts: Accounts, now_ms: Callable[[], int]) -> None:
-        self._accounts, self._now_ms = accounts, now_ms
+        self.accounts, self._now_ms = accounts, now_ms
         self._seen: dict[str, Tenant] = {}
         self._waiting: Counter[str] = Counter()
         self._of_future: dict[str, tuple[str, int]] = {}
 
     def who(self, key: str) -> Tenant:
         """Whose key that is. Raises Declined."""
-        found = self._accounts.who(key, self._now_ms())
+        found = self.accounts.who(key, self._now_ms())
         if isinstance(found, Refusal):
             raise _declined(found)
         self._seen.pop(found.id, None)
@@ -47,14 +47,14 @@ class Admitting:
     def check(self, tenant: Tenant, scope: str, num_tokens: int = 0) -> None:
         """That it may; it has its place in the rate of calls then. Raises Declined."""
         waiting = self._waiting[tenant.id]
-        refusal = self._accounts.may(tenant, scope, num_tokens, self._now_ms(), waiting)
+        refusal = self.accounts.may(tenant, scope, num_tokens, self._now_ms(), waiting)
         if refusal is not None:
             raise _declined(refusal)
 
     def usage(self, tenant: Tenant, start_ms: int, end_ms: int) -> list[Used]:
         """What was done for it by hour. Raises Declined: more hours than one answer holds."""
         try:
-            return self._accounts.usage.hours(tenant.id, start_ms, end_ms)
+            return self.accounts.usage.hours(tenant.id, start_ms, end_ms)
         except TooMany as error:
             raise Declined("too_large", str(error)) from None
 
@@ -77,7 +77,7 @@ class Admitting:
     def used(self, tenant: str, kind: str, num_tokens: int, base: str) -> None:
         """That was done for it."""
         nobody = Tenant(tenant, "", "", frozenset(), Limits())
-        self._accounts.used(self._seen.get(tenant, nobody), kind, num_tokens, self._now_ms(), base)
+        self.accounts.used(self._seen.get(tenant, nobody), kind, num_tokens, self._now_ms(), base)
 
 
 def _declined(refusal: Refusal) -> Declined:

@@ -89,6 +89,10 @@ class Door:
         await self.sweep()
         self._sweeping = asyncio.create_task(self._sweep_on(), name="door-sweep")
 
+    def cut(self) -> None:
+        """Long polls are told to come again; on the event loop."""
+        self.means.wakes.close()
+
     async def stop(self, within_s: float = END_S) -> None:
         """What is under way ends, or is done again after the next start; then the journal is closed."""
         if self._sweeping is not None:
@@ -118,7 +122,7 @@ class Door:
                 told = await look(futures.found, tenant, name)
                 if told.state != "waiting":
                     return told
-                if not await until(event, deadline_s):
+                if self.means.wakes.is_closed or not await until(event, deadline_s):
                     return None
         finally:
             self.means.wakes.leave(name, event)

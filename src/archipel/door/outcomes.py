@@ -147,7 +147,7 @@ def saved(  # noqa: PLR0913  one transaction
 def never_came(db: sqlite3.Connection, before_ms: int, now_ms: int) -> list[str]:
     """Operations that wait since before that for one that does not come end as failed; ids of their futures."""
     rows = db.execute(
-        "SELECT place, min(seq) AS least, max(made_ms) AS last, next_seq FROM futures JOIN models "
+        "SELECT place, min(seq) AS least, max(futures.made_ms) AS last, next_seq FROM futures JOIN models "
         "ON models.id = futures.place WHERE state = 'waiting' GROUP BY place HAVING least > next_seq AND last < ?",
         (before_ms,),
     ).fetchall()

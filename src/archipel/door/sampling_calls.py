@@ -104,7 +104,7 @@ async def ended(
             rows = await means.journal.look(
                 futures.ended_since, place, seqs, asked.prev_cursor, MAX_COMPLETIONS
             )
-            if rows or not await until(event, deadline_s):
+            if rows or means.wakes.is_closed or not await until(event, deadline_s):
                 break
     finally:
         means.wakes.leave(place, event)

@@ -10,6 +10,7 @@ class Wakes:
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.is_closed = False
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
@@ -25,6 +26,13 @@ class Wakes:
         self._waiting[name].discard(event)
         if not self._waiting[name]:
             del self._waiting[name]
+
+    def close(self) -> None:
+        """Nobody waits any longer: the door ends."""
+        self.is_closed = True
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
 
     def wake(self, names: Iterable[str]) -> None:
         """Something became of these."""

@@ -23,6 +23,7 @@ from archipel.door.http.links import Links
 from archipel.door.http.metrics import MEDIA_TYPE, prometheus_text
 from archipel.door.journal import JournalBroken
 from archipel.door.keys import Tenant
+from archipel.door.usage_routes import usage_routes
 from archipel.door.wire import calls
 from archipel.door.wire.errors import Refused, Told, told
 
@@ -40,6 +41,7 @@ def make_app(door: Door) -> Starlette:
         routes=[
             Route("/health", app.health),
             Route("/metrics", app.metrics),
+            *usage_routes(door.admitting.accounts, door.means.now_ms),
             Route("/files/{folder}/{ends}/{signature}/{file}", app.files),
             Route(calls.BASE + "{path:path}", app.call, methods=["GET", "POST", "PUT", "DELETE"]),
         ]
@@ -78,8 +80,8 @@ class _App:
             found, parts = calls.find(request.method, request.url.path)
             name, is_polled = found.name, found.is_polled
             answer = await self._answered(request, found, parts)
-        except Refused as why:
-            answer = told(why, is_polled)
+        except Refused as refused:
+            answer = told(refused, is_polled)
         except ClientDisconnect:
             answer = Told(499, b"")
         except JournalBroken as error:
