@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from toy_hands import BASE, ToyHands
 
 from archipel.door.accounts import Accounts
 from archipel.door.bounds import Bounds
 from archipel.door.door import Door, wall_ms
 from archipel.door.http.app import make_app
 from archipel.door.keys import SCOPES, USUAL
+from toy_hands import BASE, ToyHands
 
 POLL_S = 0.3
 

@@ -3,10 +3,9 @@
 import asyncio
 from pathlib import Path
 
+from archipel.door.bounds import Bounds
 from open_door import ALL, run, sampling, step, training, world
 from toy_hands import ToyHands
-
-from archipel.door.bounds import Bounds
 
 
 def test_operations_are_done_in_the_order_of_their_numbers_however_they_arrive(

@@ -64,6 +64,13 @@ async def load(door: Door, tenant: Tenant, asked: bodies.LoadWeights, body: byte
     """A checkpoint into a model, or into a new one. Raises Declined."""
     door.admitting.check(tenant, "train")
     means, path = door.means, paths.read_path(asked.path)
+    seq = asked.seq_id or 0
+    place = asked.model_id or f"{asked.session_id}:train:{asked.model_seq_id}"
+    known = await means.journal.look(
+        futures.known_to, _asking(tenant, "load", place, seq, body, b"")
+    )
+    if known is not None:  # the checkpoint may be gone by now
+        return Promised(known, False, place)
     row = await means.journal.look(checkpoints.by_path, tenant.id, at(path), means.now_ms())
     checkpoints.refused_kind(row, "weights", "training")
     said = {"path": asked.path, "folder": row["folder"], "optimiser": asked.optimizer}
