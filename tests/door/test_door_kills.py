@@ -25,6 +25,7 @@ from toy_hands import STATE
 Asked = tuple[str, dict[str, Any]]
 BOUNDS = Bounds(poll_s=POLL_S, keep_steps=2)
 NUM_MODELS = 2
+NUM_KILLS = 25
 
 
 def operations(model: str, rounds: int) -> list[Asked]:
@@ -162,13 +163,12 @@ async def patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_kills", [0, 25])
 def test_a_door_killed_at_random_moments_loses_nothing_and_does_nothing_twice(
-    tmp_path: Path, num_kills: int
+    tmp_path: Path,
 ) -> None:
     """Real processes, SIGKILL at moments that nobody chose; compared with a door that nobody disturbed."""
     told = {}
-    for name, kills in (("calm", 0), ("killed", num_kills)):
+    for name, kills in (("calm", 0), ("killed", NUM_KILLS)):
         folder = tmp_path / name
         folder.mkdir()
         told[name] = asyncio.run(lived(folder, kills))

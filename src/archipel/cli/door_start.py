@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archipel.cli.door_folder import FOLDER, accounts_at
-from archipel.cli.doors import Mendable, home_folder, mending, until_ctrl_c
+from archipel.cli.doors import Mendable, at_work, home_folder, mending, until_ctrl_c
 
 if TYPE_CHECKING:
     import socket
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from archipel.door.accounts import Accounts
     from archipel.door.door import Door
     from archipel.door.hands import Hands
+    from archipel.door.local.hands import LocalHands
 
 LISTEN = "127.0.0.1:8460"
 FIRST_TENANT = "owner"
@@ -86,6 +87,7 @@ def start(
                 sys.stdout.flush()
                 os._exit(INTERRUPTED)
             click.echo("stopped", err=True)
+        hands.close()
     finally:
         listener.close()
         accounts.close()
@@ -132,17 +134,14 @@ async def _progress(door: "Door") -> None:
         before = now
 
 
-def _local(model: Path, names: tuple[str, ...], tokenizer: str | None) -> "Hands":
+def _local(model: Path, names: tuple[str, ...], tokenizer: str | None) -> "LocalHands":
     from archipel.door.hands import CannotDo
     from archipel.door.local.fitting import Limits
-    from archipel.door.local.hands import LocalHands, served_as
-    from archipel.door.local.loading import load_base
+    from archipel.door.local.opening import open_hands
 
-    limits = Limits()
+    at_work(f"loading {model.name}")
     with mending(CannotDo):
-        base = load_base(model, limits)
-        served = served_as(base, names, tokenizer or names[0])
-        return LocalHands(base, served, limits, time.monotonic)
+        return open_hands(model, names, Limits(), tokenizer)
 
 
 def _first_key(accounts: "Accounts") -> str | None:
