@@ -152,9 +152,10 @@ class LocalHands:
 
     def _read(self, form: ModelForm, kept: Path, optimiser: bool) -> State:
         try:
-            return self._trainer.read(kept, form.form, optimiser=optimiser)
+            state: State = self._trainer.read(kept, form.form, optimiser=optimiser)
         except (InvalidModel, OSError, ValueError) as error:
             raise CannotDo(f"what was kept cannot be read: {error}") from None
+        return state
 
     def _held(self, name: str) -> _Model:
         held = self._models.get(name)

@@ -70,7 +70,8 @@ class Turns:
     def next(self, ready: Callable[[Waiting], int], most_rows: int) -> list[Waiting]:
         """Whose pieces make up the next pass.
 
-        ready: makes one ready that is not, and gives the rows of its piece; 0: it is done, and waits no more.
+        ready: makes one ready that is not, and gives the rows of its piece; 0: it is done, and waits no more, whether
+        it was removed there or not.
         """
         self._forget_left()
         found: list[Waiting] = []
