@@ -18,6 +18,7 @@ from archipel.model.adapter import HIGH, LOW, PREFIX, Adapter, adapter_shapes
 from archipel.model.config import DecoderConfig
 from archipel.model.manifest import WrongTensors
 from archipel.records.adapter import AdapterForm
+from archipel.records.canonical import canonical_json
 from archipel.training.checkpoint import read_file, write_file
 from archipel.training.tenants.operations import OptimStep
 
@@ -171,7 +172,7 @@ class TenantState:
         """
         found = read_file(folder / FILES[0])
         try:
-            said = AdapterForm.model_validate(found.facts)
+            said = AdapterForm.model_validate_json(canonical_json(found.facts))
         except ValidationError as error:
             raise WrongTensors(f"the state in {folder} says no form: {error!s:.200}") from None
         if form is not None and said != form:
