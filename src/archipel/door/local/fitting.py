@@ -17,8 +17,11 @@ from archipel.records.adapter import AdapterForm
 
 GB = 1e9
 FP32 = 4
-STATE_BYTES = 20
-"""Of a number that is trained: master, two moments, gradient, and what is computed with, fp32 each."""
+STATE_BYTES = 24
+"""Of a number that is trained: master, two moments and gathered gradient, and in a pass its rounded value and the
+operation's gradient, fp32 each."""
+LAID = 3
+EMBEDDING = "model.embed_tokens.weight"
 WORKING_BYTES = 400_000_000
 """Beside all that is counted: tensor library, tokenizer, questions and answers."""
 
@@ -27,10 +30,8 @@ WORKING_BYTES = 400_000_000
 class Limits:
     """What a local door may take of its machine, and how it parts its time."""
 
-    cycle_s: float = 2.0
-    """A cycle of training is to take so long: it has as many tokens as lately went through in that time."""
-    least_cycle_tokens: int = 256
-    most_cycle_tokens: int = 65_536
+    pass_tokens: int = 1024
+    """Of all models in one pass of training."""
     slice_s: float = 0.25
     """Sampling goes on so long before it is asked again whose turn it is."""
     max_running: int = 64
@@ -47,13 +48,15 @@ class Limits:
 
 
 def base_bytes(config: DecoderConfig) -> int:
-    """Of a base: the trainer's weights in fp32, and once more those that the engine lays out; the embedding is shared."""
+    """Of a base in fp32: embedding and norms once, and products three times: as the trainer has them, ahead and back, and
+    as the engine does.
+    """
     shapes = expected_shapes(config)
-    counted = sum(map(prod, shapes.values()))
-    laid = sum(prod(shape) for name, shape in shapes.items() if len(shape) == 2)
+    embedding = prod(shapes[EMBEDDING])
+    laid = sum(prod(shape) for shape in shapes.values() if len(shape) == 2)
     if not config.tie_embeddings:
-        laid -= prod(shapes["model.embed_tokens.weight"])
-    return FP32 * (counted + laid)
+        laid -= embedding
+    return FP32 * (embedding + LAID * laid)
 
 
 def check_base(config: DecoderConfig, limits: Limits, free: int | None) -> None:
