@@ -73,7 +73,7 @@ def failed(why: Failure) -> Told:
 
 def scored(outcome: Scored, protobuf: bool) -> Told:
     """Of a forward_backward or forward."""
-    metrics = {_metric(name): float(value) for name, value in outcome.metrics.items()}
+    metrics = _metrics(outcome.metrics)
     if not protobuf:
         rows = [
             {"logprobs": {"data": each.tolist(), "dtype": "float32", "shape": [len(each)]}}
@@ -95,7 +95,7 @@ def scored(outcome: Scored, protobuf: bool) -> Told:
 
 def stepped(outcome: Stepped) -> Told:
     """Of an optim_step."""
-    return said({"metrics": {_metric(name): value for name, value in outcome.metrics.items()}})
+    return said({"metrics": _metrics(outcome.metrics)})
 
 
 def sampled(asked: sampling.Asked, outcome: Sampled, protobuf: bool) -> Told:
@@ -185,9 +185,13 @@ def _message(made: Any) -> Told:
     return Told(200, made.SerializeToString(), media=messages.MEDIA_TYPE)
 
 
-def _metric(name: str) -> str:
-    """Clients add up chunks by what stands after the one colon of a metric's name."""
-    return name if name.count(":") == 1 else f"{name.replace(':', '_')}:mean"
+def _metrics(found: Mapping[str, float]) -> dict[str, float]:
+    """Clients add up chunks by what stands after the one colon of a metric's name, and take no word for what is not finite."""
+    return {
+        name if name.count(":") == 1 else f"{name.replace(':', '_')}:mean": float(value)
+        for name, value in found.items()
+        if math.isfinite(value)
+    }
 
 
 def _finite(value: Any) -> Any:

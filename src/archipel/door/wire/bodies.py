@@ -40,7 +40,7 @@ class ClientConfig(Body):
 class CreateSession(Body):
     """A session: what ends when its client is gone."""
 
-    tags: Annotated[tuple[Text, ...], Field(max_length=bounds.MAX_TAGS)] = ()
+    tags: Annotated[tuple[Text, ...], Field(max_length=bounds.MAX_TAGS, fail_fast=True)] = ()
     user_metadata: Metadata | None = None
     sdk_version: Text = ""
     project_id: Id | None = None
@@ -190,7 +190,9 @@ class SaveWeightsExternal(Body):
     path: Text
     seq_id: TrainingSeqId
     ttl_seconds: Ttl | None = None
-    age_encryption_recipients: Annotated[tuple[Text, ...], Field(max_length=0)] | None = None
+    age_encryption_recipients: (
+        Annotated[tuple[Text, ...], Field(max_length=0, fail_fast=True)] | None
+    ) = None
     """Encrypted files are not offered."""
 
 
@@ -270,7 +272,9 @@ class RetrieveFutures(Body):
     target: FuturesTarget
     prev_cursor: Annotated[int, Field(ge=0, le=2**62)] = 0
     timeout: Annotated[float, Field(ge=0, le=bounds.MAX_WAIT_S)] | None = None
-    retrieved_request_ids: Annotated[tuple[Id, ...], Field(max_length=bounds.MAX_RETRIEVED)] = ()
+    retrieved_request_ids: Annotated[
+        tuple[Id, ...], Field(max_length=bounds.MAX_RETRIEVED, fail_fast=True)
+    ] = ()
 
 
 class CancelFuture(Body):

@@ -6,10 +6,16 @@ Law: what hangs on the model (its context, its vocabulary) is looked at where th
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Of one request, unpacked."""
-MAX_JSON_BYTES = 16 * 1024 * 1024
-"""Of one request in JSON, whose numbers take several times their room once they are read; clients send 5 MB at once."""
-MAX_PIECE_BYTES = 1024 * 1024
-"""Of what a compressed body is unpacked into at a time."""
+MAX_JSON_BYTES = 4 * 1024 * 1024
+"""Of one request in JSON, whose values take many times their room once they are read;"""
+MAX_TRAINING_JSON_BYTES = 16 * 1024 * 1024
+"""and of the older clients' data, of which they send what they take for 5 MB at once,"""
+MAX_PROMPT_JSON_BYTES = 16 * 1024 * 1024
+"""and of a prompt."""
+MAX_JSON_CONTAINERS = 1 << 16
+MAX_JSON_TEXTS = 1 << 16
+MAX_JSON_VALUES = 1 << 22
+"""In one request: lists and objects, texts, values of any kind."""
 MAX_DATA = 1024
 """Of one forward_backward: what clients send at once."""
 MAX_TOKENS_PER_DATUM = 1 << 20

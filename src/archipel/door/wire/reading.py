@@ -25,6 +25,8 @@ from archipel.door.wire.errors import Refused
 
 SHOWN = 60
 """Characters of what was got, in a sentence."""
+MAX_WHERE = 200
+MAX_SHOWN_BYTES = 65_536
 
 
 class Body(BaseModel):
@@ -59,7 +61,7 @@ TrainingSeqId = Annotated[int, Field(ge=1, le=bounds.MAX_TRAINING_SEQ_ID)]
 Ttl = Annotated[int, Field(ge=bounds.MIN_TTL_S, le=bounds.MAX_TTL_S)]
 TokenIds = Annotated[
     tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...],
-    Field(max_length=bounds.MAX_TOKENS_PER_DATUM),
+    Field(max_length=bounds.MAX_TOKENS_PER_DATUM, fail_fast=True),
 ]
 
 
@@ -83,22 +85,18 @@ Metadata = Annotated[
 """Words of the tenant's own about what it made; values that are no texts are written as JSON."""
 
 
-def read(form: type[B], data: bytes) -> B:
-    """The body of a request.
+def read(form: type[B], data: bytes, most: int = bounds.MAX_JSON_BYTES) -> B:
+    """The body of a request, of at most so many bytes.
 
     Raises:
         Refused: `too_large`; `malformed`: no JSON object, or one without the fields of this form;
             `impossible`: a field out of its bounds.
     """
-    if len(data) > bounds.MAX_JSON_BYTES:
-        raise Refused(
-            "too_large",
-            f"{len(data)} bytes of JSON; at most {bounds.MAX_JSON_BYTES}: send less at once",
-        )
+    _check_amount(data, most)
     try:
         return form.model_validate_json(data or b"{}")
     except ValidationError as error:
-        raise _refused(error) from None
+        raise _refused(error, len(data)) from None
 
 
 def read_fields(form: type[B], fields: Mapping[str, str]) -> B:
@@ -110,14 +108,29 @@ def read_fields(form: type[B], fields: Mapping[str, str]) -> B:
     try:
         return form.model_validate_strings(dict(fields))
     except ValidationError as error:
-        raise _refused(error) from None
+        raise _refused(error, 0) from None
 
 
-def _refused(error: ValidationError) -> Refused:
-    fault = error.errors(include_url=False, include_context=False)[0]
+def _check_amount(data: bytes, most: int) -> None:
+    """Before anything is made of it: an empty list takes two bytes here and three hundred in memory."""
+    if len(data) > most:
+        raise Refused("too_large", f"{len(data)} bytes of JSON; at most {most}: send less at once")
+    for what, marks, limit in (
+        ("lists and objects", b"[{", bounds.MAX_JSON_CONTAINERS),
+        ("texts", b'"', 2 * bounds.MAX_JSON_TEXTS),
+        ("values", b",", bounds.MAX_JSON_VALUES),
+    ):
+        if sum(data.count(mark) for mark in marks) > limit:
+            raise Refused("too_large", f"a body of too many {what}; send less at once")
+
+
+def _refused(error: ValidationError, num_bytes: int) -> Refused:
+    """What was got is looked at only where it is small: a whole body may be what was got."""
+    shown = num_bytes <= MAX_SHOWN_BYTES
+    fault = error.errors(include_url=False, include_context=False, include_input=shown)[-1]
     where = ".".join(str(part) for part in fault["loc"]) or "the body"
-    kind, got = fault["type"], fault["input"]
-    sentence = f"{where:.{SHOWN}}: {fault['msg']:.300}"
+    kind, got = fault["type"], fault.get("input")
+    sentence = f"{where:.{MAX_WHERE}}: {fault['msg']:.300}"
     if isinstance(got, int | float | str) and kind != "json_invalid":
         sentence += f"; got {got!r:.{SHOWN}}"
     unreadable = kind in {"json_invalid", "json_type", "missing", "model_type"}

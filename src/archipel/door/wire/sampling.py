@@ -32,11 +32,12 @@ class SamplingParams(Constants):
     stop: (
         Annotated[str, Field(max_length=bounds.MAX_STOP_CHARACTERS)]
         | Annotated[
-            list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(max_length=bounds.MAX_STOPS)
+            list[Annotated[int, Field(ge=0, le=2**31 - 1)]],
+            Field(max_length=bounds.MAX_STOPS, fail_fast=True),
         ]
         | Annotated[
             list[Annotated[str, Field(max_length=bounds.MAX_STOP_CHARACTERS)]],
-            Field(max_length=bounds.MAX_STOPS),
+            Field(max_length=bounds.MAX_STOPS, fail_fast=True),
         ]
         | None
     ) = None
@@ -47,7 +48,7 @@ class SamplingParams(Constants):
 
 
 class Prompt(Body):
-    chunks: Annotated[list[Chunk], Field(max_length=bounds.MAX_CHUNKS)]
+    chunks: Annotated[list[Chunk], Field(max_length=bounds.MAX_CHUNKS, fail_fast=True)]
 
 
 class SampleBody(Body):
@@ -144,7 +145,7 @@ def read_sample(body: bytes) -> Asked:
         Refused: `malformed`: it cannot be read; `too_large`; `impossible`: numbers that make no sense; `not_offered`:
             images, sound.
     """
-    said = read(SampleBody, body)
+    said = read(SampleBody, body, bounds.MAX_PROMPT_JSON_BYTES)
     prompt = tokens_of(said.prompt.chunks, "the prompt")
     if not len(prompt):
         raise Refused("impossible", "a prompt without tokens; send at least one")

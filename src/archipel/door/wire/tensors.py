@@ -59,14 +59,18 @@ class TensorData(Body):
     """In JSON."""
 
     data: Annotated[
-        Annotated[list[int], Field(max_length=MAX_CELLS)]
-        | Annotated[list[float], Field(max_length=MAX_CELLS)],
+        Annotated[list[int], Field(max_length=MAX_CELLS, fail_fast=True)]
+        | Annotated[list[float], Field(max_length=MAX_CELLS, fail_fast=True)],
         Field(union_mode="left_to_right"),
     ]
     dtype: Literal["float32", "int64"]
-    shape: Annotated[list[int], Field(max_length=MAX_AXES)] | None = None
-    sparse_crow_indices: Annotated[list[int], Field(max_length=MAX_CELLS)] | None = None
-    sparse_col_indices: Annotated[list[int], Field(max_length=MAX_CELLS)] | None = None
+    shape: Annotated[list[int], Field(max_length=MAX_AXES, fail_fast=True)] | None = None
+    sparse_crow_indices: (
+        Annotated[list[int], Field(max_length=MAX_CELLS, fail_fast=True)] | None
+    ) = None
+    sparse_col_indices: Annotated[list[int], Field(max_length=MAX_CELLS, fail_fast=True)] | None = (
+        None
+    )
 
 
 def read_json(said: TensorData, name: str) -> Cells:

@@ -68,13 +68,15 @@ class _DatumBody(Body):
 
 
 class _ModelInput(Body):
-    chunks: Annotated[list[Chunk], Field(max_length=bounds.MAX_CHUNKS)]
+    chunks: Annotated[list[Chunk], Field(max_length=bounds.MAX_CHUNKS, fail_fast=True)]
 
 
 class _Input(Body):
-    data: Annotated[list[_DatumBody], Field(max_length=bounds.MAX_DATA)]
+    data: Annotated[list[_DatumBody], Field(max_length=bounds.MAX_DATA, fail_fast=True)]
     loss_fn: str
-    loss_fn_config: dict[str, float | str] | None = None
+    loss_fn_config: (
+        Annotated[dict[str, float | str], Field(max_length=bounds.MAX_CONSTANTS)] | None
+    ) = None
 
 
 class _ForwardBackwardBody(Body):
@@ -96,7 +98,7 @@ def read_json(body: bytes, forward_only: bool) -> Asked:
         Refused: see `read_message`.
     """
     form = _ForwardBody if forward_only else _ForwardBackwardBody
-    said: Any = read(form, body)
+    said: Any = read(form, body, bounds.MAX_TRAINING_JSON_BYTES)
     asked = said.forward_input if forward_only else said.forward_backward_input
     data = (
         (
