@@ -64,6 +64,11 @@ def known(db: sqlite3.Connection, one: Asking) -> str | None:
     if row["state"] == "gone" and one.kind == "sample":
         db.execute("DELETE FROM futures WHERE id = ?", (row["id"],))  # it is sampled anew
         return None
+    if row["state"] == "gone":  # else whoever makes the call again would be told so for ever
+        raise Declined(
+            "impossible",
+            f"operation {one.seq} was done, and its answer is no longer kept; go on with the next",
+        )
     return str(row["id"])
 
 
