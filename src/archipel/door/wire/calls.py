@@ -62,7 +62,7 @@ CALLS: tuple[Call, ...] = (
     Call("dynamic_config", "POST", "client/dynamic_config", "supported", "0.25"),
     Call("capabilities", "GET", "get_server_capabilities", "supported", "0.16"),
     Call("telemetry", "POST", "telemetry", "differs", "0.16", "it is answered, and what it says is neither read nor kept"),
-    Call("key_info", "GET", "auth/apikey/me", "refused", "0.30", "set TINKER_API_KEY; logging in stores a key of another service's form"),
+    Call("key_info", "GET", "auth/apikey/me", "supported", "0.30"),
     Call("key_end", "DELETE", "auth/apikey/me", "refused", "0.30", "whoever runs the door revokes keys: archipel door key revoke"),
     Call("auth_token", "POST", "auth/token", "refused", "0.22", "keys are sent themselves; leave pjwt_auth_enabled off, as this door's client_config says"),
     # Sessions:

@@ -1,13 +1,13 @@
 """What clients are told of what they have: rows of sessions, models and checkpoints, and pages of them.
 
-Parts: `Checkpoint`, `TrainingRun`, `Session` (what a row is made of); a function for each answer.
+Parts: `Checkpoint`, `TrainingRun`, `Session`, `Usage` (what a row is made of); a function for each answer.
 Law: nothing here looks anything up; times are seconds since 1970, sizes bytes.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from archipel.door.wire.answers import said
 from archipel.door.wire.errors import Told
@@ -108,6 +108,32 @@ class Session:
         }
 
 
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one kind in one stretch of time."""
+
+    kind: Literal["training", "sampling_prefill", "sampling_sample"]
+    begun_s: float
+    ended_s: float
+    num_tokens: int
+    base: str | None = None
+    session: str | None = None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As clients read bills."""
+        info: dict[str, Any] = {"type": self.kind, "token_count": self.num_tokens}
+        if self.kind == "sampling_prefill":
+            info["cached"] = False
+        return {
+            "bucket_start": time_of(self.begun_s),
+            "bucket_end": time_of(self.ended_s),
+            "base_model": self.base,
+            "session_id": self.session,
+            "event_info": info,
+        }
+
+
 def checkpoints(rows: Sequence[Checkpoint], page: Page | None = None, total: int = 0) -> Told:
     """A listing: of one model whole, of a tenant by pages of so many in all."""
     cursor = None if page is None else _cursor(page, total)
@@ -139,6 +165,11 @@ def sessions(ids: Sequence[str]) -> Told:
 def sessions_found(rows: Sequence[Session]) -> Told:
     """Of a search: one page, the newest first."""
     return said({"sessions": [each.row for each in rows], "next_cursor": None})
+
+
+def usage(rows: Sequence[Usage]) -> Told:
+    """Of a time: what was used in each stretch of it. There are no prices."""
+    return said({"data": [each.row for each in rows], "sessions": {}})
 
 
 def archive(url: str, expires_s: float) -> Told:

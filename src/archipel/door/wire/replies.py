@@ -53,6 +53,21 @@ def capabilities(models: Sequence[ServedModel]) -> Told:
     return said({"supported_models": rows})
 
 
+def key_info(number: int, name: str, owner: str) -> Told:
+    """Of the key itself, which clients look at before they store it; number: any that is no part of it."""
+    return said(
+        {
+            "key_id": number,
+            "name": name,
+            "note": "",
+            "details": {
+                "org_details": {"name": owner},
+                "user_details": {"email": ""},
+            },
+        }
+    )
+
+
 def session_made(session: str, info: str | None = None, warning: str | None = None) -> Told:
     """Of create_session; info, warning: clients print them."""
     return said(
