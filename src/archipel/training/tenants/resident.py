@@ -113,8 +113,8 @@ class EvenSilu(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func is F.silu and not kwargs and len(args) == 1:
-            return _Silu.apply(*args)
+        if func in (F.silu, torch._C._nn.silu):
+            return _Silu.apply(args[0])
         return func(*args, **(kwargs or {}))
 
 
