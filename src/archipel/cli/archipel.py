@@ -41,7 +41,10 @@ COMMANDS = {
     "eval": ("evaluate", "Score a model directory on a recipe's held-out tasks"),
     "chat": ("chat", "Talk to a model directory"),
     "serve": ("serving", "A model behind the OpenAI, Ollama and Anthropic APIs, on this machine"),
-    "door": ("door", "A training API that existing clients speak: who may use it, and how much"),
+    "door": (
+        "door",
+        "A training API that existing clients speak: open it, who may use it, how much",
+    ),
     "route": ("route", "Teach a router which of several specialists knows what"),
     "model": ("model", "Bring a model: from a GGUF file, a hub or a package registry"),
     "gguf": ("gguf", "A model directory as one file for llama.cpp"),

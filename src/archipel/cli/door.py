@@ -3,12 +3,15 @@
 import click
 
 from archipel.cli.door_keys import key
+from archipel.cli.door_looking import list_, status
+from archipel.cli.door_start import start
 from archipel.cli.helping import Group
 
 
 @click.group(cls=Group)
 def command() -> None:
-    """A training API over one base model: who may use it, and what was used."""
+    """A training API over one base model: open it, who may use it, and what was used."""
 
 
-command.add_command(key)
+for each in (start, status, list_, key):
+    command.add_command(each)
