@@ -132,6 +132,7 @@ class LocalHands:
     async def sample(self, asked: SampleAsked) -> Sampled:
         """See `Hands`."""
         self._check_base(asked.weights.base)
+        asked = self._with_special(asked)
         question = question_of(asked, self._ending(asked.stop_strings))
         self._desk.put(question)
         try:
@@ -178,6 +179,18 @@ class LocalHands:
         if all(each.name != name for each in self._served):
             known = ", ".join(each.name for each in self._served)
             raise CannotDo(f"no base is called {name!r:.120}; expected one of: {known}")
+
+    def _with_special(self, asked: SampleAsked) -> SampleAsked:
+        """Stop strings that name a special token are that token: no text has it."""
+        if self._base.tokenizer is None:
+            return asked
+        named = {each.content: index for index, each in self._base.tokenizer.special_ids.items()}
+        tokens = tuple(named[text] for text in asked.stop_strings if text in named)
+        return replace(
+            asked,
+            stop_tokens=tuple(dict.fromkeys((*asked.stop_tokens, *tokens))),
+            stop_strings=tuple(text for text in asked.stop_strings if text not in named),
+        )
 
     def _ending(self, stops: tuple[str, ...]) -> StopStrings | None:
         if not stops:
@@ -230,5 +243,8 @@ def served_as(base: Base, names: Sequence[str], tokenizer_id: str) -> list[Serve
     """A base under each of the names that clients know it by."""
     config, longest = base.config, base.longest
     return [
-        ServedModel(name, longest, config.vocab_size, tokenizer_id, config.family) for name in names
+        ServedModel(
+            name, longest, config.vocab_size, tokenizer_id, config.family, config.eos_token_ids
+        )
+        for name in names
     ]
