@@ -87,6 +87,7 @@ from fuzz import (
     released,
     served,
     spoken,
+    turned,
 )
 from fuzz.reading import Reader
 from people import ref
@@ -135,6 +136,7 @@ def _readers() -> dict[str, Reader]:
         | pool_said.readers()
         | cascaded.readers()
         | contributed.readers()
+        | turned.readers()
         | released.readers()
         | graded.readers()
         | corpora_read.readers()
