@@ -1,6 +1,6 @@
 """A turn's operations and their outcomes as bytes, for whoever has them done elsewhere.
 
-Parts: `pack_operations`, `unpack_operations`; `pack_outcomes`, `unpack_outcomes`.
+Parts: `pack_operations`, `unpack_operations`; `pack_outcomes`, `unpack_outcomes`; `num_tokens_of`.
 Laws: numbers come out with the bits that went in, those that are none among them; equal operations are equal bytes; what
 operations mean is for `Tenants` to judge, here alone their form.
 """
@@ -116,6 +116,12 @@ def unpack_operations(data: bytes | memoryview) -> tuple[Operation, ...]:
     operations = tuple(_operation(opened, each) for each in opened.document.operations)
     opened.end()
     return operations
+
+
+def num_tokens_of(operations: Sequence[Operation]) -> int:
+    """Tokens that these have, for a bill; one at least."""
+    forward = (each for each in operations if isinstance(each, ForwardBackward))
+    return max(1, sum(len(datum.tokens_T) for each in forward for datum in each.data))
 
 
 def pack_outcomes(outcomes: Sequence[Outcome]) -> bytes:
