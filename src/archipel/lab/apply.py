@@ -9,6 +9,7 @@ from typing import assert_never
 
 from archipel.lab import (
     awards,
+    doors,
     drawing,
     earning,
     endings,
@@ -36,6 +37,7 @@ from archipel.lab.state import (
 )
 from archipel.market.journal import Move, Posting, held, post
 from archipel.records.changed import changed
+from archipel.records.door import AtDoor
 from archipel.records.judging import Judging
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.money import Paying
@@ -94,6 +96,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         return money.followed(state, statement, at_ms)
     if isinstance(statement, Owning):
         return owning.followed(state, statement, at_ms)
+    if isinstance(statement, AtDoor):
+        return doors.followed(state, statement, at_ms)
     if isinstance(statement, Trading):
         return trading.followed(state, statement, at_ms)
     match statement:
@@ -144,6 +148,7 @@ def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
         opened_at_ms=at_ms,
         entry=state.size,
         course=programme.begin(opened.pace),
+        phase=programme.begins_in,
     )
     state = earning.opened(endings.with_run(state, run), run)
     return changed(state, live=(*state.live, run.name))

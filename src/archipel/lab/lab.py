@@ -179,7 +179,7 @@ class Lab:
         admit_upload(self.ahead, offer, self.uploads.others(work, digest) if work else 0)
         if work is None:
             self.uploads.note_lasting(digest)
-            return Permit(is_trusted=True)
+            return Permit(is_trusted(self.ahead, offer))
         self.uploads.note(work, digest, offer.blob.size)
         left_ms = self.ahead.leases[work].deadline_ms - self.clock_ms()
         return Permit(is_trusted(self.ahead, offer), max(left_ms, 0) / 1000)

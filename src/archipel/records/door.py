@@ -20,7 +20,7 @@ MAX_QUESTIONS = 4096
 MAX_QUESTION_NUMBER = 2**40
 MAX_QUESTION_TOKENS = 2**30
 MAX_WITHDRAWN_AT_ONCE = 256
-MAX_SHARE = 1_000_000
+MAX_SHARE = 10_000
 """Of a tenant's weight."""
 
 QuestionNumber = Annotated[int, Field(ge=1, le=MAX_QUESTION_NUMBER)]
