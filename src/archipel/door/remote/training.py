@@ -2,7 +2,7 @@
 
 Parts: `Site` (what a run takes of a door), `Training`.
 Laws: operations that were asked from where a model stands are not asked again, whatever turns they come in; an operation
-that no question takes is refused here, and the others go on without it.
+that no question takes is refused here; after a refused one nothing of its turn is done, however the turn is cut.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from archipel.door.hands import CannotDo, HandsLost, ServedModel, Turn
 from archipel.door.remote.asking import Asking, Forgotten
 from archipel.door.remote.history import History, Place
-from archipel.door.remote.lab import Asked, LabAway, LabRefuses
+from archipel.door.remote.lab import Asked
 from archipel.door.remote.shelf import Shelf
 from archipel.records.door import MAX_SHARE
 from archipel.records.fields import BlobRef
@@ -28,6 +28,8 @@ from archipel.training.tenants.parcels import (
     pack_operations,
     unpack_outcomes,
 )
+
+AFTER_REFUSED = "an earlier operation of this model was refused, so this one was not done"
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,16 @@ class Training:
         rest, outcomes = list(turn.operations), list[Outcome]()
         while rest:
             portion = self._portion(rest)
-            if not portion:
-                outcomes.append(self._too_large(rest.pop(0)))
-                continue
-            number, count = await self._asked(turn, place, portion)
-            place, came = await self._answered(turn.model, number, portion[:count])
+            if portion:
+                number, count = await self._asked(turn, place, portion)
+                place, came = await self._answered(turn.model, number, portion[:count])
+            else:
+                count, came = 1, (self._too_large(rest[0]),)
             outcomes += came
             del rest[:count]
+            if any(isinstance(each, Refused) for each in came):
+                outcomes += [Refused(AFTER_REFUSED)] * len(rest)
+                break
         return tuple(outcomes), place
 
     async def made(self, turn: Turn, place: Place) -> Place:
@@ -129,9 +134,7 @@ class Training:
             f"network takes at most {pace.turn_tokens} tokens and {pace.question_bytes} bytes: send fewer data at once"
         )
 
-    async def _asked(
-        self, turn: Turn, place: Place, portion: list[Operation]
-    ) -> tuple[int, int]:
+    async def _asked(self, turn: Turn, place: Place, portion: list[Operation]) -> tuple[int, int]:
         """The question for these operations, and how many of them it has: one that was asked before may have fewer."""
         if self.history.has_more(place):
             for count in range(len(portion), 0, -1):
@@ -144,9 +147,7 @@ class Training:
         blob = await self._asking.patiently(lambda: self._shelf.put(data))
         return await self._ask(turn, place, portion, blob), len(portion)
 
-    async def _ask(
-        self, turn: Turn, place: Place, portion: list[Operation], blob: BlobRef
-    ) -> int:
+    async def _ask(self, turn: Turn, place: Place, portion: list[Operation], blob: BlobRef) -> int:
         known = place.number in self.history.known
         question = place.asks(blob, is_kept=known)
         asked = Asked(
@@ -201,7 +202,5 @@ def size_of(operation: Operation) -> int:
     """Bytes that an operation takes in a question, about."""
     if not isinstance(operation, ForwardBackward):
         return 256
-    arrays = (
-        each for datum in operation.data for each in (datum.tokens_T, *datum.inputs.values())
-    )
+    arrays = (each for datum in operation.data for each in (datum.tokens_T, *datum.inputs.values()))
     return 512 + 128 * len(operation.data) + sum(each.nbytes for each in arrays)
