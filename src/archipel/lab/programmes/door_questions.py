@@ -170,9 +170,10 @@ def swept(run: Run, now_ms: int) -> Run:
     if not slice_.ends_ms or now_ms < slice_.ends_ms:
         return run
     busy = {each.number for each in slice_.held.values()}
-    waiting = [each for each in slice_.asked.values() if each.number not in busy]
-    old = [each.number for each in (*waiting, *slice_.answered.values()) if each.until_ms <= now_ms]
-    run = gone(run, sorted(old))
+    ends = {number: each.until_ms for number, each in slice_.answered.items()}
+    ends |= {number: each.until_ms for number, each in slice_.asked.items() if number not in busy}
+    run = gone(run, [number for number, until_ms in ends.items() if until_ms <= now_ms])
     slice_ = course(run)
-    left = (each.until_ms for each in (*slice_.asked.values(), *slice_.answered.values()))
+    left = [each.until_ms for each in slice_.asked.values()]
+    left += [each.until_ms for each in slice_.answered.values()]
     return with_course(run, ends_ms=min((each for each in left if each > now_ms), default=0))
