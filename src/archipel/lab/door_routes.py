@@ -5,14 +5,14 @@ from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Request
 
-from archipel.lab.door_views import ENDS, Standing, standing
+from archipel.lab.door_views import ENDS, Standing, numbers, standing
 from archipel.lab.doorman import Doorman
 from archipel.lab.lab import MAX_WAIT_S, Lab
 from archipel.lab.refusals import Unknown
 from archipel.lab.requests import address_of, while_connected
 from archipel.lab.state import Run
 from archipel.records.canonical import MAX_SAFE_INTEGER
-from archipel.records.door_documents import QuestionView
+from archipel.records.door_documents import QuestionsView, QuestionView
 
 Number = Annotated[int, Path(ge=1, le=MAX_SAFE_INTEGER)]
 WaitS = Annotated[float, Query(ge=0, le=MAX_WAIT_S)]
@@ -39,6 +39,11 @@ def door_routes(api: FastAPI, lab: Lab, doorman: Doorman) -> None:
             found = _standing(lab, name, number)
         return await _view(lab, name, number, found)
 
+    @api.get("/runs/{name}/questions", summary="A door's questions that are not gone, by number")
+    async def questions(name: str) -> QuestionsView:
+        following, listed = numbers(_run(lab, name), lab.clock_ms())
+        return QuestionsView(run=name, next_number=following, numbers=listed)
+
 
 async def _ended(lab: Lab, name: str, number: int, wait_s: float) -> None:
     loop = asyncio.get_running_loop()
@@ -51,10 +56,14 @@ async def _ended(lab: Lab, name: str, number: int, wait_s: float) -> None:
 
 
 def _standing(lab: Lab, name: str, number: int) -> Standing:
+    return standing(lab.state, _run(lab, name), number, lab.clock_ms())
+
+
+def _run(lab: Lab, name: str) -> Run:
     run: Run | None = lab.state.runs.get(name)
     if run is None:
         raise Unknown(f"no run {name!r:.80}; this lab has {sorted(lab.state.runs)[:8]}")
-    return standing(lab.state, run, number, lab.clock_ms())
+    return run
 
 
 async def _view(lab: Lab, name: str, number: int, found: Standing) -> QuestionView:
@@ -67,4 +76,5 @@ async def _view(lab: Lab, name: str, number: int, found: Standing) -> QuestionVi
         node=found.node,
         grant=None if found.grant is None else await lab.records.at(found.grant),
         answered=None if answer is None else await lab.records.at(answer.entry),
+        question=found.question,
     )

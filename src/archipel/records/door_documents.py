@@ -6,6 +6,7 @@ from pydantic import Field
 
 from archipel.records.document import Document
 from archipel.records.documents import Sealed
+from archipel.records.door import MAX_QUESTIONS, AdaptQuestion, QuestionNumber, SampleQuestion
 from archipel.records.fields import Count
 
 Place: TypeAlias = Literal["behind", "ready", "held", "answered", "gone"]
@@ -27,3 +28,15 @@ class QuestionView(Document):
     """`lease.granted`, by the lab: which question the answer is about."""
     answered: Sealed | None = None
     """`work.answered`, by its node."""
+    question: Annotated[AdaptQuestion | SampleQuestion | None, Field(discriminator="kind")] = None
+    """As it stands: the state that an answered question brought is named in those that go on from it. None: it is gone."""
+
+
+class QuestionsView(Document):
+    """`/runs/<run>/questions`: those that are not gone, so that a door which forgot everything finds what it asked."""
+
+    run: str
+    next_number: QuestionNumber
+    """That the door's next question has."""
+    numbers: Annotated[tuple[QuestionNumber, ...], Field(max_length=2 * MAX_QUESTIONS)]
+    """In their order."""
