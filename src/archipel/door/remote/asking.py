@@ -14,12 +14,9 @@ from typing import TypeVar
 from archipel.door.hands import CannotDo, HandsLost
 from archipel.door.remote.lab import Asked, Lab, LabAway, LabRefuses, Standing
 from archipel.records.door import MAX_WITHDRAWN_AT_ONCE
-from archipel.records.kinds.adapt import AdaptAnswer
-from archipel.records.kinds.sample import SampleAnswer
 
 logger = logging.getLogger("archipel.door")
 
-BUSY = "too-many-requests"
 CONFLICT = "conflict"
 OF_THE_QUESTION = frozenset({"too-large", "wrong-shape", "out-of-range"})
 """Refusals for which whoever asked the door is to blame."""
@@ -43,6 +40,18 @@ class Patience:
     """The lab may hold back what it shows so long."""
     first_pause_s: float = 0.2
     last_pause_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class _NotTaken:
+    """A question that the lab has not."""
+
+    why: str
+    is_here: bool
+    """The lab itself answers: it may have no room."""
+
+    def __str__(self) -> str:
+        return self.why
 
 
 class Asking:
@@ -92,36 +101,37 @@ class Asking:
                     return self._next - 1
                 if self._clock() >= until_s:
                     raise HandsLost(f"the lab took no question for a while: {why}")
-                if not (isinstance(why, LabRefuses) and await make_room()):
+                if not (why.is_here and await make_room()):
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, self._patience.last_pause_s)
 
-    async def _tried(self, asked: Asked) -> LabAway | LabRefuses | None:
+    async def _tried(self, asked: Asked) -> "_NotTaken | None":
         """None: the lab has it; else why it may be tried again."""
         try:
             await self._lab.ask(self._next, asked)
         except LabAway as error:
-            return None if await self._was_heard() else error
+            return await self._heard(error)
         except LabRefuses as error:
-            if error.problem == CONFLICT and await self._was_heard():
-                return None
-            if error.problem == BUSY:
-                return error
+            if error.problem == CONFLICT:
+                why = await self._heard(error)
+                if why is None:
+                    return None
             if error.problem in OF_THE_QUESTION:
                 raise CannotDo(str(error)) from None
             kind = Forgotten if error.problem in NOT_THERE else HandsLost
             raise kind(f"the lab refuses a question: {error}") from None
         return None
 
-    async def _was_heard(self) -> bool:
-        """Whether the lab has the question whose receipt did not come."""
+    async def _heard(self, error: Exception) -> "_NotTaken | None":
+        """None: the lab has the question whose receipt did not come."""
         try:
-            return await self._lab.next_number() > self._next
-        except LabAway:
-            return False
+            has_it = await self._lab.next_number() > self._next
+        except (LabAway, LabRefuses):
+            return _NotTaken(str(error), is_here=False)
+        return None if has_it else _NotTaken(str(error), is_here=True)
 
-    async def answer(self, number: int) -> AdaptAnswer | SampleAnswer:
-        """What a node answered.
+    async def answer(self, number: int) -> Standing:
+        """What a node answered, and to what; both are there.
 
         Raises:
             HandsLost: nobody did in time, or the lab is away for too long.
@@ -132,13 +142,13 @@ class Asking:
         finally:
             self._waiting -= 1
 
-    async def _answered(self, number: int) -> AdaptAnswer | SampleAnswer:
+    async def _answered(self, number: int) -> Standing:
         until_s = self._clock() + self._patience.lasts_s + self._patience.away_s
         while self._clock() < until_s:
             shown = await self.patiently(lambda: self._lab.standing(number, self._patience.poll_s))
-            if shown.answer is not None:
-                return shown.answer
-            if shown.state == "gone":
+            if shown.answer is not None and shown.spec is not None:
+                return shown
+            if shown.place == "gone":
                 raise HandsLost(
                     f"question {number} is gone: no node answered it in time; look who works for the run, and ask again"
                 )

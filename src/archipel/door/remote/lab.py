@@ -7,15 +7,15 @@ Law: what is fetched has the digest that was asked for.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from archipel.records.door import AdaptQuestion, SampleQuestion
+from archipel.records.door_documents import Place
 from archipel.records.fields import BlobRef
-from archipel.records.kinds.adapt import AdaptAnswer
-from archipel.records.kinds.sample import SampleAnswer
+from archipel.records.kinds.adapt import AdaptAnswer, AdaptSpec
+from archipel.records.kinds.sample import SampleAnswer, SampleSpec
 
 Question = AdaptQuestion | SampleQuestion
-QuestionState = Literal["waits", "held", "answered", "gone"]
 
 
 class LabAway(Exception):
@@ -36,10 +36,13 @@ class Standing:
     """What the lab shows of one question."""
 
     number: int
-    state: QuestionState
+    place: Place
     question: Question | None = None
-    """None: it is gone."""
+    """As the lab has it now; None: it is gone."""
+    spec: AdaptSpec | SampleSpec | None = None
+    """What the node that answered was told; by the lab's own word."""
     answer: AdaptAnswer | SampleAnswer | None = None
+    """By that node's."""
 
 
 @dataclass(frozen=True)

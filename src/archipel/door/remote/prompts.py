@@ -12,12 +12,13 @@ from pathlib import Path
 from archipel.door.hands import CannotDo, HandsLost, SampleAsked, Sampled
 from archipel.door.remote.asking import Asking
 from archipel.door.remote.gathering import Answer, Bounds, Gathering, Key
-from archipel.door.remote.lab import Asked
+from archipel.door.remote.lab import Asked, Standing
+from archipel.door.remote.lab import Question as AtLab
 from archipel.door.remote.shelf import Shelf
 from archipel.door.remote.training import Site, Training
 from archipel.records.door import MAX_SHARE, SampleQuestion
 from archipel.records.fields import BlobRef
-from archipel.records.kinds.sample import SampleAnswer
+from archipel.records.kinds.sample import SampleAnswer, SampleSpec
 from archipel.records.payload import BadPayload
 from archipel.training.tenants.operations import Refused
 from archipel.work.question_payloads import pack_questions, unpack_answers
@@ -87,8 +88,8 @@ class Prompts:
         )
         number = await self._asking.ask(asked, self._training.make_room)
         try:
-            answer = await self._asking.answer(number)
-            return await self._read(answer, questions)
+            shown = await self._asking.answer(number)
+            return await self._read(shown, asked.question, questions)
         except BadPayload as error:
             raise HandsLost(f"the answer to question {number} is none: {error}") from None
         finally:
@@ -102,9 +103,15 @@ class Prompts:
             raise HandsLost("it is not known any more where the adapter lies; ask again")
         return await self._asking.patiently(lambda: self._shelf.put_folder(folder))
 
-    async def _read(self, answer: object, questions: Sequence[Question]) -> Sequence[Answer]:
-        if not isinstance(answer, SampleAnswer):
+    async def _read(
+        self, shown: Standing, asked: AtLab, questions: Sequence[Question]
+    ) -> Sequence[Answer]:
+        """Raises BadPayload: to another question, or no answers."""
+        spec, answer = shown.spec, shown.answer
+        if not isinstance(spec, SampleSpec) or not isinstance(answer, SampleAnswer):
             raise BadPayload("it is of training; expected completions")
+        if asked != SampleQuestion(adapter=spec.adapter, questions=spec.questions):
+            raise BadPayload("its node was told other prompts, or another adapter")
         if answer.result.size > self._site.pace.answer_bytes:
             raise BadPayload(
                 f"completions of {answer.result.size} bytes; expected at most {self._site.pace.answer_bytes}"

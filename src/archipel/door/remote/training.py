@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from archipel.door.hands import CannotDo, HandsLost, ServedModel, Turn
 from archipel.door.remote.asking import Asking, Forgotten
 from archipel.door.remote.history import History, Place
-from archipel.door.remote.lab import Asked
+from archipel.door.remote.lab import Asked, Standing
 from archipel.door.remote.shelf import Shelf
 from archipel.records.door import MAX_SHARE
 from archipel.records.fields import BlobRef
-from archipel.records.kinds.adapt import AdaptAnswer
+from archipel.records.kinds.adapt import AdaptAnswer, AdaptSpec
 from archipel.records.payload import BadPayload
 from archipel.records.programmes.door import DoorPace
 from archipel.training.tenants.operations import ForwardBackward, Operation, Outcome, Refused
@@ -80,8 +80,9 @@ class Training:
         while rest:
             portion = self._portion(rest)
             if portion:
-                number, count = await self._asked(turn, place, portion)
-                place, came = await self._answered(turn.model, number, portion[:count])
+                asked = await self._asked(turn, place, portion)
+                place, came = await self._answered(turn.model, place, asked)
+                count = len(asked.operations)
             else:
                 count, came = 1, (self._too_large(rest[0]),)
             outcomes += came
@@ -99,8 +100,8 @@ class Training:
         """
         if place.state is not None:
             return place
-        number, _ = await self._asked(turn, place, [])
-        return (await self._answered(turn.model, number, []))[0]
+        asked = await self._asked(turn, place, [])
+        return (await self._answered(turn.model, place, asked))[0]
 
     async def make_room(self) -> bool:
         """Have the lab forget what no model needs; whether there was any."""
@@ -134,18 +135,18 @@ class Training:
             f"network takes at most {pace.turn_tokens} tokens and {pace.question_bytes} bytes: send fewer data at once"
         )
 
-    async def _asked(self, turn: Turn, place: Place, portion: list[Operation]) -> tuple[int, int]:
-        """The question for these operations, and how many of them it has: one that was asked before may have fewer."""
+    async def _asked(self, turn: Turn, place: Place, portion: list[Operation]) -> "_Asked":
+        """The question for these operations, or the first of them: one that was asked before may have fewer."""
         if self.history.has_more(place):
             for count in range(len(portion), 0, -1):
                 data = await asyncio.to_thread(pack_operations, portion[:count])
                 digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
                 number = self.history.asked(place, digest)
                 if number is not None:
-                    return number, count
+                    return _Asked(number, portion[:count], digest)
         data = await asyncio.to_thread(pack_operations, portion)
         blob = await self._asking.patiently(lambda: self._shelf.put(data))
-        return await self._ask(turn, place, portion, blob), len(portion)
+        return _Asked(await self._ask(turn, place, portion, blob), portion, blob.digest)
 
     async def _ask(self, turn: Turn, place: Place, portion: list[Operation], blob: BlobRef) -> int:
         known = place.number in self.history.known
@@ -168,19 +169,19 @@ class Training:
         return number
 
     async def _answered(
-        self, model: str, number: int, operations: Sequence[Operation]
+        self, model: str, place: Place, asked: "_Asked"
     ) -> tuple[Place, tuple[Outcome, ...]]:
+        """Where the model is then, and what came of these operations; raises HandsLost."""
+        number = asked.number
         try:
-            answer = await self._asking.answer(number)
+            shown = await self._asking.answer(number)
         except HandsLost:
             self.history.lost(number)
             raise
         try:
-            if not isinstance(answer, AdaptAnswer):
-                raise BadPayload(f"it is {answer.kind} work; expected adapt")
-            self._check_size(answer)
+            answer = self._looked_at(shown, place, asked)
             data = await self._asking.patiently(lambda: self._shelf.fetch(answer.outcomes))
-            outcomes = await asyncio.to_thread(unpack_outcomes, data, operations)
+            outcomes = await asyncio.to_thread(unpack_outcomes, data, asked.operations)
         except BadPayload as error:
             await self.withdraw([number])
             raise HandsLost(f"the answer to question {number} is none: {error}") from None
@@ -188,14 +189,30 @@ class Training:
         self.history.came_to(model, number)
         return Place(number=number, state=answer.state), outcomes
 
-    def _check_size(self, answer: AdaptAnswer) -> None:
-        """Raises BadPayload: more bytes than a door takes in."""
-        pace = self._site.pace
+    def _looked_at(self, shown: Standing, place: Place, asked: "_Asked") -> AdaptAnswer:
+        """Raises BadPayload: to another question, or more bytes than a door takes in."""
+        spec, answer, pace = shown.spec, shown.answer, self._site.pace
+        if not isinstance(spec, AdaptSpec) or not isinstance(answer, AdaptAnswer):
+            raise BadPayload("it samples; expected adapt")
+        is_same = (spec.begins, spec.state) == (place.begins, place.state)
+        if not is_same or spec.operations.digest != asked.digest:
+            raise BadPayload("its node was told other operations, or another state before them")
         if answer.outcomes.size > pace.answer_bytes or answer.state.size > pace.state_bytes:
             raise BadPayload(
                 f"outcomes of {answer.outcomes.size} bytes and a state of {answer.state.size}; expected at most "
                 f"{pace.answer_bytes} and {pace.state_bytes}"
             )
+        return answer
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question that the lab has."""
+
+    number: int
+    operations: Sequence[Operation]
+    digest: str
+    """Of their bytes."""
 
 
 def size_of(operation: Operation) -> int:
