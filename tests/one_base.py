@@ -33,6 +33,7 @@ FORM = AdapterForm(
     rank=2, alpha_micro=8_000_000, targets=("q_proj", "down_proj"), rank_stabilised=False
 )
 NAME = "tiny/base"
+PIECE = 8
 BOUNDS = Bounds(4, 2**20)
 
 
@@ -90,7 +91,7 @@ def of_tokens(num: int) -> Operation:
     return ForwardBackward((Datum(np.zeros(num, dtype=np.int32), inputs),), "cross_entropy")
 
 
-@dataclass
+@dataclass(eq=False)
 class PlainState:
     held: Adapter
     steps: int = 0
@@ -103,12 +104,26 @@ class PlainState:
         return self.held
 
 
+@dataclass(eq=False)
+class PlainGoing:
+    state: PlainState
+    operations: Sequence[Operation]
+    outcomes: list[Outcome] = field(default_factory=list)
+    rows_left: int = 0
+    has_passed: bool = False
+
+    @property
+    def at_hand(self) -> Operation | None:
+        done = len(self.outcomes)
+        return self.operations[done] if done < len(self.operations) else None
+
+
 @dataclass
 class PlainTrainer:
     """A step adds its learning rate to every number."""
 
     config: DecoderConfig = CONFIG
-    cycles: list[list[PlainState]] = field(default_factory=list)
+    passes: list[list[PlainState]] = field(default_factory=list)
     fails: Callable[[Sequence[PlainState]], None] = lambda _: None
 
     def create(self, form: AdapterForm, seed: int) -> PlainState:
@@ -123,16 +138,24 @@ class PlainTrainer:
         steps = json.loads((folder / "steps.json").read_text()) if optimiser else 0
         return PlainState(adapter, steps)
 
-    def run(
-        self,
-        turns: Sequence[tuple[PlainState, Sequence[Operation]]],
-        between: Callable[[], None],
-    ) -> list[list[Outcome]]:
-        states = [state for state, _ in turns]
-        self.cycles.append(states)
-        self.fails(states)
-        between()
-        return [[self._one(state, each) for each in operations] for state, operations in turns]
+    def begin(self, state: PlainState, operations: Sequence[Operation]) -> PlainGoing:
+        return PlainGoing(state, operations)
+
+    def ready(self, going: PlainGoing) -> int:
+        while going.rows_left == 0 and going.at_hand is not None:
+            if isinstance(going.at_hand, ForwardBackward) and not going.has_passed:
+                going.rows_left = sum(len(each.tokens_T) for each in going.at_hand.data)
+            else:
+                going.outcomes.append(self._one(going.state, going.at_hand))
+                going.has_passed = False
+        return min(going.rows_left, PIECE)
+
+    def advance(self, chosen: Sequence[PlainGoing]) -> None:
+        self.passes.append([each.state for each in chosen])
+        self.fails([each.state for each in chosen])
+        for each in chosen:
+            each.rows_left -= min(each.rows_left, PIECE)
+            each.has_passed = each.rows_left == 0
 
     def _one(self, state: PlainState, operation: Operation) -> Outcome:
         if isinstance(operation, ForwardBackward):

@@ -27,10 +27,8 @@ WORKING_BYTES = 400_000_000
 class Limits:
     """What a local door may take of its machine, and how it parts its time."""
 
-    cycle_s: float = 2.0
-    """A cycle of training is to take so long: it has as many tokens as lately went through in that time."""
-    least_cycle_tokens: int = 256
-    most_cycle_tokens: int = 65_536
+    pass_tokens: int = 1024
+    """Of all models in one pass of training."""
     slice_s: float = 0.25
     """Sampling goes on so long before it is asked again whose turn it is."""
     max_running: int = 64

@@ -29,12 +29,11 @@ from archipel.door.local.loading import Base
 from archipel.door.local.questions import question_of
 from archipel.door.local.sampling import Room, Sampling
 from archipel.door.local.trainer import State, Trainer
-from archipel.door.local.turns import Given, Waiting
+from archipel.door.local.turns import Waiting
 from archipel.model.adapter_files import write_adapter
 from archipel.model.config_files import InvalidModel
 from archipel.model.pieces import NoPieces
 from archipel.model.stop_strings import StopStrings
-from archipel.training.tenants.operations import Outcome
 
 BEAT_S = 5.0
 """How often whoever waits looks whether the thread still goes on."""
@@ -73,7 +72,7 @@ class LocalHands:
         self._room = ModelRoom(base.config, base.model_bytes)
         self._models: dict[str, _Model] = {}
         sampling = Sampling(base.engine, base.adapters, Room(limits.max_running))
-        self._desk = Desk(self._train, sampling, limits, clock)
+        self._desk = Desk(trainer, sampling, limits, clock)
 
     def models(self) -> Sequence[ServedModel]:
         """See `Hands`."""
@@ -82,7 +81,7 @@ class LocalHands:
     @property
     def counts(self) -> dict[str, int]:
         """What is done and waits, for a progress line and metrics."""
-        return {**self._desk.counts, "models": len(self._models)}
+        return {**self._desk.counts(), "models": len(self._models)}
 
     async def create(self, model: str, form: ModelForm) -> None:
         """See `Hands`."""
@@ -100,12 +99,13 @@ class LocalHands:
         """See `Hands`."""
         model = self._held(turn.model)
         async with model.turn:
-            waiting = Waiting(turn, model.state, Future())
+            going = self._trainer.begin(model.state, turn.operations)
+            waiting = Waiting(turn, going, Future())
             try:
-                self._desk.train(waiting)
+                self._desk.put(waiting)
                 return await self._waited(waiting.future)
             except BaseException:
-                waiting.has_left = True
+                self._desk.leave(waiting)
                 if self._models.get(turn.model) is model:
                     self._drop(turn.model)
                 raise
@@ -126,7 +126,7 @@ class LocalHands:
         """See `Hands`."""
         self._check_base(asked.weights.base)
         question = question_of(asked, self._ending(asked.stop_strings))
-        self._desk.ask(question)
+        self._desk.put(question)
         try:
             return await self._waited(question.future)
         except BaseException:
@@ -136,13 +136,6 @@ class LocalHands:
     def close(self) -> None:
         """End the thread after what is under way; who still waits is told."""
         self._desk.close()
-
-    def _train(
-        self, given: Sequence[Given], between: Callable[[], None]
-    ) -> Sequence[Sequence[Outcome]]:
-        """On the desk's thread."""
-        turns = [(each.waiting.state, each.operations) for each in given]
-        return self._trainer.run(turns, between)
 
     async def _begin(self, name: str, form: ModelForm, make: Callable[[], State]) -> None:
         """What it was before stays where it cannot begin."""

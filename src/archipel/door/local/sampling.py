@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from archipel.door.hands import CannotDo, HandsLost
 from archipel.door.local.adapters import InEngine, engine_name
 from archipel.door.local.questions import Part, Question
+from archipel.door.local.queues import Queues
 from archipel.door.local.shares import Shares
 from archipel.engine.engine import LocalEngine
 from archipel.engine.protocol import Events, NonFiniteLogits, Ticket
@@ -40,8 +41,7 @@ class Sampling:
 
     def __init__(self, engine: LocalEngine, adapters: InEngine, room: Room) -> None:
         self._engine, self._adapters, self._room = engine, adapters, room
-        self._waiting: dict[str, deque[Question]] = {}
-        """By tenant: of which something is to begin."""
+        self._waiting = Queues()
         self._running: dict[Ticket, Part] = {}
         self._scoring: list[Question] = []
         self._apart: deque[list[Part]] = deque()
@@ -68,13 +68,12 @@ class Sampling:
     @property
     def counts(self) -> dict[str, int]:
         """Now: questions that wait and sequences that run."""
-        waiting = sum(map(len, self._waiting.values()))
         running = sum(part.remaining for part in self._running.values()) + len(self._scoring)
-        return {"waiting": waiting, "running": running}
+        return {"waiting": len(self._waiting), "running": running}
 
     def put(self, question: Question) -> None:
         """Behind its tenant's others."""
-        self._waiting.setdefault(question.asked.tenant, deque()).append(question)
+        self._waiting.put(question)
 
     def leave(self, question: Question) -> None:
         """Nobody waits for it any more; its slots are free at once."""
@@ -102,7 +101,7 @@ class Sampling:
 
     def fail(self, why: Exception) -> None:
         """All that waits and runs."""
-        waiting = [each for queue in self._waiting.values() for each in queue]
+        waiting = [*self._waiting]
         again = [part.question for parts in self._apart for part in parts]
         self._fail_running(why)
         for question in dict.fromkeys([*waiting, *again, *self._scoring]):
@@ -113,8 +112,7 @@ class Sampling:
         asked = [part.question.asked for part in self._running.values()]
         asked += [question.asked for question in self._scoring]
         asked += [part.question.asked for parts in self._apart for part in parts]
-        asked += [queue[0].asked for queue in self._waiting.values()]
-        return {each.tenant: each.share for each in asked}
+        return {each.tenant: each.share for each in asked} | self._waiting.shares
 
     def _enter(self) -> None:
         if self._is_apart and self._running:
@@ -128,8 +126,8 @@ class Sampling:
         while (free := self._room.running - self._num_running) > 0:
             room = dict(self._rooms(free))
             ready = {
-                tenant: queue[0].asked.share
-                for tenant, queue in self._waiting.items()
+                tenant: share
+                for tenant, share in self._waiting.shares.items()
                 if room[tenant] > 0 and tenant not in blocked
             }
             if not ready:
@@ -149,24 +147,23 @@ class Sampling:
             own[part.question.asked.tenant] += part.remaining
         own.update(question.asked.tenant for question in self._scoring)
         whole = sum(present.values()) + max(present.values(), default=0)
-        for tenant in self._waiting:
+        for tenant in self._waiting.shares:
             most = max(1, self._room.running * present[tenant] // whole)
             yield tenant, min(free, most - own[tenant])
 
     def _let_in(self, tenant: str, room: int) -> bool:
         """Something of the tenant's first question that can begin; whether there was one."""
-        queue = self._waiting[tenant]
-        for _ in range(len(queue)):
-            question = queue[0]
+        for _ in range(self._waiting.of(tenant)):
+            question = self._waiting.first(tenant)
             try:
                 has_begun = self._begin_some(question, room)
             except (CannotDo, InvalidRequest, NonFiniteLogits) as error:
                 self._refuse(question, CannotDo(str(error)))
                 return tenant in self._waiting
             if has_begun and not question.waits:
-                self._withdraw(question)
-            elif has_begun or len(queue) > 1:
-                queue.rotate(-1)
+                self._waiting.withdraw(question)
+            else:
+                self._waiting.pass_over(tenant)
             if has_begun:
                 return tenant in self._waiting
         return False
@@ -250,7 +247,7 @@ class Sampling:
 
     def _drop(self, question: Question) -> None:
         """Whatever of it waits or runs."""
-        self._withdraw(question)
+        self._waiting.withdraw(question)
         for ticket in [each for each, part in self._running.items() if part.question is question]:
             del self._running[ticket]
             self._engine.cancel(ticket)
@@ -263,15 +260,6 @@ class Sampling:
         )
         if self._open.pop(question, 0):
             self._adapters.leave(question.asked.weights)
-
-    def _withdraw(self, question: Question) -> None:
-        """Nothing of it waits."""
-        tenant = question.asked.tenant
-        queue = self._waiting.get(tenant)
-        if queue is not None and question in queue:
-            queue.remove(question)
-            if not queue:
-                del self._waiting[tenant]
 
     def _part_company(self, why: Exception) -> None:
         """Something that runs makes the engine fail: what, shows when each weights' questions run by themselves."""

@@ -1,12 +1,12 @@
 """What a local door asks of whatever trains its models: `training.tenants.Tenants`, and nothing of it beside this.
 
-Parts: `State` (one model's adapter, moments and gathered gradient), `Trainer`. Law: what comes of a model's operations hangs on its
-state and on them alone.
+Parts: `State` (one model's adapter, moments and gathered gradient), `Going` (a turn under way), `Trainer`. Law: what comes of a model's
+operations hangs on its state and on them alone, whatever passes beside them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from archipel.model.adapter import Adapter
 from archipel.records.adapter import AdapterForm
@@ -23,20 +23,31 @@ class State(Protocol):
         """What is sampled with, in bf16 values."""
 
 
+class Going(Protocol):
+    """A turn under way."""
+
+    outcomes: list[Outcome]
+    """So far."""
+
+
 class Trainer(Protocol):
-    """Of one base."""
+    """Of one base. Its turns are for one thread; states are made, read and written by any."""
 
-    def create(self, form: AdapterForm, seed: int) -> State:
-        """A state that changes nothing yet."""
+    def create(self, form: AdapterForm, seed: int) -> Any:
+        """A `State` that changes nothing yet."""
 
-    def read(self, folder: Path, form: AdapterForm, *, optimiser: bool) -> State:
+    def read(self, folder: Path, form: AdapterForm, *, optimiser: bool) -> Any:
         """What `State.write` wrote; without `optimiser`, its weights alone.
 
         Raises:
             ValueError, OSError: it is not of this form, or cannot be read.
         """
 
-    def run(
-        self, turns: Sequence[tuple[State, Sequence[Operation]]], between: Callable[[], None]
-    ) -> Sequence[Sequence[Outcome]]:
-        """Do each one's operations in their order, all beside one another; `between` is called between two passes."""
+    def begin(self, state: Any, operations: Sequence[Operation]) -> Any:
+        """A `Going` of which nothing is done yet."""
+
+    def ready(self, going: Any) -> int:
+        """Do what needs no pass; how many rows its next piece has in one. 0: all is done."""
+
+    def advance(self, chosen: Sequence[Any]) -> None:
+        """One pass of the next piece of each of these, which are ready."""

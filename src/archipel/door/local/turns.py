@@ -1,81 +1,62 @@
-"""Operations that wait to be done, and which of them make up the next cycle. Pure.
+"""Turns that wait and go on, and whose pieces make up the next pass. Pure.
 
-Parts: `Waiting` (a model's turn), `Given` (what of it goes into a cycle), `Turns`. Laws: a model's operations are given in their
-order, tenants by their shares, a tenant's models in turn; a cycle has no more tokens than may, unless one operation
-alone has more.
+Parts: `Waiting` (a model's turn), `Turns`. Laws: tenants come by their shares, a tenant's models in turn, of each turn one piece in a
+pass; a pass has no more rows than may, unless one piece alone has more.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from archipel.door.hands import Turn, TurnDone
 from archipel.door.local.shares import Shares
-from archipel.door.local.trainer import State
-from archipel.training.tenants.operations import ForwardBackward, Operation, Outcome
+from archipel.door.local.trainer import Going
+from archipel.training.tenants.operations import ForwardBackward, Operation
 
-STEP_TOKENS = 16
-"""What a step of the optimiser counts as."""
+STEP_ROWS = 16
+"""What is done without a pass, such as a step of the optimiser, counts as so many rows."""
 
 
-def tokens_of(operation: Operation) -> int:
+def tokens_of(operations: Sequence[Operation]) -> int:
     """That pass through the model."""
-    if isinstance(operation, ForwardBackward):
-        return sum(len(datum.tokens_T) for datum in operation.data)
-    return 0
-
-
-def cost_of(operation: Operation) -> int:
-    """Of an operation, in tokens, at least one."""
-    return max(1, tokens_of(operation)) if isinstance(operation, ForwardBackward) else STEP_TOKENS
+    return sum(
+        len(datum.tokens_T)
+        for each in operations
+        if isinstance(each, ForwardBackward)
+        for datum in each.data
+    )
 
 
 @dataclass(eq=False)
 class Waiting:
-    """A turn of which something is still to be done."""
+    """A turn that is not done yet."""
 
     turn: Turn
-    state: State
-    """Of its model."""
+    going: Going
     future: Future[TurnDone]
-    outcomes: list[Outcome] = field(default_factory=list)
-    num_given: int = 0
-    """Operations that were given out."""
+    rows: int | None = None
+    """Of its next piece; None: it is not ready."""
     has_left: bool = False
     """Whether nobody waits for it any more."""
 
     @property
-    def next(self) -> Operation | None:
-        """The operation that comes next."""
-        operations = self.turn.operations
-        return operations[self.num_given] if self.num_given < len(operations) else None
-
-    @property
     def done(self) -> TurnDone:
-        """All of it."""
-        return TurnDone(tuple(self.outcomes), sum(map(tokens_of, self.turn.operations)))
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """Of one turn, in one cycle."""
-
-    waiting: Waiting
-    operations: list[Operation]
+        """What came of it."""
+        return TurnDone(tuple(self.going.outcomes), tokens_of(self.turn.operations))
 
 
 class Turns:
-    """Turns that wait, by tenant."""
+    """By tenant."""
 
     def __init__(self) -> None:
         self._queues: dict[str, deque[Waiting]] = {}
         self._shares = Shares[str]()
         self.alone = set[str]()
-        """Models that are given a cycle of their own, since one of them may have made another fail."""
+        """Models that have a pass of their own, since one of them may have made another's fail."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values()))
+        return sum(map(len, list(self._queues.values())))  # others look, too
 
     @property
     def weight(self) -> int:
@@ -86,32 +67,48 @@ class Turns:
         """Behind its tenant's others."""
         self._queues.setdefault(waiting.turn.tenant, deque()).append(waiting)
 
-    def next(self, most_tokens: int) -> list[Given]:
-        """What the next cycle does, in the order in which it was chosen."""
+    def next(self, ready: Callable[[Waiting], int], most_rows: int) -> list[Waiting]:
+        """Whose pieces make up the next pass.
+
+        ready: makes one ready that is not, and gives the rows of its piece; 0: it is done, and waits no more.
+        """
         self._forget_left()
-        found: dict[Waiting, Given] = {}
-        open_to, total = self._weights(), 0
-        while open_to and total < most_tokens:
+        found: list[Waiting] = []
+        open_to, rows, cost = self._weights(), 0, 0
+        while open_to and rows + cost < most_rows:
             tenant = self._shares.next(open_to)
             waiting = self._queues[tenant][0]
-            operation = waiting.next
-            cost = 0 if operation is None else cost_of(operation)
+            if waiting in found:
+                del open_to[tenant]
+                continue
+            if waiting.rows is None:
+                waiting.rows = ready(waiting)
+                cost += STEP_ROWS
+                self._shares.charge(tenant, waiting.turn.share, STEP_ROWS)
+            if not waiting.rows:
+                self.remove(waiting)
+                if tenant not in self._queues:
+                    del open_to[tenant]
+                continue
             is_alone = waiting.turn.model in self.alone
-            if total and (total + cost > most_tokens or (is_alone and waiting not in found)):
+            if found and (is_alone or rows + waiting.rows > most_rows):
                 del open_to[tenant]  # it comes first another time
                 continue
-            given = found.setdefault(waiting, Given(waiting, []))
-            if operation is not None:
-                given.operations.append(operation)
-                waiting.num_given += 1
-                total += cost
-                self._shares.charge(tenant, waiting.turn.share, cost)
+            found.append(waiting)
+            rows += waiting.rows
+            self._shares.charge(tenant, waiting.turn.share, waiting.rows)
+            self._queues[tenant].rotate(-1)
             if is_alone:
-                self._turn_over(tenant)
                 break
-            if not self._turn_over(tenant):
-                del open_to[tenant]
-        return list(found.values())
+        return found
+
+    def remove(self, waiting: Waiting) -> None:
+        """It is done."""
+        queue = self._queues.get(waiting.turn.tenant)
+        if queue is not None and waiting in queue:
+            queue.remove(waiting)
+            if not queue:
+                del self._queues[waiting.turn.tenant]
 
     def empty(self) -> list[Waiting]:
         """Nobody waits any more; who did."""
@@ -119,30 +116,10 @@ class Turns:
         self._queues.clear()
         return waiting
 
-    def _turn_over(self, tenant: str) -> bool:
-        """The tenant's next model is next; whether it has something that waits."""
-        queue = self._queues[tenant]
-        first = queue.popleft()
-        if first.next is not None:
-            queue.append(first)
-        if not queue:
-            del self._queues[tenant]
-        return bool(queue)
-
     def _forget_left(self) -> None:
-        for tenant, queue in list(self._queues.items()):
-            staying = deque(each for each in queue if not each.has_left)
-            if staying:
-                self._queues[tenant] = staying
-            else:
-                del self._queues[tenant]
+        for queue in list(self._queues.values()):
+            for each in [each for each in queue if each.has_left]:
+                self.remove(each)
 
     def _weights(self) -> dict[str, int]:
         return {tenant: queue[0].turn.share for tenant, queue in self._queues.items()}
-
-
-def failed(waiting: Sequence[Waiting], why: Exception) -> None:
-    """Tell who waits for these."""
-    for each in waiting:
-        if not each.future.done():
-            each.future.set_exception(why)
