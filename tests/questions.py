@@ -169,6 +169,32 @@ def trainer(world: "World", **stated: Any) -> Hand:
     return hand(world, "", TRUSTED, **stated)
 
 
+def asked_next(node: Hand) -> int | None:
+    """The question of the lease that it is given, which it then answers."""
+    granted = node.ask()
+    if granted is None:
+        return None
+    node.answer(granted)
+    assert isinstance(granted.spec, AdaptSpec | SampleSpec)
+    return granted.spec.question
+
+
+def kept(asker: Asker) -> set[int]:
+    return set(door.course(asker.world.run(asker.run)).answered)
+
+
+def trained(asker: Asker, number: int) -> AdaptAnswer:
+    answer = door.course(asker.world.run(asker.run)).answered[number].answer
+    assert isinstance(answer, AdaptAnswer)
+    return answer
+
+
+def taken(node: Hand) -> LeaseGranted:
+    granted = node.ask()
+    assert granted is not None
+    return granted
+
+
 def check_door(state: LabState, run: Run) -> None:
     """1 every question in one place  2 leases  3 money  4 bounds and what is told at once"""
     slice_, pace = door.course(run), door.pace(run)

@@ -61,7 +61,7 @@ class DoorSection(Section):
     state_mb: Megabytes = 4096
     """Megabytes of an adapter with its moments and gathered gradient, at most."""
     queued: Annotated[int, Field(ge=1, le=MAX_QUESTIONS)] = 1024
-    """Questions that wait or are being answered, and answers that are kept, at most so many of each."""
+    """Questions that wait or are being answered, and answers that are kept: at most so many together."""
     keep_s: Annotated[float, Field(ge=0.1, le=86_400.0)] = 86_400.0
     """So long an answer is kept for a door that does not say that it has it."""
 

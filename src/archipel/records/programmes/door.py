@@ -35,7 +35,7 @@ class DoorPace(RunPace):
     state_bytes: Bytes
     """Of an adapter with all that its training goes on from."""
     queued: Annotated[int, Field(ge=1, le=MAX_QUESTIONS)]
-    """Questions that are not answered, and answers that are kept: at most so many of each."""
+    """Questions that are not answered, and answers that are kept: at most so many together."""
     keep_ms: Wait
     """So long an answer is kept that is not withdrawn."""
     min_deadline_ms: Wait
