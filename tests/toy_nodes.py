@@ -138,7 +138,6 @@ def packed(folder: Path, state: bytes) -> bytes:
     place = folder / state.hex()
     if not place.exists():
         place.mkdir(parents=True)
-        (place / "state.json").write_bytes(b"{}")
         (place / "state.safetensors").write_bytes(state)
     pack_folder(place, folder / "blob")
     return (folder / "blob").read_bytes()

@@ -10,7 +10,7 @@ from pathlib import Path
 from archipel.door.hands import CannotDo, HandsLost
 from archipel.records.adapter import AdapterForm
 
-STATE_FILES = frozenset({"state.json", "state.safetensors"})
+STATE_FILES = frozenset({"state.safetensors"})
 """Of `training.tenants.state`."""
 
 
@@ -26,11 +26,13 @@ def publish_state(
     """
     from archipel.model.adapter_files import write_adapter
     from archipel.model.config_files import InvalidModel, read_config
+    from archipel.model.manifest import WrongTensors
+    from archipel.training.checkpoint import BadCheckpoint
     from archipel.training.tenants.state import TenantState
 
     try:
         held = TenantState.read(state, form, read_config(model))
-    except (InvalidModel, ValueError, OSError) as error:
+    except (InvalidModel, BadCheckpoint, WrongTensors, OSError) as error:
         raise HandsLost(f"the state that a node made cannot be read: {error}") from None
     write_adapter(folder, held.adapter(), None, base_name)
     for path in (*folder.iterdir(), folder, folder.parent):
@@ -48,10 +50,12 @@ def without_moments(kept: Path, form: AdapterForm, model: Path, folder: Path) ->
         CannotDo: what was kept is not of this form, or cannot be read.
     """
     from archipel.model.config_files import InvalidModel, read_config
+    from archipel.model.manifest import WrongTensors
+    from archipel.training.checkpoint import BadCheckpoint
     from archipel.training.tenants.state import TenantState
 
     try:
-        held = TenantState.read(kept, form, read_config(model))
-    except (InvalidModel, ValueError, OSError) as error:
+        held = TenantState.read(kept, form, read_config(model), optimiser=False)
+    except (InvalidModel, BadCheckpoint, WrongTensors, OSError) as error:
         raise CannotDo(f"what was kept cannot be read: {error}") from None
-    TenantState(held.layout, held.masters).write(folder)
+    held.write(folder)

@@ -13,6 +13,7 @@ from archipel.model.manifest import WrongTensors
 from archipel.records.kinds.adapt import MAX_MACHINE, AdaptSpec
 from archipel.records.payload import BadPayload
 from archipel.records.programmes.door import DoorPace
+from archipel.training.checkpoint import BadCheckpoint
 from archipel.training.inner.state import machine_class
 from archipel.training.tenants.operations import Operation
 from archipel.training.tenants.parcels import num_tokens_of, pack_outcomes, unpack_operations
@@ -122,9 +123,9 @@ class Adapts:
             if held is not None:
                 return held
             folder = context.scratch / "before"
-            unpack_folder(context.blobs[spec.state.digest], FILES, folder)
+            unpack_folder(context.blobs[spec.state.digest], frozenset(FILES), folder)
             return TenantState.read(folder, None, tenants.config)
-        except (BadFolder, InvalidModel, WrongTensors, ValueError) as error:
+        except (BadFolder, BadCheckpoint, WrongTensors) as error:
             raise WorkFailed(f"the state before {context.work}: {error}") from None
 
     def _require_rank(self, state: TenantState, context: Context) -> None:
