@@ -88,6 +88,7 @@ from fuzz import (
     served,
     spoken,
     turned,
+    tenanted,
 )
 from fuzz.reading import Reader
 from people import ref
@@ -140,6 +141,7 @@ def _readers() -> dict[str, Reader]:
         | released.readers()
         | graded.readers()
         | corpora_read.readers()
+        | tenanted.readers()
         | _doors()
     )
 
