@@ -19,7 +19,7 @@ from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
 from archipel.records.bids import Bid, Market
 from archipel.records.door import AdaptQuestion, Begun, SampleQuestion
-from archipel.records.door_documents import QuestionView
+from archipel.records.door_documents import QuestionsView, QuestionView
 from archipel.records.engine_classes import EngineClass
 from archipel.records.episodes import EpisodeTerms
 from archipel.records.exact import Contract
@@ -99,6 +99,7 @@ GROUPS: dict[str, tuple[Any, ...]] = {
         Question,
         documents.UploadState,
         QuestionView,
+        QuestionsView,
         documents.RunView,
         documents.NodeView,
         documents.LeaseView,

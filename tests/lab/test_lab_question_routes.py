@@ -11,11 +11,11 @@ from archipel.identity import Envelope
 from archipel.lab.door_views import standing
 from archipel.lab.doorman import DoorLimits
 from archipel.records.door import AdaptQuestion, Begun, DoorAsked
-from archipel.records.door_documents import QuestionView
+from archipel.records.door_documents import QuestionsView, QuestionView
 from archipel.records.statements import LeaseGranted, WorkAnswered, decode
 from door import Door, problem
 from people import envelope, identity, ref
-from questions import DOOR, FORM, asked_next, hand, open_door, taken, trainer
+from questions import DOOR, FORM, asked_next, hand, open_door, taken, trained, trainer
 from world import World
 
 PATH = "/runs/door/questions/1"
@@ -83,6 +83,26 @@ def test_what_was_never_asked_or_follows_another_programme_is_not_found(
     for path in (PATH, "/runs/rl/questions/1", "/runs/nowhere/questions/1"):
         answer = http.get(path)
         assert (answer.status_code, problem(answer)) == (404, "not-found")
+
+
+def test_a_door_that_forgot_everything_finds_what_it_asked(world: World, http: Door) -> None:
+    asker, node = open_door(world), trainer(world)
+    for text in ("one", "two", "gone"):
+        asker.adapt(text)
+    asker.adapt("four", after=1)
+    asker.withdraw(3)
+    assert asked_next(node) == 1
+    listed = QuestionsView.model_validate_json(http.get("/runs/door/questions").content)
+    assert (listed.next_number, listed.numbers) == (5, (1, 2, 4))
+    before, after = (seen(http.get(f"/runs/door/questions/{n}")).question for n in (1, 4))
+    assert before == AdaptQuestion(begins=Begun(form=FORM, seed=7), operations=ref(b"one"))
+    assert after == AdaptQuestion(state=trained(asker, 1).state, operations=ref(b"four"))
+    assert seen(http.get("/runs/door/questions/3")).question is None
+    world.open_run("rl")
+    assert http.get("/runs/rl/questions").status_code == 404
+    world.tick(asker.lasts_ms)
+    listed = QuestionsView.model_validate_json(http.get("/runs/door/questions").content)
+    assert listed.numbers == (1,)
 
 
 def test_a_wait_ends_when_the_answer_comes_and_at_its_deadline(world: World, http: Door) -> None:

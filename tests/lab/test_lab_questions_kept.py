@@ -69,6 +69,41 @@ def test_a_question_nobody_answers_in_time_and_an_answer_nobody_fetches_go(world
     world.check_replay()
 
 
+def test_what_is_too_old_is_given_to_nobody_and_what_a_node_has_is_not_too_old(
+    world: World,
+) -> None:
+    asker, one, two = open_door(world), hand(world, "one"), hand(world, "two")
+    asker.sample("in a node's hands", lasts_ms=1000)
+    asker.sample("with nobody", lasts_ms=1000)
+    granted = taken(one)
+    world.tick(1000)
+    assert two.ask() is None
+    asker.sample("swept by this")
+    assert set(door.course(world.run("door")).asked) == {1, 3}
+    one.answer(granted)
+    assert kept(asker) == {1}
+
+
+def test_a_tenant_is_not_charged_for_a_lease_that_came_back(world: World) -> None:
+    asker, node = open_door(world), hand(world, "node")
+    asker.sample("one", "ann")
+    asker.sample("two", "bob")
+    node.give_back(taken(node).work)
+    assert [asked_next(node) for _ in range(2)] == [1, 2]
+
+
+def test_another_state_alone_is_a_difference(world: World) -> None:
+    asker = open_door(world, adapt="staked", deposit_micro=1)
+    first, again = hand(world, "first"), hand(world, "again")
+    for each in (first, again):
+        world.speak(world.operator, StakeGiven, node=each.did, micro=1)
+    asker.adapt()
+    assert asked_next(first) == 1
+    asker.adapt(again=1)
+    again.answer(taken(again), state=world.put(b"another state"))
+    assert not door.course(world.run("door")).compared[-1].is_same
+
+
 def test_training_is_done_again_by_another_operator_and_a_difference_is_told(
     world: World,
 ) -> None:

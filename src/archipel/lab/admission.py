@@ -82,10 +82,8 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             _admit_stop(state, statement)
         case RunRetried():
             _admit_retry(state, statement)
-        case RunPaused():
+        case RunPaused() | RunResumed():
             _admit_pause(state, statement)
-        case RunResumed():
-            _admit_resumption(state, statement)
         case NodeJoined() | JoiningRuled() | KeyRevoked():
             joining.admit(state, statement, now_ms)
         case LeaseRequested():
@@ -250,7 +248,10 @@ def _admit_stop(state: LabState, stop: RunStopped) -> None:
         raise refusals.Conflict(f"run {stop.run} is {run.phase.value} already")
 
 
-def _admit_pause(state: LabState, pause: RunPaused) -> None:
+def _admit_pause(state: LabState, pause: RunPaused | RunResumed) -> None:
+    if isinstance(pause, RunResumed):
+        _admit_resumption(state, pause)
+        return
     run = _cared_for(state, pause.author, pause.run)
     if run.paused is not None:
         raise refusals.Conflict(

@@ -119,12 +119,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return forgotten(state, statement)
         case LeaseGranted():
             return _lease_granted(state, statement, at_ms)
-        case LeaseReturned():
-            return endings.given_back(state, statement, at_ms)
-        case LeaseExpired():
-            return _lease_expired(state, statement, at_ms)
-        case WorkAnswered():
-            return endings.accepted(state, statement, at_ms)
+        case LeaseReturned() | LeaseExpired() | WorkAnswered():
+            return _lease_ended(state, statement, at_ms)
         case SnapshotTaken():
             return _snapshot_taken(state, statement)
         case LeaseRequested() | BlobOffered():
@@ -235,8 +231,16 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     )
 
 
-def _lease_expired(state: LabState, expired: LeaseExpired, at_ms: int) -> LabState:
-    return endings.given_up(state, expired.work, "expired", at_ms, expired.cause == "deadline")
+def _lease_ended(
+    state: LabState, ended: LeaseReturned | LeaseExpired | WorkAnswered, at_ms: int
+) -> LabState:
+    match ended:
+        case LeaseReturned():
+            return endings.given_back(state, ended, at_ms)
+        case LeaseExpired():
+            return endings.given_up(state, ended.work, "expired", at_ms, ended.cause == "deadline")
+        case WorkAnswered():
+            return endings.accepted(state, ended, at_ms)
 
 
 def _snapshot_taken(state: LabState, taken: SnapshotTaken) -> LabState:
