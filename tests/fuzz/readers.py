@@ -87,8 +87,8 @@ from fuzz import (
     released,
     served,
     spoken,
-    turned,
     tenanted,
+    turned,
 )
 from fuzz.reading import Reader
 from people import ref

@@ -156,8 +156,7 @@ class Desk:
         self._counts["trained_tokens"] += rows
         for each in chosen:
             each.rows = None
-            if not self._ready(each):
-                self._turns.remove(each)
+            self._ready(each)
 
     def _ready(self, waiting: Waiting) -> int:
         try:
@@ -166,8 +165,10 @@ class Desk:
             waiting.rows = 0
             self._fail([waiting], _lost(error))
             return 0
-        if not waiting.rows and not (waiting.has_left or waiting.future.done()):
-            waiting.future.set_result(waiting.done)
+        if not waiting.rows:
+            self._turns.remove(waiting)
+            if not (waiting.has_left or waiting.future.done()):
+                waiting.future.set_result(waiting.done)
         return waiting.rows
 
     def _fail(self, some: Sequence[Waiting], why: Exception) -> None:

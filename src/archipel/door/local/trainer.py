@@ -17,7 +17,7 @@ class State(Protocol):
     """Of one model."""
 
     def write(self, folder: Path) -> None:
-        """Into a new folder, durably."""
+        """Into a folder, durably."""
 
     def adapter(self) -> Adapter:
         """What is sampled with, in bf16 values."""

@@ -28,6 +28,18 @@ def tokens_of(operations: Sequence[Operation]) -> int:
     )
 
 
+def sound(operations: Sequence[Operation], longest: int) -> tuple[int, str]:
+    """How many come before one with a sequence that is too long for a pass, and what to say of that and all after it."""
+    for number, each in enumerate(operations):
+        lengths = [len(d.tokens_T) for d in each.data] if isinstance(each, ForwardBackward) else []
+        if max(lengths, default=0) > longest:
+            return number, (
+                f"a sequence has {max(lengths)} tokens, and a pass takes {longest} here: cut it, and send this operation "
+                "and those after it again"
+            )
+    return len(operations), ""
+
+
 @dataclass(eq=False)
 class Waiting:
     """A turn that is not done yet."""
@@ -70,7 +82,8 @@ class Turns:
     def next(self, ready: Callable[[Waiting], int], most_rows: int) -> list[Waiting]:
         """Whose pieces make up the next pass.
 
-        ready: makes one ready that is not, and gives the rows of its piece; 0: it is done, and waits no more.
+        ready: makes one ready that is not, and gives the rows of its piece; 0: it is done, and waits no more, whether
+        it was removed there or not.
         """
         self._forget_left()
         found: list[Waiting] = []
