@@ -1,9 +1,15 @@
 """Readers of what a door and the nodes that do its work send each other."""
 
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from archipel.door.hands import CannotDo
+from archipel.door.remote.history import Place
+from archipel.door.remote.kept import FILE, read_kept, write_kept
+from archipel.records.fields import BlobRef
 from archipel.records.payload import BadPayload
 from archipel.training.tenants.operations import (
     Datum,
@@ -19,6 +25,7 @@ from archipel.training.tenants.parcels import (
     unpack_operations,
     unpack_outcomes,
 )
+from archipel.work.packed import BadFolder, pack_folder, unpack_folder
 from archipel.work.question_payloads import (
     pack_answers,
     pack_questions,
@@ -47,9 +54,39 @@ QUESTION = Question(
     topk_sample_logprobs=2,
     target_prompt_tokens=((1, 5), (1, 6)),
 )
+NAMES = frozenset({"state.safetensors", "more"})
 ROW = np.array([np.nan, -1.0], np.float32)
 TOP = TopK(np.ones((2, 2), np.int32), np.zeros((2, 2), np.float32))
 SAMPLED = Sampled((Completion((4, 5), (-1.0, -2.0), "stop", TOP),), ROW, None, ROW, 4)
+
+
+def _folder(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as own:
+        (Path(own) / "blob").write_bytes(data)
+        unpack_folder(Path(own) / "blob", NAMES, Path(own) / "folder")
+
+
+def _packed() -> bytes:
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(own) / "folder"
+        folder.mkdir()
+        for name in NAMES:
+            (folder / name).write_bytes(name.encode())
+        pack_folder(folder, Path(own) / "blob")
+        return (Path(own) / "blob").read_bytes()
+
+
+def _kept(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as own:
+        (Path(own) / FILE).write_bytes(data)
+        read_kept(Path(own), "run")
+
+
+def _place() -> bytes:
+    with tempfile.TemporaryDirectory() as own:
+        state = BlobRef(digest=f"sha256:{'0' * 64}", size=3)
+        write_kept(Path(own), "run", Place(number=3, state=state))
+        return (Path(own) / FILE).read_bytes()
 
 
 def readers() -> dict[str, Reader]:
@@ -60,6 +97,8 @@ def readers() -> dict[str, Reader]:
     answered = (pack_answers((SAMPLED,)), pack_answers((Refused("no"),)))
     asked = pack_questions((QUESTION,))
     return {
+        "packed folders": Reader(_folder, (_packed(),), (BadFolder,)),
+        "places where a model goes on": Reader(_kept, (_place(),), (CannotDo,)),
         "questions": Reader(unpack_questions, (asked,), (BadPayload,)),
         "answers to questions": Reader(answers, answered, (BadPayload,)),
         "operations of a turn": Reader(unpack_operations, (pack_operations(TURN),), (BadPayload,)),
