@@ -47,7 +47,7 @@ STEP = OptimStep(1e-2)
 TURNS: tuple[tuple[Operation, ...], ...] = (
     (scored(1, 3), STEP),
     (scored(2, 3), STEP),
-    (scored(3, 1000), STEP, scored(4, 1000), STEP),
+    (scored(3, 500), STEP, scored(4, 500), STEP),
     (scored(5, 3),),
 )
 LONG = 2
@@ -124,7 +124,7 @@ def test_a_turn_whose_node_was_killed_ends_as_it_does_alone_and_a_new_door_asks_
         {
             "run": {"name": RUN, "programme": "door"},
             "door": {"key": Identity.load_or_create(key).did},
-            "lease": {"min_deadline_s": 5.0},
+            "lease": {"min_deadline_s": 5.0, "max_deadline_s": 30.0},
         }
     )
     with Site(tmp_path / "site", EVERY_PROCESS) as site:
