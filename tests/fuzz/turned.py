@@ -9,8 +9,10 @@ import numpy as np
 from archipel.door.hands import CannotDo
 from archipel.door.remote.history import Place
 from archipel.door.remote.kept import FILE, read_kept, write_kept
+from archipel.model.manifest import WrongTensors
 from archipel.records.fields import BlobRef
 from archipel.records.payload import BadPayload
+from archipel.training.checkpoint import BadCheckpoint
 from archipel.training.tenants.operations import (
     Datum,
     ForwardBackward,
@@ -25,6 +27,7 @@ from archipel.training.tenants.parcels import (
     unpack_operations,
     unpack_outcomes,
 )
+from archipel.training.tenants.state import FILES, TenantState
 from archipel.work.packed import BadFolder, pack_folder, unpack_folder
 from archipel.work.question_payloads import (
     pack_answers,
@@ -34,6 +37,7 @@ from archipel.work.question_payloads import (
 )
 from archipel.work.questions import Completion, Question, Sampled, TopK
 from fuzz.reading import Reader
+from one_base import CONFIG, FORM
 
 DATUM = Datum(
     np.array([1, 2, 3], np.int32),
@@ -89,6 +93,18 @@ def _place() -> bytes:
         return (Path(own) / FILE).read_bytes()
 
 
+def _state(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as own:
+        (Path(own) / FILES[0]).write_bytes(data)
+        TenantState.read(Path(own), None, CONFIG)
+
+
+def _written() -> bytes:
+    with tempfile.TemporaryDirectory() as own:
+        TenantState.drawn(FORM, CONFIG, 1).write(Path(own))
+        return (Path(own) / FILES[0]).read_bytes()
+
+
 def readers() -> dict[str, Reader]:
     """One of each payload."""
     outcomes = partial(unpack_outcomes, operations=TURN)
@@ -97,6 +113,7 @@ def readers() -> dict[str, Reader]:
     answered = (pack_answers((SAMPLED,)), pack_answers((Refused("no"),)))
     asked = pack_questions((QUESTION,))
     return {
+        "states of tenants": Reader(_state, (_written(),), (BadCheckpoint, WrongTensors)),
         "packed folders": Reader(_folder, (_packed(),), (BadFolder,)),
         "places where a model goes on": Reader(_kept, (_place(),), (CannotDo,)),
         "questions": Reader(unpack_questions, (asked,), (BadPayload,)),
