@@ -88,6 +88,7 @@ from fuzz import (
     served,
     spoken,
     tenanted,
+    turned,
 )
 from fuzz.reading import Reader
 from people import ref
@@ -136,6 +137,7 @@ def _readers() -> dict[str, Reader]:
         | pool_said.readers()
         | cascaded.readers()
         | contributed.readers()
+        | turned.readers()
         | released.readers()
         | graded.readers()
         | corpora_read.readers()
