@@ -106,7 +106,7 @@ from keyring import delegation, invitation
 from metered import METER, Book
 from outer import GATE, outer_pace
 from people import identity, ref
-from questions import DOOR, DOOR_TERMS, FORM, door_pace
+from questions import DOOR_TERMS, FORM, door_pace
 from world import PACE, TERMS
 
 LAB, NODE, OPERATOR = (identity(name).did for name in ("lab", "node", "operator"))
