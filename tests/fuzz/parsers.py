@@ -33,7 +33,8 @@ METHODS = frozenset(
     {"model_validate_json", "model_validate_strings", "unpack_from", "ParseFromString"}
 )
 """Whatever they are called on."""
-LAST = re.compile(r"\b(%s)\(" % "|".join({*METHODS, *(p.rpartition(".")[2] for p in PARSING)}))
+_NAMES = "|".join(sorted({*METHODS, *(name.rpartition(".")[2] for name in PARSING)}))
+LAST = re.compile(rf"\b({_NAMES})\(")
 """A file in which none of these names is called need not be looked at more closely."""
 
 
