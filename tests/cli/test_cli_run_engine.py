@@ -193,6 +193,7 @@ def publish(world: World, weights: Path) -> Manifest:
     return manifest
 
 
+@pytest.mark.slow
 def test_an_export_carries_the_choice_and_a_run_from_it_keeps_what_the_earlier_had(
     world: World, weights: Path, recipe: Path, large: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

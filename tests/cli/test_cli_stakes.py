@@ -97,7 +97,7 @@ def test_a_decoy_that_the_lab_refuses_leaves_nothing_behind(desk: Desk) -> None:
     assert not (desk.home / FILE).exists()
 
 
-@pytest.mark.parametrize("arrived", [True, False])
+@pytest.mark.parametrize("arrived", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_decoy_whose_commitment_nobody_confirmed_is_kept_and_finished_by_the_same_command(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, arrived: bool
 ) -> None:

@@ -95,6 +95,7 @@ def test_large_batches_and_long_completions_never_block_both_pipes(monkeypatch):
         assert grader.faults == {"exception": 12}
 
 
+@pytest.mark.slow
 def test_both_pipes_may_be_full_at_once(monkeypatch):
     with faulty_grader(monkeypatch) as grader:
         assert grader.grade(submissions(*["no such deed " * 30] * 300)) == (0.0,) * 300

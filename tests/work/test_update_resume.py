@@ -65,13 +65,24 @@ def third(start: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, d
     return expected
 
 
+@pytest.mark.slow
 def test_weights_move_at_every_version_of_this_test(trusted: Trusted, kinds: MakeKind) -> None:
     run_to(trusted, kinds(), 4)
     assert len(set(trusted.policies)) == 4
 
 
-@pytest.mark.parametrize("every", [1, 10])
-@pytest.mark.parametrize("moment", ["learned", "half an outbox", "outbox", "saved", "told"])
+@pytest.mark.parametrize(
+    ("moment", "every"),
+    [
+        *(("learned", 1), ("outbox", 10), ("saved", 1)),
+        *(
+            pytest.param(moment, every, marks=pytest.mark.slow)
+            for moment in ("learned", "half an outbox", "outbox", "saved", "told")
+            for every in (1, 10)
+            if (moment, every) not in {("learned", 1), ("outbox", 10), ("saved", 1)}
+        ),
+    ],
+)
 def test_an_update_killed_at_any_step_comes_out_the_same(
     third: tuple[str, dict[str, bytes]], trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch,
     moment: str, every: int,
@@ -180,6 +191,7 @@ def _full_disk(*arguments: object) -> Path:
     raise OSError(28, "no space")
 
 
+@pytest.mark.slow
 def test_the_checkpoint_travels_at_every_k_th_version_but_not_the_first(
     trusted: Trusted, kinds: MakeKind, start: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +229,7 @@ def test_a_machine_without_memory_continues_alike_from_the_checkpoint_and_later_
         trusted.accept(expected)
 
 
+@pytest.mark.slow
 def test_a_memory_that_is_behind_the_checkpoint_gives_way_to_it(
     published: tuple[Trusted, Updates], kinds: MakeKind, tmp_path: Path
 ) -> None:
