@@ -455,6 +455,7 @@ def _publish_real_weights(world: World, weights: Path) -> str:
     return manifest.state
 
 
+@pytest.mark.slow
 def test_a_name_that_was_used_is_refused_before_anything_is_sent_and_another_is_offered(
     world: World, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -301,8 +301,14 @@ def test_a_trusted_role_does_no_run_whose_recipe_its_operator_does_not_know(
             SECRET.canonical_bytes(),
             "needs secret 'mine': make one with `archipel update secret mine`, or put",
         ),
-        (b"s", 0o644, SECRET.canonical_bytes(), "may be read by others; run: chmod 600"),
-        (b"s", 0o600, b"no recipe", "the recipe of real cannot be used here"),
+        pytest.param(
+            *(b"s", 0o644, SECRET.canonical_bytes(), "may be read by others; run: chmod 600"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(b"s", 0o600, b"no recipe", "the recipe of real cannot be used here"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["no secret", "an open secret", "no recipe"],
 )
@@ -337,6 +343,7 @@ def test_a_trusted_role_that_lacks_something_gives_its_lease_back_and_says_what(
     assert not world.state.leases
 
 
+@pytest.mark.slow
 def test_a_learner_without_memory_starts_from_the_published_checkpoint(
     world: World, folder: Path
 ) -> None:

@@ -229,6 +229,7 @@ def test_a_judge_that_is_away_never_gives_a_reward_of_nothing(
         grader.grade(shown(0, "soft"))
 
 
+@pytest.mark.slow
 def test_a_question_that_a_judge_refuses_costs_itself_alone() -> None:
     with judge_that(400) as (url, _), Grader(rubric(url), 0) as grader:
         rewards = grader.grade(shown(0, "soft"))

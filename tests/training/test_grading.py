@@ -128,6 +128,7 @@ def test_an_unknown_parameter_is_told_before_any_grading():
         Grader(section, 0, SECRET).__enter__()
 
 
+@pytest.mark.slow
 def test_threads_may_share_a_grader(monkeypatch):
     wrong = []
     with faulty_grader(monkeypatch) as grader:

@@ -126,6 +126,7 @@ def test_a_machine_without_memory_replays_and_continues_alike(
     assert facts(trusted.ask(kinds(), "new memory")) == facts(trusted.ask(kind, "memory"))
 
 
+@pytest.mark.slow
 def test_a_machine_that_others_have_overtaken_replays_and_continues_alike(
     trusted: Trusted, kinds: MakeKind
 ) -> None:
@@ -160,6 +161,7 @@ def test_training_that_diverged_says_so(
         trusted.ask(kind, "memory")
 
 
+@pytest.mark.slow
 def test_an_update_that_failed_half_way_is_made_again_from_what_was_written_down(
     trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +270,7 @@ def test_a_checkpoint_of_another_version_or_recipe_is_refused(
         trusted.ask(kinds(), "new memory")
 
 
+@pytest.mark.slow
 def test_replay_says_how_many_tokens_it_has_learned_from(trusted: Trusted, kinds: MakeKind) -> None:
     run_to(trusted, kinds(), 3)
     told: list[int] = []
