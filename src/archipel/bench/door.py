@@ -1,0 +1,225 @@
+"""Many tenants over one base beside as many processes with a base each, and what a door's HTTP adds, in one run.
+
+Parts: `Plan`, `measure`, `Case` (what is known of a number of tenants and a length). Both sides do the same work from the same tokens,
+on the same cores, by one thread each; they take turns round by round and are compared within a round. As many separate processes as fit into
+memory run at once and the rest after them, which `found` says. Laws: a company of any size leaves its first tenant with the same
+bits, and the run fails where it does not; wall time is what people wait for, processor time is what neighbours disturb less.
+"""
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from archipel.bench.door_http import Overhead, Placed, measure_http
+from archipel.bench.door_side import Process, SideFailed, ending
+from archipel.bench.door_work import OURS, PLAIN, Work
+from archipel.bench.processor import confined_to
+from archipel.work.room import free_bytes
+
+Tell = Callable[[str], None]
+Found = dict[str, Any]
+SIDE = "archipel.bench.door_side"
+SAME_LOSS = 1e-3
+"""Relative; of the same weights and tokens, added up in other orders."""
+SPARED_BYTES = 3 * 10**9
+"""That separate processes leave free for everybody else."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured."""
+
+    model: str = "100m"
+    rank: int = 16
+    tenants: tuple[int, ...] = (1, 8, 32)
+    """(): no sides, HTTP alone."""
+    lengths: tuple[int, ...] = (32, 256)
+    sequences: int = 1
+    """Of a tenant's step."""
+    rounds: int = 3
+    steps: int = 1
+    """Of every tenant in a round."""
+    threads: int = 1
+    http: Overhead = field(default_factory=Overhead)
+
+
+QUICK = Plan(
+    model="tiny", tenants=(1, 4), lengths=(8, 32), rounds=2, http=Overhead(tenants=(2,), rounds=2)
+)
+
+
+@dataclass
+class Case:
+    """So many tenants with sequences of one length; a list has a number for each round."""
+
+    tenants: int
+    length: int
+    tokens: int
+    """Of a round."""
+    steps: int
+    """Of a round, over all tenants."""
+    ours_wall_s: list[float] = field(default_factory=list)
+    ours_cpu_s: list[float] = field(default_factory=list)
+    separate_wall_s: list[float] = field(default_factory=list)
+    separate_cpu_s: list[float] = field(default_factory=list)
+    ours_peak: int = 0
+    """Bytes; so are those below."""
+    ours_pss: int = 0
+    separate_peak: int = 0
+    """Of one process."""
+    separate_pss: int = 0
+    digest: str = ""
+
+
+def measure(plan: Plan, environment: Mapping[str, str], tell: Tell, found: Found) -> None:
+    """All that the plan names, into `found` as it comes.
+
+    Raises:
+        SideFailed: a process ended badly, or company changed what became of a tenant.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="archipel-door-"))
+    found |= {"plan": asdict(plan), "cases": [], "http": []}
+    try:
+        with confined_to(plan.threads) as cores:
+            found["cores"] = cores
+            if plan.http.tenants:
+                most = max(plan.http.tenants)
+                work = Work(OURS, plan.model, plan.rank, 0, most, plan.sequences, plan.threads)
+                measure_http(plan.http, work, Placed(folder, environment), tell, found)
+            if plan.tenants:
+                _Sides(plan, folder, environment, tell, found).measure()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Sides:
+    """Tenants over one base, and processes of their own."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, environment: Mapping[str, str], tell: Tell, found: Found
+    ) -> None:
+        self._plan, self._folder, self._environment = plan, folder, environment
+        self._tell, self._found = tell, found
+        self._cases = {
+            (length, tenants): self._case(length, tenants)
+            for length in plan.lengths
+            for tenants in plan.tenants
+        }
+
+    def _case(self, length: int, tenants: int) -> Case:
+        steps = tenants * self._plan.steps
+        return Case(tenants, length, steps * self._plan.sequences * length, steps)
+
+    def measure(self) -> None:
+        """Every case."""
+        plan = self._plan
+        ours = {tenants: self._process(OURS, 0, tenants) for tenants in plan.tenants}
+        first = self._process(PLAIN, 0, 1)
+        with ending([*ours.values(), first]):
+            losses = [self._begin(each) for each in (first, *ours.values())]
+            check_losses(losses)
+            at_once = self._that_fit(first)
+            others = [self._process(PLAIN, number, 1) for number in range(1, at_once)]
+            with ending(others):
+                for each in others:
+                    self._begin(each)
+                self._tell(f"{at_once} separate processes at once")
+                self._rounds([first, *others], 0, ours)
+        check_bits(list(self._cases.values()))
+        for start in range(at_once, max(plan.tenants), at_once):
+            stop = min(start + at_once, max(plan.tenants))
+            wave = [self._process(PLAIN, number, 1) for number in range(start, stop)]
+            with ending(wave):
+                for each in wave:
+                    self._begin(each)
+                self._tell(f"separate processes {start + 1} to {stop}")
+                self._rounds(wave, start, {})
+
+    def _process(self, way: str, first: int, tenants: int) -> Process:
+        plan = self._plan
+        work = Work(way, plan.model, plan.rank, first, tenants, plan.sequences, plan.threads)
+        log = self._folder / f"{way.replace(' ', '-')}-{first}-{tenants}.log"
+        return Process(SIDE, asdict(work), log, self._environment)
+
+    def _begin(self, process: Process) -> float:
+        """Load, and a first step that is not counted; the loss of it."""
+        process.start()
+        process.ready()
+        _, (told,) = self._run([process], 0, self._plan.lengths[0])
+        return float(told["loss"])
+
+    def _that_fit(self, first: Process) -> int:
+        most, free = max(self._plan.tenants), free_bytes()
+        first.tell(first=0, steps=0, length=1)
+        needs = int(first.hear()["peak"])
+        fit = most if free is None or not needs else 1 + max(0, (free - SPARED_BYTES) // needs)
+        self._found["at_once"] = min(most, fit)
+        self._found["one_process_bytes"] = needs
+        return min(most, fit)
+
+    def _rounds(self, wave: Sequence[Process], start: int, ours: Mapping[int, Process]) -> None:
+        """wave: processes of the tenants from `start` on; ours: by number of tenants, in the first wave alone."""
+        for case in self._cases.values():
+            its = wave[: max(0, case.tenants - start)]
+            if not its:
+                continue
+            for number in range(self._plan.rounds):
+                for is_ours in (True, False) if number % 2 else (False, True):
+                    if not is_ours:
+                        self._separate(case, its, number)
+                    elif ours:
+                        self._ours(case, ours[case.tenants], number)
+                self._found["cases"] = [asdict(each) for each in self._cases.values()]
+            self._tell(f"{case.tenants} tenants, {case.length} tokens: {self._plan.rounds} rounds")
+
+    def _ours(self, case: Case, process: Process, number: int) -> None:
+        wall_s, (told,) = self._run([process], number + 1, case.length)
+        case.ours_wall_s.append(wall_s)
+        case.ours_cpu_s.append(told["cpu_s"])
+        case.ours_peak, case.ours_pss = told["peak"], told["pss"]
+        case.digest = told["digest"]
+
+    def _separate(self, case: Case, processes: Sequence[Process], number: int) -> None:
+        """Adds to the round's times what earlier processes took."""
+        wall_s, told = self._run(processes, number + 1, case.length)
+        for times, took in (
+            (case.separate_wall_s, wall_s),
+            (case.separate_cpu_s, sum(each["cpu_s"] for each in told)),
+        ):
+            if len(times) <= number:
+                times.append(0.0)
+            times[number] += took
+        case.separate_peak = max(case.separate_peak, *(each["peak"] for each in told))
+        case.separate_pss = max(case.separate_pss, sum(each["pss"] for each in told) // len(told))
+
+    def _run(
+        self, processes: Sequence[Process], round_number: int, length: int
+    ) -> tuple[float, list[dict[str, Any]]]:
+        """All at once: seconds until the last has ended, and what each says of itself."""
+        steps = self._plan.steps
+        began_s = time.perf_counter()
+        for each in processes:
+            each.tell(first=round_number * steps, steps=steps, length=length)
+        told = [each.hear() for each in processes]
+        return time.perf_counter() - began_s, told
+
+
+def check_losses(losses: Sequence[float]) -> None:
+    """All sides did the first tenant's first step alike. Raises SideFailed."""
+    if any(not math.isclose(each, losses[0], rel_tol=SAME_LOSS) for each in losses):
+        raise SideFailed(f"the sides do different work: the first losses are {losses}")
+
+
+def check_bits(cases: Sequence[Case]) -> None:
+    """Company left the first tenant with the bits that it has alone. Raises SideFailed."""
+    for length in {each.length for each in cases}:
+        digests = {each.digest for each in cases if each.length == length}
+        if len(digests) > 1:
+            raise SideFailed(
+                f"the first tenant's weights differ with company at {length} tokens: {digests}"
+            )
