@@ -93,7 +93,7 @@ def test_the_door_reads_what_the_client_of_the_bench_writes() -> None:
 
 
 def test_the_table_has_ratios_within_rounds_and_says_what_was_run_in_turns() -> None:
-    passed = Passed(8, 32, 32, [1.1, 2.2], [1.2, 2.4], [1.0, 2.0], [1.0, 2.0])
+    passed = Passed(8, 32, 32, [1.1, 2.2], [1.2, 2.4], [1.0, 2.0], [1.0, 2.0], [9, 8], [4, 4])
     found = {
         "plan": asdict(Plan()),
         "at_once": 5,
@@ -108,6 +108,7 @@ def test_the_table_has_ratios_within_rounds_and_says_what_was_run_in_turns() -> 
         "5 processes fitted into memory at once",
         "one tenant, processor time: 0.50 [0.50, 0.50] at 32 tokens",
         "8 tenants, 32 tokens: 1.10 [1.10, 1.10] x the time, 1.20 [1.20, 1.20]",
+        "17 passes for 8",
     ):
         assert part in said, said
     whole = table({**found, "at_once": 8})

@@ -105,6 +105,7 @@ class _Sides:
     ) -> None:
         self._plan, self._folder, self._environment = plan, folder, environment
         self._tell, self._found = tell, found
+        self._first_loss = math.nan
         self._cases = {
             (length, tenants): self._case(length, tenants)
             for length in plan.lengths
@@ -116,29 +117,42 @@ class _Sides:
         return Case(tenants, length, steps * self._plan.sequences * length, steps)
 
     def measure(self) -> None:
-        """Every case."""
-        plan = self._plan
-        ours = {tenants: self._process(OURS, 0, tenants) for tenants in plan.tenants}
-        first = self._process(PLAIN, 0, 1)
-        with ending([*ours.values(), first]):
-            losses = [self._begin(each) for each in (first, *ours.values())]
-            check_losses(losses)
-            at_once = self._that_fit(first)
-            others = [self._process(PLAIN, number, 1) for number in range(1, at_once)]
-            with ending(others):
-                for each in others:
-                    self._begin(each)
-                self._tell(f"{at_once} separate processes at once")
-                self._rounds([first, *others], 0, ours)
+        """Every case; the largest company first, since what it leaves free says how many processes fit."""
+        most = max(self._plan.tenants)
+        processes: list[Process] = []
+        with ending(processes):
+            for tenants in sorted(self._plan.tenants, reverse=True):
+                self._beside(tenants, processes)
         check_bits(list(self._cases.values()))
-        for start in range(at_once, max(plan.tenants), at_once):
-            stop = min(start + at_once, max(plan.tenants))
+        at_once = len(processes)
+        for start in range(at_once, most, at_once):
+            stop = min(start + at_once, most)
             wave = [self._process(PLAIN, number, 1) for number in range(start, stop)]
             with ending(wave):
                 for each in wave:
                     self._begin(each)
                 self._tell(f"separate processes {start + 1} to {stop}")
-                self._rounds(wave, start, {})
+                for tenants in self._plan.tenants:
+                    self._rounds(tenants, wave[: max(0, tenants - start)], None)
+
+    def _beside(self, tenants: int, processes: list[Process]) -> None:
+        """One company, beside as many processes; those that fit are begun where there are none yet."""
+        company = self._process(OURS, 0, tenants)
+        with ending([company]):
+            loss = self._begin(company)
+            if not processes:
+                self._fill(processes)
+            check_losses([loss, self._first_loss])
+            self._rounds(tenants, processes[:tenants], company)
+
+    def _fill(self, processes: list[Process]) -> None:
+        first = self._process(PLAIN, 0, 1)
+        processes.append(first)
+        self._first_loss = self._begin(first)
+        for number in range(1, self._that_fit(first)):
+            processes.append(self._process(PLAIN, number, 1))
+            self._begin(processes[-1])
+        self._tell(f"{len(processes)} separate processes at once")
 
     def _process(self, way: str, first: int, tenants: int) -> Process:
         plan = self._plan
@@ -162,20 +176,18 @@ class _Sides:
         self._found["one_process_bytes"] = needs
         return min(most, fit)
 
-    def _rounds(self, wave: Sequence[Process], start: int, ours: Mapping[int, Process]) -> None:
-        """wave: processes of the tenants from `start` on; ours: by number of tenants, in the first wave alone."""
-        for case in self._cases.values():
-            its = wave[: max(0, case.tenants - start)]
-            if not its:
-                continue
+    def _rounds(self, tenants: int, wave: Sequence[Process], company: Process | None) -> None:
+        """wave: processes of some of the tenants; company: all of them over one base, beside the first wave alone."""
+        for length in self._plan.lengths if wave else ():
+            case = self._cases[length, tenants]
             for number in range(self._plan.rounds):
                 for is_ours in (True, False) if number % 2 else (False, True):
                     if not is_ours:
-                        self._separate(case, its, number)
-                    elif ours:
-                        self._ours(case, ours[case.tenants], number)
+                        self._separate(case, wave, number)
+                    elif company is not None:
+                        self._ours(case, company, number)
                 self._found["cases"] = [asdict(each) for each in self._cases.values()]
-            self._tell(f"{case.tenants} tenants, {case.length} tokens: {self._plan.rounds} rounds")
+                self._tell(f"{tenants} tenants, {length} tokens: round {number + 1}")
 
     def _ours(self, case: Case, process: Process, number: int) -> None:
         wall_s, (told,) = self._run([process], number + 1, case.length)

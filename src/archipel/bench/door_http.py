@@ -52,6 +52,9 @@ class Passed:
     """Of the door's process."""
     direct_wall_s: list[float] = field(default_factory=list)
     direct_cpu_s: list[float] = field(default_factory=list)
+    http_passes: list[int] = field(default_factory=list)
+    """Over the base: the fewer, the more tenants had one together."""
+    direct_passes: list[int] = field(default_factory=list)
 
 
 class Told(Protocol):
@@ -123,30 +126,28 @@ async def _round(
     number: int,
 ) -> None:
     """Both sides, one after the other."""
-    for side in ("http", "direct") if number % 2 else ("direct", "http"):
-        if side == "direct":
-            process.tell(
-                tenants=row.tenants,
-                first=steps[0].number,
-                steps=len(steps),
-                length=row.length,
-            )
-            told = await asyncio.to_thread(process.hear)
-            row.direct_wall_s.append(told["wall_s"])
-            row.direct_cpu_s.append(told["cpu_s"])
-            continue
-        before_s = await _clock(process)
+    for is_http in (True, False) if number % 2 else (False, True):
+        before = await _clock(process)
         began_s = time.perf_counter()
-        async with asyncio.timeout(ROUND_S):
-            await asyncio.gather(*(each.train(steps) for each in clients))
-        row.http_wall_s.append(time.perf_counter() - began_s)
-        row.http_cpu_s.append(await _clock(process) - before_s)
+        if is_http:
+            async with asyncio.timeout(ROUND_S):
+                await asyncio.gather(*(each.train(steps) for each in clients))
+        else:
+            process.tell(
+                tenants=row.tenants, first=steps[0].number, steps=len(steps), length=row.length
+            )
+            await asyncio.to_thread(process.hear)
+        wall_s, after = time.perf_counter() - began_s, await _clock(process)
+        side = "http" if is_http else "direct"
+        clock_s, passes = (after[name] - before[name] for name in ("clock_s", "passes"))
+        for name, value in (("wall_s", wall_s), ("cpu_s", clock_s), ("passes", passes)):
+            getattr(row, f"{side}_{name}").append(value)
 
 
-async def _clock(process: Process) -> float:
-    """Processor seconds of the door's process so far."""
+async def _clock(process: Process) -> dict[str, Any]:
+    """Of the door's process so far: processor seconds, and passes over its base."""
     process.tell(steps=0)
-    return float((await asyncio.to_thread(process.hear))["clock_s"])
+    return await asyncio.to_thread(process.hear)
 
 
 class Client:

@@ -108,6 +108,6 @@ def _http(rows: Sequence[Row]) -> list[str]:
         each = 1000 * (median(row["http_wall_s"]) - median(row["direct_wall_s"])) / row["steps"]
         lines.append(
             f"  {row['tenants']:>3} tenants, {row['length']} tokens: {_said(wall)} x the time, {_said(cpu)} x the door's processor "
-            f"time, {each:.0f} ms more a step"
+            f"time, {each:.0f} ms more a step; {sum(row['http_passes'])} passes for {sum(row['direct_passes'])}"
         )
     return lines

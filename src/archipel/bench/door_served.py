@@ -1,6 +1,6 @@
 """The door of `bench door`, inside: served on loopback, and its hands called directly when the parent says so.
 
-A line of JSON in, a line of JSON out: `steps` 0 asks for the process's own clock alone.
+A line of JSON in, a line of JSON out: `steps` 0 asks alone for the process's own clock, and for the passes that it has made.
 """
 
 import asyncio
@@ -90,6 +90,7 @@ async def _direct(hands: LocalHands, work: Work, asked: Mapping[str, Any]) -> di
         "wall_s": time.perf_counter() - began_s,
         "cpu_s": cpu_s - began_cpu_s,
         "clock_s": cpu_s,
+        "passes": hands.counts["passes"],
     }
 
 

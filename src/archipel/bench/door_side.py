@@ -79,6 +79,7 @@ class Process:
             with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()
+        process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(END_S)
         process.kill()
