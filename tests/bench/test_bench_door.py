@@ -39,7 +39,7 @@ def case(tenants: int, length: int = 32, **fields: Any) -> Case:
     made.ours_wall_s, made.ours_cpu_s = [1.0, 2.0], [1.0, 2.0]
     made.separate_wall_s, made.separate_cpu_s = [3.0, 6.0], [2.0, 4.0]
     made.ours_peak, made.separate_peak, made.separate_pss = 10**9 * tenants, 10**9, 5 * 10**8
-    return replace(made, **fields)
+    return replace(made, separate=tenants, **fields)
 
 
 def test_company_and_plain_torch_do_the_same_work_and_company_changes_no_bit() -> None:
@@ -114,6 +114,10 @@ def test_the_table_has_ratios_within_rounds_and_says_what_was_run_in_turns() -> 
     whole = table({**found, "at_once": 8})
     assert "fitted" not in whole
     assert "nothing was measured yet" in table({**found, "cases": [], "http": []})
+    stopped = asdict(case(8)) | {"separate": 5}
+    said = table({**found, "cases": [asdict(case(1)), stopped]})
+    assert "not measured to the end: 1 of 2 cases" in said
+    assert "times ours" not in said
     one = table({**found, "cases": [asdict(case(1, ours_wall_s=[1.0], ours_cpu_s=[1.0]))]})
     assert "3.00 (one round)" in one
 
@@ -152,5 +156,6 @@ def test_processes_that_do_not_fit_at_once_are_run_in_turns(
     assert found["at_once"] == 1
     (one, three) = found["cases"]
     assert [len(one["separate_wall_s"]), len(three["separate_wall_s"])] == [1, 1]
+    assert [one["separate"], three["separate"]] == [1, 3]
     assert three["separate_cpu_s"][0] > one["separate_cpu_s"][0]
     assert "1 processes fitted" in table(found)

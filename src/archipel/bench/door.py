@@ -67,6 +67,8 @@ class Case:
     ours_cpu_s: list[float] = field(default_factory=list)
     separate_wall_s: list[float] = field(default_factory=list)
     separate_cpu_s: list[float] = field(default_factory=list)
+    separate: int = 0
+    """Processes whose rounds are all in those times; fewer than tenants while some have not had their turn."""
     ours_peak: int = 0
     """Bytes; so are those below."""
     ours_pss: int = 0
@@ -186,8 +188,9 @@ class _Sides:
                         self._separate(case, wave, number)
                     elif company is not None:
                         self._ours(case, company, number)
-                self._found["cases"] = [asdict(each) for each in self._cases.values()]
                 self._tell(f"{tenants} tenants, {length} tokens: round {number + 1}")
+            case.separate += len(wave)
+            self._found["cases"] = [asdict(each) for each in self._cases.values()]
 
     def _ours(self, case: Case, process: Process, number: int) -> None:
         wall_s, (told,) = self._run([process], number + 1, case.length)
