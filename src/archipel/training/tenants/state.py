@@ -21,6 +21,7 @@ from archipel.records.adapter import AdapterForm
 from archipel.records.canonical import canonical_json
 from archipel.training.checkpoint import read_file, write_file
 from archipel.training.tenants.operations import OptimStep
+from archipel.training.tenants.rows import rounded
 
 FILES = ("state.safetensors",)
 """Of a state as a folder."""
@@ -92,11 +93,18 @@ class TenantState:
 
     def rounded(self) -> Tensor:
         """What a pass computes with: bf16 values in fp32, flat."""
-        return self.masters.to(torch.bfloat16).float()
+        return rounded(self.masters)
 
     def gather(self, gradient: Tensor) -> None:
-        """Add an operation's gradient, which is finite and becomes this state's own."""
-        self.gradient = gradient if self.gradient is None else self.gradient.add_(gradient)
+        """Add an operation's gradient, which becomes this state's own.
+
+        Raises:
+            NotFinite: it, or the sum, is not finite; nothing was added.
+        """
+        total = gradient if self.gradient is None else gradient.add_(self.gradient)
+        if not _is_finite(total):
+            raise NotFinite("the gradient is not finite")
+        self.gradient = total
 
     def step(self, asked: OptimStep) -> dict[str, float]:
         """One step of AdamW (arXiv 1711.05101) with what was gathered; what happened, in numbers.
@@ -119,10 +127,10 @@ class TenantState:
         size = asked.learning_rate / (1 - asked.beta1**steps)
         masters = self.masters * (1 - asked.learning_rate * asked.weight_decay)
         masters.addcdiv_(first, (second.sqrt() / scale).add_(asked.epsilon), value=-size)
-        if not (math.isfinite(norm) and bool(torch.isfinite(masters).all())):
+        if not (math.isfinite(norm) and _is_finite(masters) and _is_finite(second)):
             raise NotFinite(
-                f"the step would leave weights that are not finite (gradient norm {norm:g}); use a smaller learning "
-                "rate, or clip the gradient"
+                f"the step would leave weights or moments that are not finite (gradient norm {norm:g}); use a smaller "
+                "learning rate, or clip the gradient"
             )
         self.masters, self.moments, self.steps, self.gradient = (
             masters,
@@ -199,5 +207,9 @@ def _require(tensors: Mapping[str, Tensor], size: int) -> None:
             raise WrongTensors(
                 f"{name} of the state kept is {tensor.dtype} of shape {tuple(tensor.shape)}; expected fp32 of ({size},)"
             )
-        if not bool(torch.isfinite(tensor).all()):
+        if not _is_finite(tensor):
             raise WrongTensors(f"{name} of the state kept is not finite; take an earlier state")
+
+
+def _is_finite(numbers: Tensor) -> bool:
+    return bool(torch.isfinite(numbers).all())
