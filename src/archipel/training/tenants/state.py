@@ -28,6 +28,10 @@ FILES = ("state.safetensors",)
 MASTERS, FIRST, SECOND, GRADIENT = "masters", "exp_avg", "exp_avg_sq", "gradient"
 
 
+AT_ONCE = 2**18
+"""Numbers of a state that a step computes with at once, 1 MiB of each kind."""
+
+
 class NotFinite(ArithmeticError):
     """The gradient has NaN or infinity; nothing was changed."""
 
@@ -109,36 +113,56 @@ class TenantState:
     def step(self, asked: OptimStep) -> dict[str, float]:
         """One step of AdamW (arXiv 1711.05101) with what was gathered; what happened, in numbers.
 
+        It is computed a part at a time, twice: looked at, and then put in place, so that no second copy of a state is
+        ever held.
+
         Raises:
             NotFinite: the step would give NaN or infinity.
         """
-        gradient = torch.zeros_like(self.masters) if self.gradient is None else self.gradient
-        norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
+        norm, factor = 0.0, 1.0
+        if self.gradient is not None:
+            norm = float(torch.linalg.vector_norm(self.gradient, dtype=torch.float64))
         if asked.clip_norm and norm > asked.clip_norm:
-            gradient = gradient * (asked.clip_norm / norm)
-        first, second = self.moments or (
-            torch.zeros_like(self.masters),
-            torch.zeros_like(self.masters),
-        )
-        steps = self.steps + 1
-        first = torch.lerp(first, gradient, 1 - asked.beta1)
-        second = (second * asked.beta2).addcmul_(gradient, gradient, value=1 - asked.beta2)
-        scale = math.sqrt(1 - asked.beta2**steps)
-        size = asked.learning_rate / (1 - asked.beta1**steps)
-        masters = self.masters * (1 - asked.learning_rate * asked.weight_decay)
-        masters.addcdiv_(first, (second.sqrt() / scale).add_(asked.epsilon), value=-size)
-        if not (math.isfinite(norm) and _is_finite(masters) and _is_finite(second)):
+            factor = asked.clip_norm / norm
+        parts = [slice(at, at + AT_ONCE) for at in range(0, self.layout.size, AT_ONCE)]
+        if not (
+            math.isfinite(norm)
+            and all(_is_finite(each) for part in parts for each in self._after(asked, factor, part))
+        ):
             raise NotFinite(
                 f"the step would leave weights or moments that are not finite (gradient norm {norm:g}); use a smaller "
                 "learning rate, or clip the gradient"
             )
-        self.masters, self.moments, self.steps, self.gradient = (
-            masters,
-            (first, second),
-            steps,
-            None,
+        held = self.moments or (torch.zeros_like(self.masters), torch.zeros_like(self.masters))
+        for part in parts:
+            new = self._after(asked, factor, part)
+            for each, numbers in zip((self.masters, *held), new, strict=True):
+                each[part] = numbers
+        self.moments, self.steps, self.gradient = held, self.steps + 1, None
+        return {
+            "gradient_norm": norm,
+            "learning_rate": asked.learning_rate,
+            "step": float(self.steps),
+        }
+
+    def _after(self, asked: OptimStep, factor: float, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Masters and moments of a part after the next step; factor: of the gradient."""
+        masters = self.masters[part] * (1 - asked.learning_rate * asked.weight_decay)
+        gradient = torch.zeros_like(masters)
+        if self.gradient is not None:
+            gradient = self.gradient[part] * factor
+        first, second = (
+            (torch.zeros_like(masters), torch.zeros_like(masters))
+            if self.moments is None
+            else (self.moments[0][part], self.moments[1][part])
         )
-        return {"gradient_norm": norm, "learning_rate": asked.learning_rate, "step": float(steps)}
+        first = torch.lerp(first, gradient, 1 - asked.beta1)
+        second = (second * asked.beta2).addcmul_(gradient, gradient, value=1 - asked.beta2)
+        steps = self.steps + 1
+        scale = math.sqrt(1 - asked.beta2**steps)
+        size = asked.learning_rate / (1 - asked.beta1**steps)
+        masters.addcdiv_(first, (second.sqrt() / scale).add_(asked.epsilon), value=-size)
+        return masters, first, second
 
     def adapter(self) -> Adapter:
         """What is published: bf16."""
