@@ -95,8 +95,15 @@ class TenantState:
         return self.masters.to(torch.bfloat16).float()
 
     def gather(self, gradient: Tensor) -> None:
-        """Add an operation's gradient, which is finite and becomes this state's own."""
-        self.gradient = gradient if self.gradient is None else self.gradient.add_(gradient)
+        """Add an operation's gradient, which becomes this state's own.
+
+        Raises:
+            NotFinite: it is not, or the sum is not; nothing was added.
+        """
+        total = gradient if self.gradient is None else gradient.add_(self.gradient)
+        if not bool(torch.isfinite(total).all()):
+            raise NotFinite("the gradient that was gathered is not finite")
+        self.gradient = total
 
     def step(self, asked: OptimStep) -> dict[str, float]:
         """One step of AdamW (arXiv 1711.05101) with what was gathered; what happened, in numbers.
@@ -119,7 +126,9 @@ class TenantState:
         size = asked.learning_rate / (1 - asked.beta1**steps)
         masters = self.masters * (1 - asked.learning_rate * asked.weight_decay)
         masters.addcdiv_(first, (second.sqrt() / scale).add_(asked.epsilon), value=-size)
-        if not (math.isfinite(norm) and bool(torch.isfinite(masters).all())):
+        # What a pass reads are the masters in bf16, which has no number beyond the largest of fp32's.
+        made = (masters.to(torch.bfloat16), first, second)
+        if not (math.isfinite(norm) and all(bool(torch.isfinite(each).all()) for each in made)):
             raise NotFinite(
                 f"the step would leave weights that are not finite (gradient norm {norm:g}); use a smaller learning "
                 "rate, or clip the gradient"

@@ -192,7 +192,10 @@ class Tenants:
     def _end(self, going: Going) -> None:
         finite = np.isfinite(going.loss) and all(np.isfinite(each).all() for each in going.logprobs)
         if going.gradient is not None and finite:
-            finite = bool(torch.isfinite(going.gradient).all())
+            try:
+                going.turn.state.gather(going.gradient)
+            except NotFinite:
+                finite = False
         if not finite:
             going.end(
                 Refused(
@@ -201,8 +204,6 @@ class Tenants:
                 )
             )
         else:
-            if going.gradient is not None:
-                going.turn.state.gather(going.gradient)
             metrics = {"loss:sum": going.loss, "tokens:sum": float(going.tokens)}
             going.end(Scored(tuple(going.logprobs), metrics))
         going.gradient, going.products = None, {}
