@@ -127,7 +127,7 @@ class TenantState:
         parts = [slice(at, at + AT_ONCE) for at in range(0, self.layout.size, AT_ONCE)]
         if not (
             math.isfinite(norm)
-            and all(_is_finite(each) for part in parts for each in self._after(asked, factor, part))
+            and all(_is_sound(self._after(asked, factor, part)) for part in parts)
         ):
             raise NotFinite(
                 f"the step would leave weights or moments that are not finite (gradient norm {norm:g}); use a smaller "
@@ -233,6 +233,12 @@ def _require(tensors: Mapping[str, Tensor], size: int) -> None:
             )
         if not _is_finite(tensor):
             raise WrongTensors(f"{name} of the state kept is not finite; take an earlier state")
+
+
+def _is_sound(new: tuple[Tensor, Tensor, Tensor]) -> bool:
+    """Masters and moments: what a pass reads are the masters in bf16, which ends below fp32's largest."""
+    masters, *moments = new
+    return all(_is_finite(each) for each in (masters.to(torch.bfloat16), *moments))
 
 
 def _is_finite(numbers: Tensor) -> bool:
