@@ -13,7 +13,6 @@ from archipel.door import futures
 from archipel.door.bounds import Bounds
 from archipel.door.refusals import Declined, not_there
 
-
 SWEPT = 1000
 """Sessions that go in one act."""
 
@@ -78,9 +77,7 @@ def beat(db: sqlite3.Connection, tenant: str, session: str, now_ms: int) -> None
     db.execute("UPDATE sessions SET seen_ms = ? WHERE id = ?", (now_ms, session))
 
 
-def end(
-    db: sqlite3.Connection, session: str, why: str, now_ms: int
-) -> tuple[list[str], list[str]]:
+def end(db: sqlite3.Connection, session: str, why: str, now_ms: int) -> tuple[list[str], list[str]]:
     """It ends now, if it has not; its models and the futures that waited, which end as well."""
     changed = db.execute(
         "UPDATE sessions SET ended_ms = ?, why = ? WHERE id = ? AND ended_ms IS NULL",
