@@ -283,6 +283,14 @@ def test_likeliest_tokens_are_bounded_where_the_context_says_how_many_come() -> 
         wire.fit(asked, 32_768, 9)
 
 
+def test_a_prompt_longer_than_any_context_is_refused_before_it_is_read() -> None:
+    tokens = b"1," * (100 + 4 * 65_536) + b"1"
+    body = b'{"prompt":{"chunks":[{"type":"encoded_text","tokens":[' + tokens + b"]}]}}"
+    with pytest.raises(wire.Refused) as refused:
+        wire.read_sample(body, 99)
+    assert refused.value.kind == "too_large"
+
+
 def test_a_key_that_may_not_train_ends_no_model(tmp_path: Path) -> None:
     async def story() -> None:
         async with world(tmp_path) as one:

@@ -138,13 +138,15 @@ class Asked:
         return len(self.prompt) + self.num_samples * (self.params.max_tokens or 0)
 
 
-def read_sample(body: bytes) -> Asked:
-    """The question.
+def read_sample(body: bytes, longest: int = bounds.MAX_TOKENS_PER_DATUM) -> Asked:
+    """The question. longest: of all contexts here; what no model reads is not read either, for nobody else is served meanwhile.
 
     Raises:
         Refused: `malformed`: it cannot be read; `too_large`; `impossible`: numbers that make no sense; `not_offered`:
             images, sound.
     """
+    if body.count(b",") > (most := longest + 4 * bounds.MAX_TARGET_CELLS):
+        raise Refused("too_large", f"more than {most} values; models here read {longest} tokens")
     said = read(SampleBody, body, bounds.MAX_PROMPT_JSON_BYTES)
     prompt = tokens_of(said.prompt.chunks, "the prompt")
     if not len(prompt):
