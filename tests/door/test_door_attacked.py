@@ -91,6 +91,16 @@ def test_a_mask_does_not_excuse_places_whose_ratio_it_is_made_of(tmp_path: Path)
         journal.close()
 
 
+def test_who_sends_no_log_probabilities_gets_the_recorded_ones() -> None:
+    one = datum([0, 0, 0, 1, 1])
+    unsent = {name: each for name, each in one.inputs.items() if name != "logprobs"}
+    tokens, logprobs = np.array([5, 6], np.int32), np.array([-1, -2], np.float32)
+    found = sequences.covered(
+        replace(one, inputs=unsent), [sequences.Sequence("s", 4, tokens, logprobs)]
+    )
+    assert found.logprobs.tolist() == [0, 0, 0, -1, -2]
+
+
 def test_dro_draws_towards_the_policy_at_recorded_places_alone(tmp_path: Path) -> None:
     async def story() -> None:
         journal = Journal(tmp_path)

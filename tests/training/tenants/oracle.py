@@ -99,7 +99,7 @@ def loss_of(name: str, logprobs_T: Tensor, datum: Datum, config: Mapping[str, fl
     low, high = config.get("clip_low_threshold", 0.8), config.get("clip_high_threshold", 1.2)
     ratios = [(logprobs_T[t] - mu[t]).exp() for t in range(length)]
     if name == "gspo":
-        counted = given.get("sequence_ratio_mask", gains)
+        counted = given.get("mask", gains)
         places = [t for t in range(length) if counted[t] != 0]
         mean = sum(logprobs_T[t] - mu[t] for t in places) / max(1, len(places))
         ratios = [torch.as_tensor(mean).double().exp()] * length
@@ -114,6 +114,7 @@ def loss_of(name: str, logprobs_T: Tensor, datum: Datum, config: Mapping[str, fl
             total = total - held.detach() * gains[t] * logprobs_T[t]
         elif name == "dro":
             beta = config.get("beta", 0.01)
+            beta = beta if "mask" not in given or given["mask"][t] != 0 else 0.0
             total = total - (logprobs_T[t] * gains[t] - beta / 2 * (logprobs_T[t] - mu[t]) ** 2)
         elif name == "stable_reinforce":
             held = ratio.detach().clamp(max=config.get("cap", 2.0))

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from archipel.model.adapter import adapt, trained
-from archipel.training.tenants.losses import LOSSES
-from archipel.training.tenants.operations import ForwardBackward, OptimStep, Stepped
-from training.tenants.asked import ask, form_of, moved, run, scored, tenants
+from archipel.training.tenants.losses import LOSSES, constants_of, loss_and_slope
+from archipel.training.tenants.operations import Datum, ForwardBackward, OptimStep, Stepped
+from training.tenants.asked import ask, datum, form_of, moved, run, scored, tenants
 from training.tenants.oracle import AdamOracle, Oracle, loss_of
 from training.tiny_learner import rounded_copy, tiny_model
 
@@ -94,3 +94,18 @@ def test_an_adapter_begins_as_the_trainers_does(setting) -> None:
     assert {name: each.tolist() for name, each in trained(decoder).items()} == {
         name: each.tolist() for name, each in views.items()
     }
+
+
+@pytest.mark.parametrize("loss", ["gspo", "dro"])
+def test_a_mask_names_the_places_of_a_ratio_or_of_a_square(loss) -> None:
+    one = datum(7, 6, sampled=True)
+    mask = np.array([1, 0, 1, 1, 0, 0], np.float32)
+    one = Datum(one.tokens_T, {**one.inputs, "mask": mask})
+    inputs = {n: torch.from_numpy(v) for n, v in one.inputs.items() if n != "target_tokens"}
+    logprobs_T = torch.linspace(-3.2, -2.7, 6)
+    leaf = logprobs_T.double().requires_grad_()
+    expected = loss_of(loss, leaf, one, {})
+    (slope,) = torch.autograd.grad(expected, leaf)
+    found, found_slope = loss_and_slope(loss, constants_of(loss, {}), logprobs_T, inputs)
+    assert found == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert found_slope.tolist() == pytest.approx(slope.tolist(), rel=1e-4, abs=1e-7)
