@@ -101,6 +101,16 @@ def test_who_sends_no_log_probabilities_gets_the_recorded_ones() -> None:
     assert found.logprobs.tolist() == [0, 0, 0, -1, -2]
 
 
+def test_the_nearest_record_is_by_its_distance_and_not_by_its_size() -> None:
+    one = datum([0, 0, 0, 1, 1], logprobs=[0, 0, 0, -5, -5])
+    tokens = np.array([5, 6], np.int32)
+    made = [
+        sequences.Sequence(name, 4, tokens, np.array([at, at], np.float32))
+        for name, at in (("far", -1), ("near", -6))
+    ]
+    assert sequences.covered(one, made).used == {"near"}
+
+
 def test_dro_draws_towards_the_policy_at_recorded_places_alone(tmp_path: Path) -> None:
     async def story() -> None:
         journal = Journal(tmp_path)
