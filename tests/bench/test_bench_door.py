@@ -118,6 +118,7 @@ def test_the_table_has_ratios_within_rounds_and_says_what_was_run_in_turns() -> 
     said = table({**found, "cases": [asdict(case(1)), stopped]})
     assert "not measured to the end: 1 of 2 cases" in said
     assert "times ours" not in said
+    assert "1 of 1 cases" in table({**found, "cases": [stopped], "http": []})
     one = table({**found, "cases": [asdict(case(1, ours_wall_s=[1.0], ours_cpu_s=[1.0]))]})
     assert "3.00 (one round)" in one
 

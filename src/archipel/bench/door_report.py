@@ -20,7 +20,7 @@ def table(found: Mapping[str, Any]) -> str:
         f"{plan['threads']} thread on either side"
     ]
     lines += _sides(found, cases) if cases else []
-    if not cases and not found["http"]:
+    if not found["cases"] and not found["http"]:
         return "\n".join([*lines, NOTHING_YET])
     if left := len(found["cases"]) - len(cases):
         lines += ["", f"not measured to the end: {left} of {len(found['cases'])} cases"]
