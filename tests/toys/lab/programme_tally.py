@@ -37,6 +37,7 @@ def with_course(run: Run, slice_: TallySlice) -> Run:
 RULES = ProgrammeRules(
     words=WORDS,
     slice=TallySlice,
+    begins_in=Phase.PREPARING,
     begin=lambda pace: TallySlice(),
     closed=lambda run: run,
     load=lambda run: course(run).adding,
