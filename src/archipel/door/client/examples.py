@@ -114,13 +114,13 @@ def examples_of(said: Mapping[str, Any], tokenizer: Tokenizer) -> Iterator[Examp
         return
     if "text" in said:
         ids = (*tokenizer.encode_prompt(said["text"]), *end)
-        if len(ids) < 2:
+        if not said["text"] or len(ids) < 2:
             raise BadExamples("its text is empty; leave the line out")
         yield Example(ids[:1], ids[1:])
         return
     prompt = tuple(tokenizer.encode_prompt(said["prompt"]))
     answer = (*_plain(tokenizer, said["completion"]), *end)
-    if not prompt or not answer:
+    if not prompt or not said["completion"]:
         raise BadExamples("its prompt or completion is empty; give some text")
     yield Example(prompt, answer)
 
