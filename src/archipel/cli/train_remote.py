@@ -3,18 +3,16 @@
 import contextlib
 import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archipel.cli.doors import Mendable, mending, show
 from archipel.cli.lab_door import JSON
+from archipel.cli.stopping import asked_to_stop
 from archipel.cli.telling import telling
 from archipel.plurals import counted
 
@@ -140,7 +138,7 @@ def _train(pupil: "Pupil", as_json: bool) -> None:
     from archipel.model.new_directory import require_free
 
     began, course = time.monotonic(), pupil.course
-    with _mending(), _asked_to_stop() as is_stopping:
+    with _mending(), asked_to_stop() as is_stopping:
         require_free(pupil.out)
         digest = digest_of(pupil.base, course, pupil.learned, pupil.held)
         standing = read_standing(pupil.saved, digest)
@@ -288,24 +286,3 @@ def _mending() -> Iterator[None]:
 
     with mending(DoorLost, DoorRefused, BadAnswer, AnothersCourse, OSError):
         yield
-
-
-@contextlib.contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first ends after this step, the second at once."""
-    pressed: list[bool] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(True)
-        click.echo("\nends after this step; Ctrl-C again ends at once", err=True)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
