@@ -13,8 +13,10 @@ from archipel.door.client.examples import Example
 from archipel.door.client.kept import AnothersCourse, Standing, digest_of, read_standing
 from archipel.door.client.learning import SAVE_EVERY, Learned, Pupil, learn
 from archipel.door.client.line import DoorLost, DoorRefused
+from archipel.door.client.remote import _pass_message
 from archipel.door.client.said import BadAnswer
 from archipel.door.wire.calls import KEY_HEADER
+from archipel.door.wire.training import read_message
 from archipel.records.adapter import FILES
 from door_line import Through, door_with, line_to
 from toy_hands import BASE, REFUSED_TOKEN, ToyHands
@@ -246,3 +248,11 @@ def test_a_course_learns_evenly_and_then_ever_more_slowly() -> None:
     assert rates[:8] == [2.0] * 8
     assert 2.0 > rates[8] > rates[9] == pytest.approx(0.1)
     assert Course(1, 1, 2.0, 1, 0).rate(0) == 2.0
+
+
+def test_only_what_is_learned_has_weight() -> None:
+    asked = read_message(_pass_message(("m", 1), (Example((5, 6), (7, 8)),), 0.5, False))
+    (datum,) = asked.operation.data
+    assert datum.tokens_T.tolist() == [5, 6, 7]
+    assert datum.inputs["target_tokens"].tolist() == [6, 7, 8]
+    assert datum.inputs["weights"].tolist() == [0.0, 0.5, 0.5]
