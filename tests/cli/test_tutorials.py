@@ -21,10 +21,12 @@ from archipel.model.shelf import SHELF, brought
 PAGES = Path(__file__).parents[2] / "docs" / "tutorials"
 PAGE, DATA = PAGES / "first-hour.md", PAGES / "first-hour.jsonl"
 LIMIT_S = 1800
-PORTS = {"8460": "18460", "8450": "18450"}
-"""Of the page, and those that the test takes in their place."""
+MOVED = {":8460": ":18460", ":8450": ":18450", "--detach": "--detach --port 18450"} | {
+    "stop 8450": "stop 18450"
+}
+"""Ports that the test takes in place of the page's, where somebody else may listen."""
 AT_THE_END = (
-    "trap 'kill $(jobs -p) 2> /dev/null; archipel serve stop > /dev/null 2>&1 || true' EXIT\n"
+    "trap 'kill $(jobs -p) 2> /dev/null; archipel serve stop --all > /dev/null 2>&1 || true' EXIT\n"
 )
 STYLE = re.compile(r"^Ahoy! .+ Fair winds\.$")
 
@@ -81,8 +83,8 @@ def test_the_first_hour_ends_with_a_model_that_answers_in_the_style_it_was_taugh
     script = f"set -e\n{AT_THE_END}" + "".join(
         f"echo '@ {number}'\n{line}\n" for number, line in enumerate(lines())
     )
-    for port, other in PORTS.items():
-        script = script.replace(port, other).replace("--detach", f"--detach --port {PORTS['8450']}")
+    for page, other in MOVED.items():
+        script = script.replace(page, other)
     environment = source_environment() | {
         "PATH": f"{own.parent}:{os.defpath}",
         "OMP_NUM_THREADS": "1",
