@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from archipel.cli import sft
+from archipel.cli import telling
 from archipel.cli.archipel import command, run
 from archipel.model.directory import read_config
 
@@ -83,8 +83,8 @@ def test_lines_in_a_file_come_soon_at_first_and_rarely_in_the_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(sft, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    on_step = sft._telling(lambda progress: f"{now[0]:.1f}")
+    monkeypatch.setattr(telling, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    on_step = telling.telling(lambda progress: f"{now[0]:.1f}")
     for tenth in range(2000):
         now[0] = tenth / 10
         on_step(None)

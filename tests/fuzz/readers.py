@@ -75,6 +75,7 @@ from archipel.work.messages import (
 )
 from door import PROBLEM_MEDIA_TYPE, Door
 from fuzz import (
+    answered,
     cascaded,
     contributed,
     corpora_read,
@@ -142,6 +143,7 @@ def _readers() -> dict[str, Reader]:
         | graded.readers()
         | corpora_read.readers()
         | tenanted.readers()
+        | answered.readers()
         | _doors()
     )
 

@@ -45,6 +45,7 @@ COMMANDS = {
         "door",
         "A training API that existing clients speak: open it, who may use it, how much",
     ),
+    "train": ("train", "An adapter of your own, trained at a door on your examples"),
     "route": ("route", "Teach a router which of several specialists knows what"),
     "model": ("model", "Bring a model: from a GGUF file, a hub or a package registry"),
     "gguf": ("gguf", "A model directory as one file for llama.cpp"),

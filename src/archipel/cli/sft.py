@@ -1,22 +1,18 @@
 """`archipel sft`: a model from nothing or from given weights, by supervised learning."""
 
-import math
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from archipel.cli.engines import device_option
 from archipel.cli.names import recipe_names
+from archipel.cli.telling import telling
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.training.start import Way
-
-P = TypeVar("P")
 
 
 @click.command()
@@ -90,7 +86,7 @@ def command(
         return f"step {progress.step} loss {loss:.4f} ({phase}, {spent_s:.0f} s)"
 
     saved = out.with_name(out.name + ".partial")
-    on_step = _silent if as_json else _telling(line)
+    on_step = _silent if as_json else telling(line)
     with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
         way = _way(device)  # NoDevice is a ValueError
         try:
@@ -122,20 +118,3 @@ def _way(device: str) -> "Way":
 
 def _silent(progress: object) -> None:
     """For machines."""
-
-
-def _telling(line: Callable[[P], str]) -> Callable[[P], None]:
-    """One line that is written over each second on a terminal; in a file a new one, after two seconds at first and
-    after ten in the end, so that short work shows that it moves and long work fills no page.
-    """
-    is_terminal = sys.stderr.isatty()
-    began, told = time.monotonic(), [-math.inf]
-
-    def on_step(progress: P) -> None:
-        pause_s = 1.0 if is_terminal else min(max(2.0, (time.monotonic() - began) / 5), 10.0)
-        if time.monotonic() - told[0] > pause_s:
-            told[0] = time.monotonic()
-            text = f"\r\033[K{line(progress)}" if is_terminal else line(progress)
-            click.echo(text, nl=not is_terminal, err=True)
-
-    return on_step
