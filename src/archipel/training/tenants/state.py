@@ -113,29 +113,25 @@ class TenantState:
     def step(self, asked: OptimStep) -> dict[str, float]:
         """One step of AdamW (arXiv 1711.05101) with what was gathered; what happened, in numbers.
 
-        It is computed a part at a time, twice: looked at, and then put in place, so that no second copy of a state is
-        ever held.
+        It is computed a part at a time beside the state, and put in place once all of it was looked at.
 
         Raises:
             NotFinite: the step would give NaN or infinity.
         """
         norm, factor = 0.0, 1.0
         if self.gradient is not None:
-            norm = float(torch.linalg.vector_norm(self.gradient, dtype=torch.float64))
+            norm = float(torch.linalg.vector_norm(self.gradient))
         if asked.clip_norm and norm > asked.clip_norm:
             factor = asked.clip_norm / norm
         parts = [slice(at, at + AT_ONCE) for at in range(0, self.layout.size, AT_ONCE)]
-        if not (
-            math.isfinite(norm)
-            and all(_is_sound(self._after(asked, factor, part)) for part in parts)
-        ):
+        found = [self._after(asked, factor, part) for part in parts]
+        if not (math.isfinite(norm) and all(map(_is_sound, found))):
             raise NotFinite(
                 f"the step would leave weights or moments that are not finite (gradient norm {norm:g}); use a smaller "
                 "learning rate, or clip the gradient"
             )
         held = self.moments or (torch.zeros_like(self.masters), torch.zeros_like(self.masters))
-        for part in parts:
-            new = self._after(asked, factor, part)
+        for part, new in zip(parts, found, strict=True):
             for each, numbers in zip((self.masters, *held), new, strict=True):
                 each[part] = numbers
         self.moments, self.steps, self.gradient = held, self.steps + 1, None
@@ -238,8 +234,10 @@ def _require(tensors: Mapping[str, Tensor], size: int) -> None:
 def _is_sound(new: tuple[Tensor, Tensor, Tensor]) -> bool:
     """Masters and moments: what a pass reads are the masters in bf16, which ends below fp32's largest."""
     masters, *moments = new
-    return all(_is_finite(each) for each in (masters.to(torch.bfloat16), *moments))
+    ends = torch.stack(torch.aminmax(masters)).to(torch.bfloat16)
+    return _is_finite(ends) and all(map(_is_finite, moments))
 
 
 def _is_finite(numbers: Tensor) -> bool:
-    return bool(torch.isfinite(numbers).all())
+    """By the smallest and the largest, which are NaN where any is: one look at all, where `isfinite` takes four."""
+    return bool(torch.isfinite(torch.stack(torch.aminmax(numbers))).all())
