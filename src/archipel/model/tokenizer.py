@@ -139,7 +139,8 @@ class Tokenizer:
 
     def endings(self, texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Stop strings as they can be found: those of text, and the ids of those that name a special token, which no
-        text has."""
+        text has.
+        """
         named = {token.content: index for index, token in self.special_ids.items()}
         written = tuple(text for text in texts if text not in named)
         return written, tuple(named[text] for text in texts if text in named)
