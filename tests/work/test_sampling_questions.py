@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from archipel.engine.engine import EngineLimits, LocalEngine
+from archipel.model.tokenizer import EOS, byte_tokenizer
 from archipel.training.tenants.operations import Refused
 from archipel.work.question_payloads import pack_answers
 from archipel.work.questions import Question, Sampled
@@ -27,11 +28,11 @@ SENSELESS = (
 )
 
 
-def engine_of() -> PlainEngine:
+def engine_of(model: Path = Path("/nowhere")) -> PlainEngine:
     engine = LocalEngine(CONFIG, limits=EngineLimits.serving(2**22))
     decoder = frozen(decoder_of(CONFIG, lively_state(CONFIG)))
     engine.load({name: each.detach() for name, each in decoder.named_parameters()})
-    return PlainEngine(engine, Path("/nowhere"))
+    return PlainEngine(engine, model)
 
 
 def test_a_question_is_answered_as_it_is_alone_and_a_senseless_one_is_refused_by_itself() -> None:
@@ -60,3 +61,16 @@ def test_an_adapter_changes_answers_and_a_base_s_hang_on_none() -> None:
         if isinstance(answer, Sampled)
         for each in answer.sequences
     )
+
+
+def test_a_stop_string_that_names_a_special_token_is_that_token(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.write(tmp_path)
+    engine, told = engine_of(tmp_path), list[int]()
+    asked = replace(QUESTION, num_samples=64, max_tokens=16, temperature=3.0)
+    by_text = replace(asked, stop_strings=(EOS,))
+    by_token = replace(asked, stop_tokens=tokenizer.endings((EOS,))[1])
+    (first,), (second,), (open_end,) = (
+        engine.answers([each], False, told.append) for each in (by_text, by_token, asked)
+    )
+    assert pack_answers([first]) == pack_answers([second]) != pack_answers([open_end])

@@ -88,10 +88,9 @@ def _site(opened: "RunOpened", identity: "Identity", network: Network, model: Pa
         config = read_config(model)
     names = network.names or (opened.run,)
     tokenizer = network.tokenizer or names[0]
+    longest, size = config.max_position_embeddings, config.vocab_size
     served = tuple(
-        ServedModel(
-            name, config.max_position_embeddings, config.vocab_size, tokenizer, config.family
-        )
+        ServedModel(name, longest, size, tokenizer, config.family, config.eos_token_ids)
         for name in names
     )
     salt = hashlib.sha256(identity.sign_bytes(b"tenants of " + opened.run.encode())).digest()

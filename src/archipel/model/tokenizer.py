@@ -137,6 +137,14 @@ class Tokenizer:
         """What each id writes, as bytes. Raises NoPieces: the decoder does not put tokens side by side."""
         return pieces_of(self.backend, frozenset(self.special_ids))
 
+    def endings(self, texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Stop strings as they can be found: those of text, and the ids of those that name a special token, which no
+        text has.
+        """
+        named = {token.content: index for index, token in self.special_ids.items()}
+        written = tuple(text for text in texts if text not in named)
+        return written, tuple(named[text] for text in texts if text in named)
+
     def with_chat_template(self, template: str) -> Self:
         """The same vocabulary with another chat template (Jinja)."""
         return replace(self, chat_template=template)

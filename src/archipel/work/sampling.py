@@ -112,6 +112,7 @@ class PlainEngine:
         if question.topk_sample_logprobs:
             looking = Looking(question.topk_sample_logprobs, question.temperature, left)
         if question.num_samples:
+            tokens, ending = self._stops(question)
             request = Request(
                 key="sample",
                 prompt=question.prompt,
@@ -119,9 +120,9 @@ class PlainEngine:
                 num_rollouts=question.num_samples,
                 max_new_tokens=question.max_tokens,
                 temperature=question.temperature,
-                stop_tokens=question.stop_tokens,
+                stop_tokens=tokens,
                 cut=left,
-                ending=self._ending(question.stop_strings),
+                ending=ending,
                 adapter=adapter,
                 steering=looking,
             )
@@ -135,18 +136,20 @@ class PlainEngine:
             raise InvalidRequest("neither a completion nor a score is asked for; expected one")
         return _Asked(question, request, looking, wanted)
 
-    def _ending(self, stops: tuple[str, ...]) -> Ending | None:
-        """Raises InvalidRequest: not with this tokenizer."""
-        if not stops:
-            return None
-        if not all(stops):
+    def _stops(self, question: Question) -> tuple[tuple[int, ...], Ending | None]:
+        """Tokens that end a completion, and texts. Raises InvalidRequest: not with this tokenizer."""
+        if not question.stop_strings:
+            return question.stop_tokens, None
+        if not all(question.stop_strings):
             raise InvalidRequest("a stop string is empty; leave it out")
         try:
             if self._tokenizer is None:
                 self._tokenizer = Tokenizer.from_directory(self._model)
-            return StopStrings.of(stops, self._tokenizer.pieces)
+            texts, special = self._tokenizer.endings(question.stop_strings)
+            ending = StopStrings.of(texts, self._tokenizer.pieces) if texts else None
         except (NoPieces, InvalidTokenizer) as error:
             raise InvalidRequest(f"{error}; stop at tokens instead of texts") from None
+        return tuple(dict.fromkeys((*question.stop_tokens, *special))), ending
 
     def _score(self, asked: _Asked, adapter: str | None) -> None:
         """Raises InvalidRequest, NonFiniteLogits."""

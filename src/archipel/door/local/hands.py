@@ -184,13 +184,9 @@ class LocalHands:
         """Stop strings that name a special token are that token: no text has it."""
         if self._base.tokenizer is None:
             return asked
-        named = {each.content: index for index, each in self._base.tokenizer.special_ids.items()}
-        tokens = tuple(named[text] for text in asked.stop_strings if text in named)
-        return replace(
-            asked,
-            stop_tokens=tuple(dict.fromkeys((*asked.stop_tokens, *tokens))),
-            stop_strings=tuple(text for text in asked.stop_strings if text not in named),
-        )
+        strings, tokens = self._base.tokenizer.endings(asked.stop_strings)
+        stops = tuple(dict.fromkeys((*asked.stop_tokens, *tokens)))
+        return replace(asked, stop_tokens=stops, stop_strings=strings)
 
     def _ending(self, stops: tuple[str, ...]) -> StopStrings | None:
         if not stops:
