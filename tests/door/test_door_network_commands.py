@@ -62,6 +62,8 @@ def door(folder: Path, lab: str) -> Iterator[tuple[str, str]]:
         finally:
             process.terminate()
             process.wait(LIMIT_S)
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 async def learnt(url: str, key: str, lesson: list[int]) -> dict[str, list[Any]]:
