@@ -4,8 +4,9 @@
 `make test PYTEST_OPTIONS=--hypothesis-profile=drawn` looks for new ones.
 """
 
+import gc
 import signal
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     """Test processes that begin at either end compile half of the files each, and load the rest compiled."""
     is_odd = (_number(parent.config) or 0) % 2 == 1
     return Backwards.from_parent(parent, path=path) if is_odd else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What collecting makes, modules and tests, stays to the end: nobody looks for garbage in it, now or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -57,6 +57,7 @@ def test_nobody_is_refused_and_every_answer_that_was_counted_is_in_the_ledger(
     assert all(load.pages.values())
 
 
+@pytest.mark.slow
 def test_the_pressed_lab_s_ledger_replays_with_every_signature(
     pressed: tuple[Path, Load],
 ) -> None:
@@ -67,6 +68,7 @@ def test_the_pressed_lab_s_ledger_replays_with_every_signature(
     assert sum(state.book.values()) == 0
 
 
+@pytest.mark.slow
 def test_a_receipt_for_what_the_ledger_does_not_hold_is_an_error_not_a_figure(
     pressed: tuple[Path, Load],
 ) -> None:

@@ -66,7 +66,12 @@ def _refused(done: Done, *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGHUP]
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
 )
 def test_a_lab_told_to_end_closes_its_ledger(site: Site, number: signal.Signals) -> None:
     site.start_lab()
@@ -85,6 +90,7 @@ def test_a_lab_told_to_end_closes_its_ledger(site: Site, number: signal.Signals)
     site.start_lab()
 
 
+@pytest.mark.slow
 def test_a_lab_does_not_begin_a_second_history_elsewhere(site: Site, tmp_path: Path) -> None:
     site.start_lab()
     home = site.home("lab")

@@ -89,6 +89,7 @@ def lab(shown: list[bytes]) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 def test_a_mirror_shows_what_its_lab_shows_and_can_be_mirrored_itself(
     tmp_path: Path, entries: list[bytes]
 ) -> None:

@@ -129,6 +129,7 @@ def killing(monkeypatch: pytest.MonkeyPatch, times: int) -> Callable[[], int]:
     return lambda: len(asked)
 
 
+@pytest.mark.slow
 def test_eval_whose_grader_is_killed_each_time_ends_with_a_sentence_and_no_score(
     start: Path,
     recipe: Path,

@@ -194,6 +194,7 @@ def _join(url: str, home: Path, pause_s: float) -> list[str]:
     return [*words, "--energy-price", "0.2"]
 
 
+@pytest.mark.slow
 def test_a_session_at_a_terminal_from_joining_to_the_second_ctrl_c(
     world: World, tmp_path: Path
 ) -> None:

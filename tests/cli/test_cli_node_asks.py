@@ -17,6 +17,7 @@ def join(home: Path, *options: str) -> list[str]:
     return [*program(), "node", "join", ABSENT, "--home", str(home), *options]
 
 
+@pytest.mark.slow
 def test_the_question_is_asked_once_and_again_after_what_is_no_price(tmp_path: Path) -> None:
     home = tmp_path / "node"
     with Terminal(join(home), columns=200) as terminal:

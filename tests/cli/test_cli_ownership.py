@@ -78,6 +78,7 @@ def hall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hall]:
     world.close()
 
 
+@pytest.mark.slow
 def test_owners_give_shares_on_decide_and_anybody_counts_the_same(hall: Hall) -> None:
     page = hall.says("ownership", "run")
     assert "not divided yet: the first statement of an owner does it" in page

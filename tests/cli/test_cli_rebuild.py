@@ -161,6 +161,7 @@ def test_prompts_that_are_no_tasks_of_the_recipe_are_named(
     assert "prompts of batch 1" in found["update-1"].why
 
 
+@pytest.mark.slow
 def test_a_start_is_made_by_its_makers_word_or_shown_to_be_another(
     story: RunStory, files: Files, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def kept(folder: Path, book: Book) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_what_a_model_earned_is_entered_and_each_holder_s_statement_shows_its_part(
     hall: Hall,
 ) -> None:

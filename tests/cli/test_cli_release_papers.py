@@ -52,6 +52,7 @@ def test_a_key_is_made_once_and_printed_as_others_take_it(
     assert json.loads(asked.output)["made"] is False
 
 
+@pytest.mark.slow
 def test_a_summary_of_a_run_is_the_same_as_of_its_release_and_counts_what_is_left(
     lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_run_is_paused_and_resumed_with_one_command_each_and_never_twice(world
     assert "stopped: there is nothing to pause" in said(at(world, "run", "pause", "run"))
 
 
+@pytest.mark.slow
 def test_every_door_says_that_a_run_is_paused_and_how_it_goes_on(world: World) -> None:
     assert "paused" not in at(world, "run", "list").output
     world.pause_run()

@@ -243,6 +243,7 @@ def test_answers_to_a_prompt_that_was_cut_count_as_nothing_as_they_did_for_the_l
             assert bool(regrading.mean_micro(batch)) == is_paid
 
 
+@pytest.mark.slow
 def test_a_machine_without_the_environment_s_package_says_so_and_blames_nobody(
     story: RunStory, files: Files
 ) -> None:

@@ -276,6 +276,7 @@ def _policy(world: World, version: int) -> str:
     return found[0].policy
 
 
+@pytest.mark.slow
 def test_rewards_graded_here_are_what_the_trusted_role_would_give(
     sixth: World, weights: Path, tmp_path: Path
 ) -> None:
@@ -316,6 +317,7 @@ def test_rollouts_can_be_searched_and_are_cut_to_a_limit(
     assert "nats/token" in few
 
 
+@pytest.mark.slow
 def test_rollouts_that_the_lab_has_swept_are_said_to_be_gone(
     world: World, weights: Path, tmp_path: Path
 ) -> None:
@@ -466,6 +468,7 @@ def test_a_name_that_was_used_is_refused_before_anything_is_sent_and_another_is_
         _at(world, *words, "--name", "Tiny!")
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_a_version_of_an_earlier_one(
     world: World, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

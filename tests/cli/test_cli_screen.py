@@ -149,6 +149,7 @@ def _join(home: Path, *options: str) -> list[str]:
     return [*words, "--energy-price", "0.2", *options]
 
 
+@pytest.mark.slow
 def test_a_node_without_a_lab_says_so_within_forty_columns_and_leaves_at_ctrl_c(
     tmp_path: Path,
 ) -> None:

@@ -124,6 +124,7 @@ def test_a_decoy_whose_commitment_nobody_confirmed_is_kept_and_finished_by_the_s
     assert desk.says("node", "decoy", "run", "--reveal", *home).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_sealed_nodes_key_opens_by_its_passphrase_wherever_it_speaks(desk: Desk) -> None:
     word, home = desk.home / "word", ("--node-home", str(desk.home))
     word.write_text("a word\n")

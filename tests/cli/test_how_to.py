@@ -20,6 +20,7 @@ def _blocks(language: str, page: Path = PAGE) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_plan_a_run_goes_from_a_budget_to_a_recipe_and_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,9 @@ PARSING = frozenset(
         *("zstandard.frame_content_size", "zstandard.ZstdDecompressor"),
     }
 )
-METHODS = frozenset({"model_validate_json", "unpack_from"})
+METHODS = frozenset(
+    {"model_validate_json", "model_validate_strings", "unpack_from", "ParseFromString"}
+)
 """Whatever they are called on."""
 
 

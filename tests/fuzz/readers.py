@@ -87,6 +87,7 @@ from fuzz import (
     released,
     served,
     spoken,
+    tenanted,
 )
 from fuzz.reading import Reader
 from people import ref
@@ -138,6 +139,7 @@ def _readers() -> dict[str, Reader]:
         | released.readers()
         | graded.readers()
         | corpora_read.readers()
+        | tenanted.readers()
         | _doors()
     )
 

@@ -331,6 +331,7 @@ def test_memory_is_bounded_by_the_machine_unless_asked_otherwise(folder: Path) -
     assert default_memory_bound(2**30) == MIN_MEMORY_BYTES
 
 
+@pytest.mark.slow
 def test_the_real_child_starts_and_measures_under_the_smallest_default_bound(folder: Path) -> None:
     made = settings(
         folder,

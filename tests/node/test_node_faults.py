@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -102,17 +103,22 @@ def a_node_that_fails(world: World, folder: Path, fault: Exception, times: int) 
     return failed
 
 
+def slowly(fault: Exception) -> Any:
+    """Beside a refusal, a loss and a surprise, which CI takes."""
+    return pytest.param(fault, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     "fault",
     [
         WorkRefused("the prompt of group 3 does not fit"),
-        WorkRefused("out of memory", "machine"),
-        WorkRefused("no space left on the disk", None),
+        slowly(WorkRefused("out of memory", "machine")),
+        slowly(WorkRefused("no space left on the disk", None)),
         WorkerLost("the child ended with code -11"),
-        TimeUp("time is up"),
-        Unprepared("the recipe cannot be used here"),
-        Unapproved("the operator did not approve it"),
-        LabRefused("missing-blob", "gone", 404),
+        slowly(TimeUp("time is up")),
+        slowly(Unprepared("the recipe cannot be used here")),
+        slowly(Unapproved("the operator did not approve it")),
+        slowly(LabRefused("missing-blob", "gone", 404)),
         RecursionError("of a kind that nobody foresaw"),
     ],
     ids=lambda fault: type(fault).__name__,
@@ -124,6 +130,7 @@ def test_a_run_that_always_fails_never_ends_a_node_and_a_healthy_one_is_done(
     assert len(failed) >= 6, "more often than a node was once ended for"
 
 
+@pytest.mark.slow
 def test_a_node_too_slow_for_its_first_leases_gets_longer_ones_and_ends_the_run(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +236,7 @@ def test_after_each_failure_of_its_child_a_node_waits_longer_until_one_does_work
     assert after_success == first
 
 
+@pytest.mark.slow
 def test_a_new_child_gets_the_weights_that_the_one_before_had(world: World, folder: Path) -> None:
     StubWorker.script = [honest, honest, crash]
     at_a_lab(world, folder, lambda a: until(complete(world), learning(world)), **MANY)

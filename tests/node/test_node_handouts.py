@@ -56,6 +56,7 @@ def test_a_node_at_work_sends_one_request_per_lease(world: World, folder: Path) 
     assert set(wire.requests[before + 1 + NUM_LEASES :]) <= {"POST /leases", "POST /records"}
 
 
+@pytest.mark.slow
 def test_a_site_of_two_nodes_and_an_update_role_needs_few_requests_per_update(
     world: World, folder: Path
 ) -> None:
@@ -362,6 +363,7 @@ def test_a_learner_without_memory_starts_from_the_published_checkpoint(
     )
 
 
+@pytest.mark.slow
 def test_what_a_learner_has_to_catch_up_with_goes_by_file_and_not_by_message(
     world: World, folder: Path
 ) -> None:

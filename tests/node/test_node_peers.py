@@ -91,6 +91,31 @@ def told_by(node: Node) -> dict[str, Fetched]:
     return {each.source: each for each in node.peers.news()}
 
 
+def begins(node: Node, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set once the blob is on its way into this node."""
+    has_begun, really = asyncio.Event(), node.shared.begins
+
+    def noted(digest: str, path: Path) -> None:
+        really(digest, path)
+        has_begun.set()
+
+    monkeypatch.setattr(node.shared, "begins", noted)
+    return has_begun
+
+
+def test_what_is_asked_for_while_the_whole_gets_its_name_is_given(folder: Path) -> None:
+    store = BlobStore(folder, is_lasting=False)
+    shared = Shared(store)
+    shared.publish(BLOB.digest, BLOB.size)
+    with store.writer(BLOB.digest, BLOB.size, 0) as writer:
+        shared.begins(BLOB.digest, writer.path)
+        writer.write(DATA)
+        shared.came(BLOB.digest, SIZE)
+        writer.commit()
+        with asyncio.run(shared.opened(BLOB.digest, SIZE, 1.0)) as file:
+            assert file.read() == DATA
+
+
 def test_a_chain_passes_chunks_on_before_it_has_them_all_and_the_lab_sends_once(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +123,12 @@ def test_a_chain_passes_chunks_on_before_it_has_them_all_and_the_lab_sends_once(
         async with nodes(world, folder, FAST, FAST, FAST) as (first, second, third):
             has_some, meter = asyncio.Event(), world.lab.mesh.meter
             came = third.shared.came
+            begun = [begins(node, monkeypatch) for node in (first, second)]
+
+            async def below(node: Node, above: Node, has_begun: asyncio.Event) -> bytes:
+                async with asyncio.timeout(10.0):  # a lab names as a source whoever has begun
+                    await has_begun.wait()
+                return await node.fetch(told(above.port))
 
             async def pace(num_bytes: int) -> None:
                 if meter.sent >= 2 * STEP:  # the last in the chain must have some of it by now
@@ -111,7 +142,7 @@ def test_a_chain_passes_chunks_on_before_it_has_them_all_and_the_lab_sends_once(
             monkeypatch.setattr(world.lab.mesh.pacer, "pace", pace)
             monkeypatch.setattr(third.shared, "came", noted)
             found = await asyncio.gather(
-                first.fetch(told()), second.fetch(told(first.port)), third.fetch(told(second.port))
+                first.fetch(told()), below(second, first, begun[0]), below(third, second, begun[1])
             )
             assert found == [DATA] * 3
             assert meter.sent == SIZE

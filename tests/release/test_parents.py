@@ -65,6 +65,7 @@ def test_a_reason_of_the_owner_stands_beside_the_fault() -> None:
     assert "its author agreed in writing" in not_known([reasoned], "MIT")[0]
 
 
+@pytest.mark.slow
 def test_a_derivative_records_digests_and_terms_and_an_incompatible_licence_writes_nothing(
     site: Path, tmp_path: Path
 ) -> None:

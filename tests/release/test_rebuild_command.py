@@ -12,6 +12,7 @@ from archipel.release.stages import NoSuchStage, Stage, chosen
 from releases import files, said, spoilt
 
 
+@pytest.mark.slow
 def test_versions_that_nobody_learned_are_named_and_the_release_stays_as_it_is(site: Path) -> None:
     bundle, scratch = site / "bundle", site / "scratch"
     before = files(bundle)

@@ -4,6 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from live import live
 from releases import files, looked_at, made, said
 from releasing import told
@@ -15,6 +17,7 @@ def collected(url: str, folder: Path, *more: str) -> dict[str, object]:
     return dict(json.loads(said(*words)))
 
 
+@pytest.mark.slow
 def test_a_release_of_what_was_collected_is_the_lab_s_own(site: Path) -> None:
     world, into = told(site / "other"), site / "kept"
 

@@ -87,6 +87,7 @@ def python(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settlement(
     tmp_path: Path, start: Path, tree: Path
 ) -> None:

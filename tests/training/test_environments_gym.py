@@ -29,6 +29,7 @@ def sums():
     return gym(task="chain_sum", min_terms=2, max_terms=2, min_digits=1, max_digits=2)
 
 
+@pytest.mark.slow
 def test_the_grader_has_the_same_tasks_whatever_hash_seed_its_asker_has():
     """Else the right answer to the learner's task is a wrong one to the grader's."""
     section = EnvironmentSection(

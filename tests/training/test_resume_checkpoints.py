@@ -289,6 +289,7 @@ print(describe(trainer.published_state(), 6, None).state)
 """
 
 
+@pytest.mark.slow
 def test_packed_and_unpacked_elsewhere_equals_never_stopped(tmp_path):
     trainer = trained(tmp_path / "unused", 3)
     three = packed(trainer, tmp_path / "three")

@@ -67,7 +67,9 @@ def test_the_loss_is_on_the_answer_alone(answer):
     assert found.loss == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("stop_at", "saved_at"), [(30, 28), (46, 42)])
+@pytest.mark.parametrize(
+    ("stop_at", "saved_at"), [pytest.param(30, 28, marks=pytest.mark.slow), (46, 42)]
+)
 def test_a_stage_stopped_and_resumed_ends_with_the_same_weights(tmp_path, stop_at, saved_at):
     whole = tiny_model()
     curve = []

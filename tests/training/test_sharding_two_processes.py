@@ -30,11 +30,13 @@ def runs(tmp_path_factory):
     return directory, alone, ranks
 
 
+@pytest.mark.slow
 def test_both_ranks_report_the_same(runs):
     _, _, (first, second) = runs
     assert first == second
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_and_gradients_of_one(runs):
     _, alone, (first, _) = runs
     for found, expected in zip(first["updates"], alone, strict=True):
@@ -42,6 +44,7 @@ def test_two_processes_give_the_losses_and_gradients_of_one(runs):
     assert first["sft"] == pytest.approx(supervised_curve(), rel=2e-3)
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_step_that_one_takes(runs):
     directory, _, _ = runs
     for version in range(1, VERSIONS + 1):
@@ -53,6 +56,7 @@ def test_two_processes_take_the_step_that_one_takes(runs):
             torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_a_whole_run_stays_together_up_to_flips_of_the_last_published_bit(runs):
     """A sum in another order may round one weight to the other bfloat16 neighbour."""
     _, alone, (first, _) = runs
@@ -61,6 +65,7 @@ def test_a_whole_run_stays_together_up_to_flips_of_the_last_published_bit(runs):
         assert found["tokens"] == expected["tokens"]
 
 
+@pytest.mark.slow
 def test_two_processes_train_an_adapter_as_one_does_and_neither_moves_what_it_lies_over(runs):
     _, _, (first, _) = runs
     alone, together = adapter_chain(), first["adapter"]

@@ -84,6 +84,7 @@ def with_new_tokens(recipe: Recipe, number: int) -> Recipe:
     return recipe.model_copy(update={"sampling": sampling})
 
 
+@pytest.mark.slow
 def test_version_0_of_a_run_whose_prompts_do_not_fit_is_not_made(
     tmp_path: Path, start: Path
 ) -> None:

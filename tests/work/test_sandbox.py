@@ -292,6 +292,7 @@ def test_a_confined_child_dies_with_its_parent() -> None:
 
 
 @needs("file_reads", "network")
+@pytest.mark.slow
 def test_torch_imports_and_multiplies_inside(tmp_path: Path) -> None:
     program = """
     limits = Limits(address_space_bytes=6 * 2**30, cpu_s=120)

@@ -45,7 +45,8 @@ def test_prompts_come_from_the_pool_and_not_in_its_order(whole: Trusted) -> None
     assert all(len({tuple(p) for p in batch}) == len(batch) for batch in whole.prompts.values())
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 10])
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [1, 10])
 def test_each_version_by_a_process_of_its_own_is_the_same(
     whole: Trusted, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:

@@ -18,7 +18,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.directory import expected_shapes
 from archipel.model.manifest import WrongTensors
 from archipel.model.network import Decoder
-from archipel.records.adapter import TARGETS, AdapterForm, Target
+from archipel.records.adapter import ALL_TARGETS, HEAD, AdapterForm, Target
 
 PREFIX = "base_model.model."
 """What PEFT writes before the name that a layer has in its model."""
@@ -46,7 +46,7 @@ def layer_names(config: DecoderConfig, form: AdapterForm) -> Iterator[str]:
     Raises:
         WrongTensors: this family has no such layer, or one for each expert.
     """
-    has = tuple(target for target in TARGETS if _is_one_layer(config, target))
+    has = tuple(target for target in ALL_TARGETS if _is_one_layer(config, target))
     if other := [target for target in form.targets if target not in has]:
         only = f"write targets = {list(has)}" if len(has) > 1 else "train all weights instead"
         raise WrongTensors(
@@ -54,8 +54,12 @@ def layer_names(config: DecoderConfig, form: AdapterForm) -> Iterator[str]:
         )
     for index in range(config.num_layers):
         for target in form.targets:
+            if target == HEAD:
+                continue
             part = "mlp" if target in ("gate_proj", "up_proj", "down_proj") else "self_attn"
             yield f"model.layers.{index}.{part}.{target}"
+    if HEAD in form.targets:
+        yield HEAD
 
 
 def _is_one_layer(config: DecoderConfig, target: Target) -> bool:
@@ -69,10 +73,16 @@ def adapter_shapes(config: DecoderConfig, form: AdapterForm) -> dict[str, tuple[
     """Name and shape of every tensor of such an adapter."""
     weights, shapes = expected_shapes(config), dict[str, tuple[int, ...]]()
     for layer in layer_names(config, form):
-        outputs, inputs = weights[f"{layer}.weight"]
+        outputs, inputs = weights[_weight_name(layer, config)]
         shapes[f"{PREFIX}{layer}{LOW}"] = (form.rank, inputs)
         shapes[f"{PREFIX}{layer}{HIGH}"] = (outputs, form.rank)
     return shapes
+
+
+def _weight_name(layer: str, config: DecoderConfig) -> str:
+    """What lies under a layer's product: of a tied head the embedding."""
+    is_tied = layer == HEAD and config.tie_embeddings
+    return "model.embed_tokens.weight" if is_tied else f"{layer}.weight"
 
 
 def check_adapter(
@@ -130,7 +140,12 @@ def adapt(decoder: Decoder, form: AdapterForm, seed: int) -> None:
 
     The adapter begins as PEFT's does: A uniform in +-1/sqrt(in), drawn from `seed` alone in the order of names,
     and B zero, so that nothing is changed yet.
+
+    Raises:
+        WrongTensors: the form has a product beside the head, which this network does not compute.
     """
+    if HEAD in form.targets:
+        raise WrongTensors(f"{form}: a decoder alone has none beside {HEAD}; leave that target out")
     for parameter in decoder.parameters():
         parameter.requires_grad_(False)
         parameter.copy_(parameter.to(torch.bfloat16))
@@ -186,10 +201,16 @@ def merged(
     base: bf16 by Hugging Face names; its tensors that nothing is added to are handed on as they are.
 
     Raises:
-        WrongTensors: the adapter is not of this form over this architecture.
+        WrongTensors: the adapter is not of this form over this architecture, or it lies beside a head whose weight
+            is the embedding, too.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in adapter.state.items()}
     check_adapter(shapes, config, adapter.form)
+    if HEAD in adapter.form.targets and config.tie_embeddings:
+        raise WrongTensors(
+            f"{adapter.form} over a head that is the embedding, too: its sum would change what tokens mean; keep it "
+            "beside the weights"
+        )
     state = dict(base)
     for layer in layer_names(config, adapter.form):
         pair = adapter.pair(layer)

@@ -22,7 +22,7 @@ from archipel.model.config_files import InvalidModel
 from archipel.model.json_files import BadJsonFile, read_json_object
 from archipel.model.manifest import Over, WrongTensors
 from archipel.model.new_directory import require_free
-from archipel.records.adapter import FILES, MICRO, TARGETS, AdapterForm, Target
+from archipel.records.adapter import ALL_TARGETS, FILES, MICRO, TARGETS, AdapterForm, Target
 from archipel.records.canonical import canonical_json
 
 CONFIG, WEIGHTS = FILES
@@ -196,16 +196,18 @@ def _targets(file: Path, said: Any, config: DecoderConfig) -> tuple[Target, ...]
         return TARGETS
     if not isinstance(said, list) or not said or not all(isinstance(each, str) for each in said):
         raise InvalidModel(
-            f"{file}: target_modules is {said!r:.80}; expected a list of {', '.join(TARGETS)}"
+            f"{file}: target_modules is {said!r:.80}; expected a list of {', '.join(ALL_TARGETS)}"
         )
-    targets = tuple(each for each in TARGETS if any(name.split(".")[-1] == each for name in said))
+    targets = tuple(
+        each for each in ALL_TARGETS if any(name.split(".")[-1] == each for name in said)
+    )
     probe = AdapterForm(rank=1, alpha_micro=1, targets=targets or TARGETS, rank_stabilised=False)
     named = {layer for layer in layer_names(config, probe) if _names(said, layer)}
     unknown = [name for name in said if not any(_names([name], layer) for layer in named)]
     missing = [layer for layer in layer_names(config, probe) if layer not in named]
     if unknown or not targets:
         raise InvalidModel(
-            f"{file}: target_modules has {unknown[0] if unknown else said[0]!r:.80}; expected {', '.join(TARGETS)}"
+            f"{file}: target_modules has {unknown[0] if unknown else said[0]!r:.80}; expected {', '.join(ALL_TARGETS)}"
         )
     if missing:
         raise InvalidModel(

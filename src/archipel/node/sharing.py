@@ -5,6 +5,7 @@ hashed. Answers, prompts, checkpoints and whatever else lies in the cache are ne
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from io import FileIO
@@ -92,7 +93,9 @@ class Shared:
             async with asyncio.timeout(limit_s):
                 while (arriving := self._arriving.get(digest)) is not None:
                     if arriving.verified >= stop:
-                        return FileIO(arriving.path)
+                        with contextlib.suppress(FileNotFoundError):
+                            return FileIO(arriving.path)
+                        break  # it has its name just now, and is as whole as one that came long ago
                     await arriving.more.wait()
             return self._store.open(digest)
         except (TimeoutError, BlobMissing, FileNotFoundError):

@@ -4,7 +4,7 @@ Sources: LoRA, arXiv 2106.09685; rsLoRA (rank_stabilised), arXiv 2312.03732.
 """
 
 import math
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, Field
 
@@ -15,20 +15,27 @@ FILES = ("adapter_config.json", "adapter_model.safetensors")
 MAX_ADAPTER_RANK = 1024
 MICRO = 1_000_000
 
-Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-TARGETS: tuple[Target, ...] = get_args(Target)
+InsideTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+HeadTarget = Literal["lm_head"]
+Target = InsideTarget | HeadTarget
+TARGETS: tuple[InsideTarget, ...] = get_args(InsideTarget)
 """The linear layers inside a decoder's layers, in the order in which they are listed everywhere."""
+HEAD: HeadTarget = "lm_head"
+"""The layer that gives the logits; an adapter of a door may lie beside it."""
+ALL_TARGETS: tuple[Target, ...] = (*TARGETS, HEAD)
+
+T = TypeVar("T", bound=Target)
 
 
-def in_order(targets: tuple[Target, ...]) -> tuple[Target, ...]:
-    """The same, each once, in the order of `TARGETS`: one set, one encoding.
+def in_order(targets: tuple[T, ...]) -> tuple[T, ...]:
+    """The same, each once, in the order of `ALL_TARGETS`: one set, one encoding.
 
     Raises:
         ValueError: one is there twice.
     """
     if len(set(targets)) < len(targets):
         raise ValueError(f"{', '.join(targets)}: a layer is there twice; name each once")
-    return tuple(each for each in TARGETS if each in targets)
+    return tuple(sorted(targets, key=ALL_TARGETS.index))
 
 
 def _is_in_order(targets: tuple[Target, ...]) -> tuple[Target, ...]:
@@ -49,10 +56,10 @@ class AdapterForm(Closed):
     """Millionths of alpha."""
     targets: Annotated[
         tuple[Target, ...],
-        Field(min_length=1, max_length=len(TARGETS)),
+        Field(min_length=1, max_length=len(ALL_TARGETS)),
         AfterValidator(_is_in_order),
     ]
-    """Layers of every decoder layer, in the order of `TARGETS`."""
+    """Layers of every decoder layer, and the head, in the order of `ALL_TARGETS`."""
     rank_stabilised: bool
 
     @property

@@ -7,7 +7,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from archipel.records.adapter import MICRO, TARGETS, AdapterForm, AdapterRank, Target, in_order
+from archipel.records.adapter import (
+    MICRO,
+    TARGETS,
+    AdapterForm,
+    AdapterRank,
+    InsideTarget,
+    in_order,
+)
 from archipel.records.backends import Backend
 from archipel.records.episodes import MAX_SYSTEM_CHARACTERS, MAX_TURNS, ToolFormat
 from archipel.records.recipe_form import Section
@@ -107,7 +114,9 @@ class AdapterSection(Section):
     """r: numbers of the low-rank product; a version's bytes and the memory of training grow with it."""
     alpha: Annotated[float, Field(ge=1 / MICRO, le=MICRO)] = 32.0
     """The product is scaled by alpha / rank; rounded to a whole number of millionths."""
-    targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=len(TARGETS))] = TARGETS
+    targets: Annotated[tuple[InsideTarget, ...], Field(min_length=1, max_length=len(TARGETS))] = (
+        TARGETS
+    )
     """Linear layers that have one, in every decoder layer; the others stay as they are."""
     rank_stabilised: bool = False
     """Scale by alpha / sqrt(rank) instead (rsLoRA): the size of a step then hangs less on the rank."""
@@ -119,7 +128,7 @@ class AdapterSection(Section):
 
     @field_validator("targets")
     @classmethod
-    def _once_each(cls, value: tuple[Target, ...]) -> tuple[Target, ...]:
+    def _once_each(cls, value: tuple[InsideTarget, ...]) -> tuple[InsideTarget, ...]:
         return in_order(value)
 
     @property
