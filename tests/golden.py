@@ -16,6 +16,15 @@ from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.records.audits import AuditTerms, VerdictContested
 from archipel.records.canonical import sha256_digest
 from archipel.records.exact import CONTRACTS
+from archipel.records.grants import (
+    GrantCharged,
+    GrantEnded,
+    GrantGiven,
+    GrantRequested,
+    PoolFunded,
+    PoolPledged,
+    PoolRuled,
+)
 from archipel.records.membership import (
     Effort,
     JoiningRuled,
@@ -40,6 +49,7 @@ from archipel.records.rounds import BidWithdrawn
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import SnapshotTaken
 from archipel.records.withdrawal import ContributionWithdrawn
+from granted import DAY_MS, DOOR, RULE, attested, permitted
 from keyring import delegation, invitation
 from metered import METER, Book
 from outer import GATE, member, outer_started
@@ -101,6 +111,7 @@ def story() -> World:
     owned(world, learner)
     taken_back(world)
     pretrained(world)
+    granted(world)
     with_operators(world)
     _snapshot(world)
     world.check_replay()
@@ -121,6 +132,34 @@ def traded(world: World) -> None:
     exchange.round()
     exchange.cleared()
     world.stop_run("traded")
+
+
+def granted(world: World) -> None:
+    """A sponsor, a stake that was lost and a provider fill the pool; one grant is asked for and charged, one is given and
+    ended, one runs out.
+    """
+    sponsor, ada = identity("sponsor"), identity("ada")
+    world.speak(sponsor, PoolFunded, source="wallet", micro=3_000)
+    world.speak(world.operator, PoolFunded, source="treasury", micro=1)
+    world.speak(world.operator, PoolRuled, **RULE)
+    giver = world.provider("giver")
+    world.speak(giver.identity, PoolPledged, parts=500_000)
+    world.speak(
+        ada, GrantRequested, attestation=attested(world.state.lab, ada.did, "ada", world.now_ms)
+    )
+    world.tick(3_600_000)
+    permit = permitted(world.state.lab, ada, world.now_ms + DAY_MS)
+    world.speak(
+        DOOR, GrantCharged, permit=permit, micro=300, num_tokens=1_000_000, since_ms=world.now_ms - 3_600_000,
+        until_ms=world.now_ms,
+    )  # fmt: skip
+    for name in ("class", "other class"):
+        world.speak(
+            world.operator, GrantGiven, to=identity(name).did, micro=100, until_ms=world.now_ms + 60_000, reason="seven",
+        )  # fmt: skip
+    world.speak(world.operator, GrantEnded, grantee=identity("class").did, reason="over")
+    _snapshot(world)
+    world.tick(60_000)
 
 
 def pretrained(world: World) -> None:

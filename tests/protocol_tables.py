@@ -22,6 +22,7 @@ from archipel.records.engine_classes import EngineClass
 from archipel.records.episodes import EpisodeTerms
 from archipel.records.exact import Contract
 from archipel.records.experts import ExpertTerms
+from archipel.records.grants import Attestation, Permit
 from archipel.records.kinds import WORDS
 from archipel.records.kinds.audit import Difference, Part
 from archipel.records.kinds.merge import Verdict
@@ -67,7 +68,7 @@ PARTS = (
     fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference, Part,
     PretrainPace, CorpusPace, InnerPace, PayloadPace, OuterPace, MergePace, GatePace, Verdict,
     PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort, Measures, SumTest, Measured,
-    MarketTerms, Market, Bid, CharterTerms, Contributor, Spending, UsageReceipt, Usage,
+    MarketTerms, Market, Bid, CharterTerms, Contributor, Spending, UsageReceipt, Usage, Attestation, Permit,
 )  # fmt: skip
 GROUPS: dict[str, tuple[Any, ...]] = {
     "parts": PARTS,

@@ -6,6 +6,18 @@ from archipel.records import fields as bounds
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.bids import Bid, Market, seal_of
 from archipel.records.fields import BlobRef
+from archipel.records.grants import (
+    MAX_GRANT_DOORS,
+    MAX_GRANT_MS,
+    MAX_VERIFIERS,
+    GrantCharged,
+    GrantEnded,
+    GrantGiven,
+    GrantRequested,
+    PoolFunded,
+    PoolPledged,
+    PoolRuled,
+)
 from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference, Part
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
@@ -75,6 +87,7 @@ from archipel.records.statements import (
 from archipel.records.terms import Terms
 from archipel.records.withdrawal import ContributionWithdrawn
 from archipel.records.words import SavedMemory, WorkAnswer, WorkSpec
+from granted import DOOR, RULE, attested, permitted
 from keyring import delegation, invitation
 from metered import METER, Book
 from outer import GATE, outer_pace
@@ -306,6 +319,24 @@ SMALL: dict[str, Statement] = {
         **_by(OPERATOR, 9), account=NODE, direction="out", micro=1, reference="t", usd_micro=20_000
     ),
     "run.funded": RunFunded(**_by(OPERATOR, 10), run="run", micro=5_000_000),
+    "pool.funded": PoolFunded(**_by(NODE, 21), source="wallet", micro=5_000_000),
+    "pool.pledged": PoolPledged(**_by(NODE, 22), parts=50_000),
+    "pool.ruled": PoolRuled(**_by(OPERATOR, 21), **RULE),
+    "grant.given": GrantGiven(
+        **_by(OPERATOR, 22), to=NODE, micro=5_000, until_ms=1_800_000_000_000, reason="a class"
+    ),
+    "grant.requested": GrantRequested(
+        **_by(NODE, 23), attestation=attested(LAB, NODE, "ada@example.org", 1_800_000_000_000)
+    ),
+    "grant.charged": GrantCharged(
+        **_by(DOOR.did, 1),
+        permit=permitted(LAB, identity("node"), 1_800_000_000_000),
+        micro=300,
+        num_tokens=1_000_000,
+        since_ms=1_799_000_000_000,
+        until_ms=1_799_003_600_000,
+    ),
+    "grant.ended": GrantEnded(**_by(NODE, 24), grantee=NODE, reason="enough"),
     "share.transferred": ShareTransferred(**_by(NODE, 13), run="run", to=OPERATOR, units=5_000_000),
     "vote.delegated": VoteDelegated(**_by(NODE, 14), run="run", to=OPERATOR),
     "vote.delegated (to nobody)": VoteDelegated(**_by(NODE, 15), run="run"),
@@ -529,6 +560,29 @@ LARGE: tuple[Statement, ...] = (
         usd_micro=MAX_MOVED_MICRO,
     ),
     RunFunded(**_MOST, run=_RUN, micro=MAX_MOVED_MICRO),
+    PoolFunded(**_MOST, source="treasury", micro=MAX_MOVED_MICRO),
+    PoolPledged(**_MOST, parts=MILLION),
+    PoolRuled(
+        **_MOST,
+        verifiers=tuple(identity(f"verifier {n}").did for n in range(MAX_VERIFIERS)),
+        doors=tuple(identity(f"door {n}").did for n in range(MAX_GRANT_DOORS)),
+        person_micro=MAX_MOVED_MICRO,
+        grant_micro=MAX_MOVED_MICRO,
+        verifier_micro=MAX_MOVED_MICRO,
+        month_micro=MAX_MOVED_MICRO,
+        lasts_ms=MAX_GRANT_MS,
+    ),
+    GrantGiven(**_MOST, to=OPERATOR, micro=MAX_MOVED_MICRO, until_ms=bounds.MAX_SEQ, reason=_TEXT),
+    GrantRequested(**_MOST, attestation=attested(LAB, NODE, "a", 2**51)),
+    GrantCharged(
+        **_MOST,
+        permit=permitted(LAB, identity("node"), bounds.MAX_SEQ, micro=MAX_MOVED_MICRO),
+        micro=MAX_MOVED_MICRO,
+        num_tokens=bounds.MAX_SEQ,
+        since_ms=bounds.MAX_SEQ - 1,
+        until_ms=bounds.MAX_SEQ,
+    ),
+    GrantEnded(**_MOST, grantee=OPERATOR, reason=_TEXT),
     ShareTransferred(**_MOST, run=_RUN, to=OPERATOR, units=UNITS),
     VoteDelegated(**_MOST, run=_RUN, to=OPERATOR),
     ProposalOpened(

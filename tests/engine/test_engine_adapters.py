@@ -23,7 +23,7 @@ from archipel.model.adapter import Adapter, adapt, adapter_shapes, merged, set_a
 from archipel.model.config import DecoderConfig, Family
 from archipel.model.manifest import WrongTensors
 from archipel.model.network import Decoder, causal_attention
-from archipel.records.adapter import TARGETS, Target
+from archipel.records.adapter import HEAD, TARGETS, AdapterForm, Target
 from archipel.records.recipe_model import AdapterSection
 from engine.engine_models import decoder_of, lively_state, ragged_requests, small_config
 
@@ -268,3 +268,36 @@ def test_merged_weights_sample_nearly_what_the_adapter_does() -> None:
     together = whole.generate([replace(request, adapter=None)])[0]
     same = [len(a.tokens) for a, b in zip(apart, together, strict=True) if a.tokens == b.tokens]
     assert same, "bf16 rounding must not change every rollout"
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_rows_with_and_without_a_product_beside_the_head_are_what_each_is_alone(
+    *, tied: bool
+) -> None:
+    config = small_config("qwen3", num_layers=1, tie_embeddings=tied)
+    form = AdapterForm(
+        rank=3, alpha_micro=6_000_000, targets=("q_proj", HEAD), rank_stabilised=False
+    )
+    drawn = torch.Generator().manual_seed(1)
+    state = {
+        name: (torch.randn(shape, generator=drawn) * 0.2).bfloat16()
+        for name, shape in adapter_shapes(config, form).items()
+    }
+    headed, plain = Adapter(form, state), lively_adapter(config, 1)
+    names = ("headed", "plain", None, "headed", None)
+    requests = [
+        Request(str(at), tuple(range(at + 1, at + 9)), at, 2, 9, adapter=name)
+        for at, name in enumerate(names)
+    ]
+    without = engine_with(config, {"plain": plain})
+    engine = engine_with(config, {"headed": headed, "plain": plain})
+    alone = [engine.generate([request])[0] for request in requests]
+    assert engine.generate(requests) == alone
+    # Who has none beside the head keeps every bit of an engine in which nobody has.
+    for at in (1, 2, 4):
+        assert without.generate([requests[at]])[0] == alone[at]
+    own = replace(requests[0], adapter=None)
+    assert engine.generate([own])[0] != alone[0]
+    expected = engine.score(requests[0].prompt, [alone[0][0].tokens], "headed")[0]
+    assert alone[0][0].logprobs == pytest.approx(expected, abs=2e-5)
+    assert engine.score(requests[0].prompt, [alone[0][0].tokens])[0] != expected

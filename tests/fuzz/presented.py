@@ -1,11 +1,15 @@
 """Readers of what a node presents that others signed, and of key files."""
 
+import sqlite3
 from pathlib import Path
 
+from archipel.door.keys import USUAL, Keys
 from archipel.key_file import Unusable, key_in, plain_file, sealed_file
 from archipel.node.membership import opened
-from archipel.records.membership import Delegation, Invitation, NotSigned
+from archipel.records.grants import Attestation, Permit
+from archipel.records.membership import Delegation, Invitation, NotSigned, read_signed, signed_from
 from fuzz.reading import Reader
+from granted import attested, permitted
 from keyring import delegation, invitation
 from people import identity
 
@@ -28,7 +32,25 @@ def readers() -> dict[str, Reader]:
     invited = invitation(BOSS, NODE.did, 9)
     seed = bytes(range(32))
     files = (plain_file(NODE.did, seed), sealed_file(NODE.did, seed, b"word", 2**14))
+    keys = Keys(sqlite3.connect(":memory:", check_same_thread=False))
+    attestation = attested(BOSS.did, NODE.did, "ada", 9)
+    permit = permitted(BOSS.did, NODE, 9)
     return {
+        "attestations": Reader(
+            lambda data: read_signed(Attestation, signed_from(data)),
+            (attestation.model_dump_json().encode(),),
+            (NotSigned,),
+        ),
+        "permits": Reader(
+            lambda data: read_signed(Permit, signed_from(data)),
+            (permit.model_dump_json().encode(),),
+            (NotSigned,),
+        ),
+        "API keys": Reader(
+            lambda data: keys.find(data.decode("latin-1")),
+            (keys.make("ada", USUAL, 1).encode(),),
+            (),
+        ),
         "delegations": Reader(
             lambda data: opened(Delegation, data, HERE),
             (given.model_dump_json().encode(),),

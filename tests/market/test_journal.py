@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from archipel.market.journal import (
     OUTSIDE,
+    POOL,
     TREASURY,
     BadPosting,
     Book,
@@ -13,6 +14,7 @@ from archipel.market.journal import (
     Posting,
     deposits,
     escrow,
+    grant,
     held,
     post,
     run_treasury,
@@ -50,6 +52,12 @@ LAWFUL = [
     (Move.SPEND, run_treasury("run"), wallet(PROVIDER)),
     (Move.EARN, OUTSIDE, wallet(PROVIDER)),
     (Move.EARN, OUTSIDE, run_treasury("run")),
+    (Move.FUND, wallet(SPONSOR), POOL),
+    (Move.FUND, TREASURY, POOL),
+    (Move.PLEDGE, wallet(PROVIDER), POOL),
+    (Move.GRANT, POOL, grant(SPONSOR)),
+    (Move.CHARGE, grant(SPONSOR), wallet(PROVIDER)),
+    (Move.RETURN, grant(SPONSOR), POOL),
 ]
 ACCOUNTS = [
     wallet(SPONSOR),
@@ -58,6 +66,8 @@ ACCOUNTS = [
     held("run"),
     stake(PROVIDER),
     TREASURY,
+    POOL,
+    grant(SPONSOR),
     run_treasury("run"),
     OUTSIDE,
 ]

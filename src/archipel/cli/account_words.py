@@ -44,10 +44,10 @@ def accounts_named(name: str) -> tuple[str, ...]:
         Mendable: it names none.
     """
     from archipel.identity import BadDid, did_to_public_key
-    from archipel.market.journal import OUTSIDE, TREASURY, stake, wallet
+    from archipel.market.journal import OUTSIDE, POOL, TREASURY, stake, wallet
 
-    if name in (OUTSIDE, TREASURY) or name.startswith(
-        ("escrow:", "held:", "stake:", "run-treasury:")
+    if name in (OUTSIDE, TREASURY, POOL) or name.startswith(
+        ("escrow:", "held:", "stake:", "run-treasury:", "grant:")
     ):
         return (name,)
     with mending(BadDid):

@@ -41,12 +41,20 @@ COMMANDS = {
     "eval": ("evaluate", "Score a model directory on a recipe's held-out tasks"),
     "chat": ("chat", "Talk to a model directory"),
     "serve": ("serving", "A model behind the OpenAI, Ollama and Anthropic APIs, on this machine"),
+    "door": (
+        "door",
+        "A training API that existing clients speak: open it, who may use it, how much",
+    ),
     "route": ("route", "Teach a router which of several specialists knows what"),
     "model": ("model", "Bring a model: from a GGUF file, a hub or a package registry"),
     "gguf": ("gguf", "A model directory as one file for llama.cpp"),
     "account": (
         "account",
         "What accounts hold and why; pay in, pay out, statements that prove themselves",
+    ),
+    "grants": (
+        "grants",
+        "A pool of credits that grants compute: fund, pledge, rule, give, request",
     ),
     "receipts": (
         "receipts",

@@ -8,7 +8,7 @@ everything since `keep` asks for the turns since then once more and comes out th
 the same model's last one has ended.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -90,8 +90,9 @@ class SampleAsked:
     prompt_logprobs: bool
     topk_prompt_logprobs: int
     topk_sample_logprobs: int
-    target_prompt_tokens: Mapping[int, int] | None = None
-    """Place in the prompt -> token whose log-probability is asked there; None: none is."""
+    target_prompt_tokens: tuple[tuple[int, int], ...] | None = None
+    """(place in the prompt from 1 up, token) pairs whose log-probabilities are asked, several at one place or none;
+    None: nobody asks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +110,14 @@ class Completion:
     """One completion."""
 
     tokens: tuple[int, ...]
+    """A stop token, or the token that completed a stop string, is the last of them."""
     logprobs: tuple[float, ...]
+    """Nats, of what was sampled from: at its temperature, and of what top_k and top_p left, renormalised; at
+    temperature 0, at 1."""
     ended_by: str
     """`stop` or `length`."""
     topk: TopK | None
+    """At each token, of the same distribution."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +126,13 @@ class Sampled:
 
     sequences: tuple[Completion, ...]
     prompt_logprobs: Array | None
-    """float32 (prompt,), NaN at the first place."""
+    """float32 (prompt,), NaN at the first place; at temperature 1, of the whole distribution."""
     topk_prompt: TopK | None
+    """At each place of the prompt; there is none at the first."""
     target_prompt: Array | None
+    """float32, of each pair that was asked, in their order."""
     num_tokens: int
+    """Of the prompt, once, and of all completions."""
 
 
 class CannotDo(ValueError):
@@ -136,7 +144,10 @@ class HandsLost(RuntimeError):
 
 
 class Hands(Protocol):
-    """All calls are coroutines; several may wait at once, of one model one."""
+    """All calls are coroutines; several may wait at once, of one model one.
+
+    Whoever cancels a call that may have begun asks no more of its model until `restore`: how far it came is not known.
+    """
 
     def models(self) -> Sequence[ServedModel]:
         """What can be trained and sampled."""

@@ -31,6 +31,8 @@ JOINED: Mapping[str, tuple[str, ...]] = {
     "down": ("mlp.down_proj",),
 }
 """Linear layers that are one product in the engine, in the order of their outputs."""
+HEAD = "lm_head"
+"""The linear layer that gives logits; where it is the embedding, too, what an adapter adds is to the logits alone."""
 
 
 class LowRank:
@@ -57,6 +59,8 @@ class Loaded:
 
     layers: tuple[Mapping[str, LowRank], ...]
     """Of each decoder layer: what is added to its products."""
+    head: LowRank | None
+    """What is added to the logits."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,11 @@ class Company:
         ]
         return Adapted(own, added)
 
+    def around_head(self, own: Product) -> Product:
+        """The product that gives logits, in this company."""
+        added = [(0, head, share) for share in self._shares if (head := share.adapter.head)]
+        return Adapted(own, added) if added else own
+
     @cached_property
     def _shares(self) -> tuple[Share, ...]:
         present = np.unique(self._numbers_N)
@@ -183,8 +192,9 @@ class Adapters:
             check_adapter(shapes, numbers.config, adapter.form)
         except WrongTensors as error:
             raise WrongWeights(f"{error}; load an adapter of the same model") from None
+        layers = range(numbers.config.num_layers)
         loaded = Loaded(
-            tuple(_layer(index, adapter, numbers) for index in range(numbers.config.num_layers))
+            tuple(_layer(index, adapter, numbers) for index in layers), _head(adapter, numbers)
         )
         self.drop(name)
         self._numbers[name] = self._given
@@ -226,16 +236,26 @@ def _layer(index: int, adapter: Adapter, numbers: Arithmetic) -> dict[str, LowRa
     }
 
 
+def _head(adapter: Adapter, numbers: Arithmetic) -> LowRank | None:
+    pair = _held(adapter, HEAD, numbers)
+    return None if pair is None else LowRank([(0, *pair)], adapter.form.scale, numbers)
+
+
+def _held(adapter: Adapter, layer: str, numbers: Arithmetic) -> tuple[Tensor, Tensor] | None:
+    pair = adapter.pair(layer)
+    if pair is None:
+        return None
+    low, high = (each.detach().to(device=numbers.device, dtype=numbers.dtype) for each in pair)
+    return low, high
+
+
 def _parts(
     index: int, name: str, adapter: Adapter, numbers: Arithmetic
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     config, start = numbers.config, 0
     sizes = (config.num_heads * config.head_dim, *(config.num_kv_heads * config.head_dim,) * 2)
     for part, size in zip(JOINED[name], sizes, strict=False):
-        pair = adapter.pair(f"model.layers.{index}.{part}")
+        pair = _held(adapter, f"model.layers.{index}.{part}", numbers)
         if pair is not None:
-            low, high = (
-                each.detach().to(device=numbers.device, dtype=numbers.dtype) for each in pair
-            )
-            yield start, low, high
+            yield start, *pair
         start += size

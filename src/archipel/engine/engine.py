@@ -29,6 +29,7 @@ from archipel.engine.protocol import (
     WrongWeights,
 )
 from archipel.engine.reading import Follows, Reading, Scores, check_text
+from archipel.engine.scoring import Scoring, Wanted, check_wanted
 from archipel.model.adapter import Adapter
 from archipel.model.config import DecoderConfig
 from archipel.records.requests import InvalidRequest, Request
@@ -100,17 +101,18 @@ class LocalEngine:
         """Have requests that name `name` sampled with this adapter over the loaded weights; None: forget it.
 
         Others may run meanwhile with adapters of their own. The first one changes how rows without an adapter
-        are rounded, too, and so waits until nothing runs.
+        are rounded, too, and so waits until nothing runs; so does forgetting the last.
 
         Raises:
             NotLoaded: `load` comes first; it also forgets every adapter.
-            EngineBusy: requests with the adapter of that name wait or run; with the first, any.
+            EngineBusy: requests with the adapter of that name wait or run; with the first and the last, any.
             WrongWeights: it is not of this architecture, or the engine computes by the exact contract.
         """
         if self._generation is None:
             raise NotLoaded("an adapter needs weights to lie over; call load(state) first")
         held = self._generation.adapters
-        if self._generation.uses(name) or (self.has_work and len(held) <= 1):
+        is_last = adapter is None and len(held) == 1 and name in held
+        if self._generation.uses(name) or (self.has_work and (not len(held) or is_last)):
             raise EngineBusy(
                 f"requests wait or run that adapter {name!r:.80} would change; step until they end, or "
                 "cancel them, and adapt again"
@@ -134,14 +136,31 @@ class LocalEngine:
             InvalidRequest: empty, a token outside the vocabulary, longer than model or cache allow, or with an adapter
                 that is not loaded.
         """
+        (decoder, number), follows = self._with(adapter), follows or Follows(())
+        check_text(self._capacity, tokens, follows)
+        return Reading(decoder, tokens, number, follows)
+
+    @torch.inference_mode()
+    def scoring(self, tokens: Sequence[int], wanted: Wanted, adapter: str | None = None) -> Scoring:
+        """A text whose tokens are to be scored where they stand, a block for each `step` of what comes back.
+
+        Raises:
+            NotLoaded: `load` comes first.
+            InvalidRequest: see `reading`; or a token outside the vocabulary is asked for, or a place outside the text.
+        """
+        decoder, number = self._with(adapter)
+        check_text(self._capacity, tokens, Follows(()))
+        check_wanted(wanted, len(tokens), self.config.vocab_size)
+        return Scoring(decoder, tokens, wanted, number)
+
+    def _with(self, adapter: str | None) -> tuple[FusedDecoder, int]:
+        """The network, and the adapter's number there."""
         if self._decoder is None:
             raise NotLoaded("the engine has no weights; call load(state) first")
         held = self._decoder.adapters
         if adapter is not None and adapter not in held:
             raise InvalidRequest(f"adapter {adapter!r:.80} is not loaded; call adapt first")
-        follows = follows or Follows(())
-        check_text(self._capacity, tokens, follows)
-        return Reading(self._decoder, tokens, held.number_of(adapter), follows)
+        return self._decoder, held.number_of(adapter)
 
     def embed(self, prompts: Sequence[Sequence[int]], adapter: str | None = None) -> Tensor:
         """(N, d) fp32: of each prompt, the mean over its positions of the last hidden state after the final norm.

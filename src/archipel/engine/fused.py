@@ -77,12 +77,18 @@ class FusedEnds:
         return as_dtype(self.arithmetic.normed(x_Nd, self._norm), torch.float32)
 
     @np.errstate(all="ignore")
-    def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
-        """(N, vocab_size) from the residual stream, in the engine's dtype; `seen` is shown the last hidden state."""
+    def logits(
+        self, x_Nd: Tensor, seen: Seen | None = None, company: Company | None = None
+    ) -> Tensor:
+        """(N, vocab_size) from the residual stream, in the engine's dtype; `seen` is shown the last hidden state.
+
+        company: which adapter each row has; None: this decoder has no adapters.
+        """
         fed = self.arithmetic.fed(x_Nd, self._norm)
         if seen is not None:
             seen(fed)
-        logits = self._head(fed)
+        head = self._head if company is None else company.around_head(self._head)
+        logits = head(fed)
         return logits if self.config.logits_scaling == 1.0 else logits / self.config.logits_scaling
 
 

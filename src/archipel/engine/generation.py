@@ -211,7 +211,7 @@ class Generation:
         else:
             fed = feed_last(machinery, self._slots, self._entering.prompts.slots, told=told)
         seen = self._seen
-        logits = self._decoder.logits(fed.x, seen)
+        logits = self._decoder.logits(fed.x, seen, fed.company)
         guessed = dict(zip(living.tolist(), guesses, strict=True))
         parts, place, standing = list[Events](), 0, living
         counts = dict.fromkeys(living.tolist(), 0)

@@ -44,7 +44,9 @@ class Network(Protocol):
     ) -> Tensor:
         """See `FusedDecoder.forward`."""
 
-    def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
+    def logits(
+        self, x_Nd: Tensor, seen: Seen | None = None, company: Company | None = None
+    ) -> Tensor:
         """See `FusedEnds.logits`."""
 
     def new_cache(self, shape: CacheShape) -> Cache:

@@ -90,7 +90,10 @@ def logits_after(
 
     Rows follow the batch's slots in order. seen: is shown the last hidden state, rows as the logits'.
     """
-    logits, owners = machinery.decoder.logits(x, seen), _owners(batch)
+    own = [prompt.adapter for prompt in batch]
+    adapters = np.array(own)[np.minimum(np.arange(len(x)), len(own) - 1)]
+    company = machinery.decoder.adapters.company(adapters)
+    logits, owners = machinery.decoder.logits(x, seen, company), _owners(batch)
     if seen is not None and seen.patterns is not None:
         seen.patterns = seen.patterns[owners.numpy()]
     return logits.index_select(0, owners.to(machinery.device))

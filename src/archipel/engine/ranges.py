@@ -157,7 +157,9 @@ class _Middle(FusedLayers):
         chosen = wanted if self.is_last else None
         return self.through(x, rotations_N2D, attend, chosen, company, note)
 
-    def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
+    def logits(
+        self, x_Nd: Tensor, seen: Seen | None = None, company: Company | None = None
+    ) -> Tensor:
         """`read_prompts` alone asks for them."""
         raise TypeError("layers in the middle have no logits")
 

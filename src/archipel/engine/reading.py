@@ -235,7 +235,9 @@ class Reading:
 
     def _told(self, x: Tensor, block: Sequence[Beginning]) -> dict[tuple[Beginning, int], float]:
         """Log-probabilities of what goes on from each of these beginnings, of which x has the rows."""
-        logprobs = torch.log_softmax(self._decoder.logits(x).float(), dim=-1)
+        company = self._decoder.adapters.company(np.full(len(x), self._adapter))
+        logits = self._decoder.logits(x, company=company)
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
         told: dict[tuple[Beginning, int], float] = {}
         for row, node in enumerate(block):
             tokens = self._follows.wanted.get(node, [])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archipel.engine.adapters import Company
 from archipel.engine.again import feed_again, padded
 from archipel.engine.decode import decode
 from archipel.engine.machinery import Machinery
@@ -29,6 +30,8 @@ class Fed:
     """(num_slots,): the row of each running slot's last token; of what is guessed behind it, those that follow."""
     choices: Choices | None
     """Which experts the rows were sent to, where somebody wants to know."""
+    company: Company | None
+    """Which adapter each row has; None: the decoder has none."""
 
 
 def feed_last(machinery: Machinery, slots: Slots, reading: Iterable[int], *, told: bool) -> Fed:
@@ -53,7 +56,7 @@ def feed_last(machinery: Machinery, slots: Slots, reading: Iterable[int], *, tol
         written[kept] = machinery.cache.shape.length - 1
     choices = _choices(machinery, rows) if told else None
     x = decode(machinery, tokens, Next(positions, written), company, choices, wanted)
-    return Fed(x, np.arange(len(slots.live)), choices)
+    return Fed(x, np.arange(len(slots.live)), choices, company)
 
 
 def feed_guesses(
@@ -75,16 +78,19 @@ def feed_guesses(
         for token in (int(slots.last_token[slot]), *guess)
     ]
     choices = _choices(machinery, padded(machinery, len(owners))) if told else None
+    adapters = slots.adapter[owners]
     x = feed_again(
         machinery,
         torch.tensor(tokens),
         Again(owners, slots.position[owners] + behind),
-        slots.adapter[owners],
+        adapters,
         choices,
     )
+    repeated = np.minimum(np.arange(len(x)), len(owners) - 1)
+    company = machinery.decoder.adapters.company(adapters[repeated])
     first = np.zeros(len(slots.live), dtype=np.int64)
     first[living] = begins
-    return Fed(x, first, choices)
+    return Fed(x, first, choices, company)
 
 
 def _choices(machinery: Machinery, rows: int) -> Choices:

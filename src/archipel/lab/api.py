@@ -23,6 +23,7 @@ from archipel.lab.blob_routes import blob_routes
 from archipel.lab.description import with_refusals
 from archipel.lab.docs_page import HEADERS, docs_page
 from archipel.lab.doorman import DoorLimits, Doorman
+from archipel.lab.grant_routes import grant_routes
 from archipel.lab.lab import Lab
 from archipel.lab.lanes import Lanes, OnError
 from archipel.lab.market_routes import market_routes
@@ -82,6 +83,7 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
     view_routes(api, lab, traffic)
     market_routes(api, lab)
     ownership_routes(api, lab)
+    grant_routes(api, lab)
     blob_routes(api, lab)
     _describe(api)
     return api

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from archipel.lab import (
     awards,
+    collecting,
     drawing,
     earning,
     endings,
@@ -76,7 +77,7 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
         Contradiction: it cannot follow; nothing changed.
     """
     try:
-        state = voting.counted(state, at_ms)
+        state = collecting.passed(voting.counted(state, at_ms), at_ms)
         state = workforce.followed(state, _folded(state, statement, at_ms), statement, at_ms)
     except (KeyError, TypeError, ValueError) as error:
         raise Contradiction(f"{statement.kind} cannot follow entry {state.size}: {error}") from None

@@ -4,7 +4,7 @@ Law: pay is counted where it moves: an accepted answer adds it, what a verdict t
 verdict gives again is added again.
 """
 
-from archipel.lab import voting
+from archipel.lab import pledges, voting
 from archipel.lab.charters import with_owned
 from archipel.lab.owners import Owned, Vote
 from archipel.lab.providers import account_of
@@ -22,6 +22,7 @@ def opened(state: LabState, run: Run) -> LabState:
 
 def earned(state: LabState, name: str, did: str, micro: int) -> LabState:
     """The state when whoever this key belongs to was paid so much for work of a run; below zero: it went back."""
+    state = pledges.accrued(state, did, micro)
     owned: Owned | None = state.owned.get(name)
     if owned is None or owned.issued or not micro:
         return state
@@ -32,6 +33,7 @@ def earned(state: LabState, name: str, did: str, micro: int) -> LabState:
 
 def handed_over(state: LabState, did: str, operator: str) -> LabState:
     """The state when a key that was its own became a node's: what it held, and its votes, are its operator's."""
+    state = pledges.handed_over(state, did)
     for name, owned in state.owned.items():
         after = _without_key(owned, did, operator)
         if after is not owned:

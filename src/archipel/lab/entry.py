@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from archipel.identity import BadSignature, Envelope, verify
 from archipel.market.receipts import BadReceipt, opened
 from archipel.records.canonical import MAX_SAFE_INTEGER
+from archipel.records.grants import (
+    ATTESTATION_TYPE,
+    PERMIT_TYPE,
+    Attestation,
+    GrantCharged,
+    GrantRequested,
+    Permit,
+)
 from archipel.records.membership import (
     DELEGATION_TYPE,
     INVITATION_TYPE,
@@ -84,6 +92,8 @@ def open_envelope(envelope: Envelope) -> AnyStatement:
         _check_presented(statement)
     if isinstance(statement, RevenueEntered):
         _check_receipt(statement)
+    if isinstance(statement, GrantRequested | GrantCharged):
+        _check_granting(statement)
     return statement
 
 
@@ -104,6 +114,19 @@ def _check_presented(joined: NodeJoined) -> None:
         if joined.invitation is not None:
             host = read_signed(Invitation, joined.invitation).by
             verify(_enveloped(joined.invitation, INVITATION_TYPE, host), INVITATION_TYPE)
+    except NotSigned as error:
+        raise InvalidRecord(str(error)) from None
+
+
+def _check_granting(said: GrantRequested | GrantCharged) -> None:
+    """An attestation is its verifier's, a permit its grantee's."""
+    try:
+        if isinstance(said, GrantRequested):
+            verifier = read_signed(Attestation, said.attestation).verifier
+            verify(_enveloped(said.attestation, ATTESTATION_TYPE, verifier), ATTESTATION_TYPE)
+        else:
+            grantee = read_signed(Permit, said.permit).grantee
+            verify(_enveloped(said.permit, PERMIT_TYPE, grantee), PERMIT_TYPE)
     except NotSigned as error:
         raise InvalidRecord(str(error)) from None
 

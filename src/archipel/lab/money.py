@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 
-from archipel.lab import escrow, joining, refusals
+from archipel.lab import escrow, granting, joining, refusals
 from archipel.lab.audits import audits
 from archipel.lab.providers import account_of, keys_of
 from archipel.lab.stakes import staked_micro
@@ -16,6 +16,7 @@ from archipel.lab.state import LabState, Run
 from archipel.market.journal import OUTSIDE, Move, Posting, post, stake, wallet
 from archipel.records.changed import changed
 from archipel.records.fields import MAX_SEQ
+from archipel.records.grants import Granting
 from archipel.records.money import CreditsSettled, Paying, RunFunded
 
 MAX_SETTLED = 1_000_000
@@ -30,12 +31,15 @@ the other places pays for the run instead of locking its sponsors out.
 
 def admit(state: LabState, statement: Paying, now_ms: int) -> None:
     """Refuse, or return: 1 the key may speak  2 it has a say, or the credits  3 it fits what is known  4 it is enough."""
+    if isinstance(statement, Granting):
+        granting.followed(state, statement, now_ms, free_micro)
+        return
     _admit(state, statement, now_ms)
     if isinstance(statement, RunFunded):
         _admit_as_enough(state, statement)
 
 
-def _admit(state: LabState, statement: Paying, now_ms: int) -> None:
+def _admit(state: LabState, statement: CreditsSettled | RunFunded, now_ms: int) -> None:
     """All that a ledger is held to."""
     joining.admit_author(state, statement.author, now_ms)
     match statement:
@@ -52,6 +56,8 @@ def followed(state: LabState, statement: Paying, at_ms: int) -> LabState:
         ValueError: it would have been refused.
     """
     try:
+        if isinstance(statement, Granting):
+            return granting.followed(state, statement, at_ms, free_micro)
         _admit(state, statement, at_ms)
     except refusals.Refused as error:
         raise ValueError(str(error)) from None

@@ -21,13 +21,15 @@ from archipel.lab.state import LabState, Run
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.table import Table
 
-FORMAT = 7
+FORMAT = 8
 """Of what `encode_state` writes and `decode_state` reads."""
 ROWS_AT_ONCE = 200
 """Rows of a table that are encoded in one call: some milliseconds."""
 LARGE = ("runs", "markets", "owned")
 """Tables of which a row by itself may be large."""
-SINCE_7 = frozenset({"owned", "deciding", "meters"})
+SINCE_8 = frozenset({"pool", "granted", "persons", "pledged"})
+"""Fields of the state that form 7 had not."""
+SINCE_7 = frozenset({"owned", "deciding", "meters"}) | SINCE_8
 """Fields of the state that form 6 had not."""
 _NOTHING = LabState(lab="")
 
@@ -55,6 +57,11 @@ def encode_state(state: LabState) -> bytes:
 def _encode_6(state: LabState) -> bytes:
     """As releases wrote it that knew no owners; a state that has none gives the bytes that they gave."""
     return _encoded(state, 6, SINCE_7)
+
+
+def _encode_7(state: LabState) -> bytes:
+    """As releases wrote it that knew no pool."""
+    return _encoded(state, 7, SINCE_8)
 
 
 def _encoded(state: LabState, form: int, unknown: frozenset[str]) -> bytes:
@@ -91,6 +98,7 @@ def _dumped(state: LabState) -> dict[str, Any]:
 
 ENCODERS: Mapping[int, Callable[[LabState], bytes]] = {
     6: _encode_6,
+    7: _encode_7,
     FORMAT: encode_state,
 }
 """The forms in which this release can still write a state."""

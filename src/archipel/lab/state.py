@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product
 
+from archipel.lab.grantees import Granted, Pledge, Pool
 from archipel.lab.markets import RunMarket
 from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
@@ -250,3 +251,10 @@ class LabState:
     """Votes whose ballots are to be counted, the soonest first."""
     meters: Table[str, Meter] = field(default_factory=Table)
     """Key that signs receipts -> whose they are, and how far they were entered."""
+    pool: Pool = field(default_factory=Pool)
+    granted: Table[str, Granted] = field(default_factory=Table)
+    """Key -> what was granted to it and is running, and by which permits doors charged it."""
+    persons: Table[str, int] = field(default_factory=Table)
+    """Person, by tag, and key that asked -> position of the entry that it was given this month's grant by."""
+    pledged: Table[str, Pledge] = field(default_factory=Table)
+    """Provider -> the part of its pay that goes to the pool."""

@@ -23,6 +23,9 @@ OUTSIDE = "outside"
 """The world outside the ledger: what comes in is taken from here."""
 _WALLET, _ESCROW, _HELD, _STAKE = "wallet", "escrow", "held", "stake"
 _RUN_TREASURY = "run-treasury"
+POOL = "pool"
+"""What sponsors, providers and the treasury gave, to be granted."""
+_GRANT = "grant"
 
 
 class Move(Enum):
@@ -44,6 +47,11 @@ class Move(Enum):
     GIVE = "somebody gives to the treasury of a run"
     SPEND = "owners of a run decided to spend of its treasury"
     EARN = "what a model earned goes to who holds the run's shares"
+    FUND = "somebody gives to the pool"
+    PLEDGE = "a part of a provider's pay goes to the pool, as it said"
+    GRANT = "the pool gives, to be spent at a door"
+    CHARGE = "a door is paid out of a grant"
+    RETURN = "what is left of a grant goes back to the pool"
 
 
 _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
@@ -63,6 +71,11 @@ _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
     Move.GIVE: ((_WALLET, _RUN_TREASURY),),
     Move.SPEND: ((_RUN_TREASURY, _WALLET),),
     Move.EARN: ((OUTSIDE, _WALLET), (OUTSIDE, _RUN_TREASURY)),
+    Move.FUND: ((_WALLET, POOL), (TREASURY, POOL)),
+    Move.PLEDGE: ((_WALLET, POOL),),
+    Move.GRANT: ((POOL, _GRANT),),
+    Move.CHARGE: ((_GRANT, _WALLET),),
+    Move.RETURN: ((_GRANT, POOL),),
 }
 
 
@@ -94,6 +107,11 @@ def stake(did: str) -> str:
 def run_treasury(run: str) -> str:
     """What the owners of a run have together, and decide on."""
     return f"{_RUN_TREASURY}:{run}"
+
+
+def grant(did: str) -> str:
+    """What was granted to a key, and not charged yet."""
+    return f"{_GRANT}:{did}"
 
 
 class BadPosting(ValueError):
@@ -154,7 +172,7 @@ def _moved(book: Book, account: str, micro: int) -> Book:
 
 
 def _kind(account: str) -> str:
-    if account in (TREASURY, OUTSIDE):
+    if account in (TREASURY, OUTSIDE, POOL):
         return account
     kind = account.partition(":")[0]
     return _WALLET if kind == "did" else kind

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from archipel.records.fields import Did, LeftOut, RunName, Sparing
+from archipel.records.grants import Granting
 from archipel.records.stakes import MAX_MOVED_MICRO, Micro
 from archipel.records.statement import Statement
 
@@ -36,5 +37,5 @@ class RunFunded(Statement):
     micro: Micro
 
 
-Paying: TypeAlias = CreditsSettled | RunFunded
-"""What may stand in a ledger of money that comes, goes and is set aside."""
+Paying: TypeAlias = CreditsSettled | RunFunded | Granting
+"""What may stand in a ledger of money that comes, goes, is set aside and is granted."""

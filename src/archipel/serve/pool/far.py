@@ -84,10 +84,12 @@ class FarNetwork(FusedEnds):
             return torch.cat((x, x[-1:].expand(len(tokens_N) - count, -1)))
         return self.line.through(what, tokens_N, len(tokens_N if wanted is None else wanted))
 
-    def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
+    def logits(
+        self, x_Nd: Tensor, seen: Seen | None = None, company: Company | None = None
+    ) -> Tensor:
         """See `FusedEnds`; by the exact contract the last device has done the final norm."""
         if not isinstance(self.arithmetic, ExactArithmetic):
-            return super().logits(x_Nd, seen)
+            return super().logits(x_Nd, seen, company)
         width = self.config.hidden_size
         num_digits = self.arithmetic.variant.activation_digits
         logits = self._head(Rows(x_Nd[:, :width], x_Nd[:, width:], num_digits))

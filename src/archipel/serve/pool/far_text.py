@@ -70,9 +70,11 @@ class FarText:
         """See `FusedEnds.read`."""
         return self.ends.read(x_Nd)
 
-    def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
+    def logits(
+        self, x_Nd: Tensor, seen: Seen | None = None, company: Company | None = None
+    ) -> Tensor:
         """See `FusedEnds.logits`."""
-        return self.ends.logits(x_Nd, seen)
+        return self.ends.logits(x_Nd, seen, company)
 
     def new_cache(self, shape: CacheShape) -> Cache:
         """`Generation` alone asks for one."""

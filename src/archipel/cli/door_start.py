@@ -1,0 +1,160 @@
+"""`archipel door start`: open a door over a model of this machine, until Ctrl-C."""
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archipel.cli.door_folder import FOLDER, accounts_at
+from archipel.cli.doors import Mendable, at_work, home_folder, mending, until_ctrl_c
+
+if TYPE_CHECKING:
+    import socket
+
+    from archipel.door.accounts import Accounts
+    from archipel.door.door import Door
+    from archipel.door.hands import Hands
+    from archipel.door.local.hands import LocalHands
+
+LISTEN = "127.0.0.1:8460"
+FIRST_TENANT = "owner"
+PROGRESS_S = 2.0
+INTERRUPTED = 130
+
+
+@click.command("start")
+@click.option(
+    "--local",
+    "model",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="MODEL",
+    help="A model directory: adapters are trained over it, and sampled, in this process.",
+)
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="What clients call the model; may be given several times [the directory's name].",
+)
+@click.option(
+    "--tokenizer",
+    metavar="ID",
+    help="What clients load as its tokenizer: a directory of theirs, or a hub's id [the first name].",
+)
+@click.option(
+    "--listen",
+    default=LISTEN,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Port 0 takes a free one.",
+)
+@FOLDER
+def start(
+    model: Path, names: tuple[str, ...], tokenizer: str | None, listen: str, folder: Path | None
+) -> None:
+    """Serve Tinker's training protocol over MODEL: existing clients train adapters here, and sample from them.
+
+    Where the door has no keys yet, it makes one and prints it. What was acknowledged is on the disk: after Ctrl-C, a crash
+    or a cut of power, start it again and clients go on.
+
+    \b
+    Examples:
+      archipel door start --local trained
+      archipel door start --local Qwen3-0.6B --name Qwen/Qwen3-0.6B --listen 127.0.0.1:8460
+    """
+    from archipel.serve.server import listening
+
+    host, port = _address(listen)
+    place = home_folder("door", folder)
+    accounts = accounts_at(folder, make=True)
+    with mending(OSError):
+        listener = listening(host, port)
+    try:
+        key = _first_key(accounts)
+        hands = _local(model, names or (model.resolve().name,), tokenizer)
+        address = f"http://{host if ':' not in host else f'[{host}]'}:{listener.getsockname()[1]}"
+        click.echo(f"{model.name} at {address}; Ctrl-C ends it")
+        if key is not None:
+            click.echo(f"  export TINKER_BASE_URL={address} TINKER_API_KEY={key}")
+        with until_ctrl_c():
+            if asyncio.run(_open(hands, place, accounts, listener)):
+                sys.stdout.flush()
+                os._exit(INTERRUPTED)
+            click.echo("stopped", err=True)
+        hands.close()
+    finally:
+        listener.close()
+        accounts.close()
+
+
+async def _open(
+    hands: "Hands", place: Path, accounts: "Accounts", listener: "socket.socket"
+) -> bool:
+    """Until it is told to end; whether it was told twice."""
+    import sqlite3
+
+    from archipel.door.door import Door
+    from archipel.door.http.app import make_app
+    from archipel.door.journal import JournalBroken
+    from archipel.serve.server import Ending, serve
+
+    with mending(OSError, sqlite3.Error, JournalBroken):
+        door = Door(hands, place, accounts)
+        await door.start()
+    watching = asyncio.create_task(_progress(door))
+    try:
+        ending = Ending(within_s=2.0, say=lambda text: click.echo(text, err=True), cut=door.cut)
+        return await serve(make_app(door), listener, ending)
+    finally:
+        watching.cancel()
+        await door.stop()
+
+
+async def _progress(door: "Door") -> None:
+    """A line whenever something was done, where somebody watches."""
+    from archipel.door.http.metrics import numbers
+
+    before: dict[str, int] = {}
+    while sys.stderr.isatty():
+        await asyncio.sleep(PROGRESS_S)
+        now = numbers(door)
+        if now["operations"] != before.get("operations") or now["samples"] != before.get("samples"):
+            click.echo(
+                f"{time.strftime('%H:%M:%S')}  {now['models_driven']} of {now['models_held']} models at work, "
+                f"{now['operations']} operations in {now['turns']} turns, {now['samples']} samples, "
+                f"{now['samples_running'] + now['samples_waiting']} to come",
+                err=True,
+            )
+        before = now
+
+
+def _local(model: Path, names: tuple[str, ...], tokenizer: str | None) -> "LocalHands":
+    from archipel.door.hands import CannotDo
+    from archipel.door.local.fitting import Limits
+    from archipel.door.local.opening import open_hands
+
+    at_work(f"loading {model.name}")
+    with mending(CannotDo):
+        return open_hands(model, names, Limits(), tokenizer)
+
+
+def _first_key(accounts: "Accounts") -> str | None:
+    """A key for whoever opens a door that has none."""
+    from archipel.door.keys import SCOPES
+
+    if accounts.keys.all():
+        return None
+    return accounts.keys.make(FIRST_TENANT, SCOPES, time.time_ns() // 1_000_000, None)
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port[:6]) > 65_535:
+        raise Mendable(f"--listen {listen}; expected HOST:PORT, as {LISTEN}")
+    return host.strip("[]"), int(port)
