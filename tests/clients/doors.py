@@ -1,8 +1,8 @@
 """A door over the small model, as a process of its own."""
 
 import contextlib
-import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -37,7 +37,7 @@ def opened(stand: Path, folder: Path, *more: str) -> Iterator[Door]:
         process = subprocess.Popen(
             [sys.executable, "-m", "archipel.cli.archipel", "door", "start"]
             + ["--local", str(stand / MODEL), "--name", MODEL]
-            + ["--listen", "127.0.0.1:0", "--folder", str(folder / "door"), "--json", *more],
+            + ["--listen", "127.0.0.1:0", "--folder", str(folder / "door"), *more],
             stdout=subprocess.PIPE,
             stderr=out,
             text=True,
@@ -47,10 +47,10 @@ def opened(stand: Path, folder: Path, *more: str) -> Iterator[Door]:
         try:
             assert process.stdout is not None
             started = time.monotonic()
-            line = process.stdout.readline()
-            assert line, f"the door ended after {time.monotonic() - started:.0f} s: {tail(log)}"
-            told = json.loads(line)
-            yield Door(told["url"], told["key"], MODEL, folder / "door")
+            said = process.stdout.readline() + process.stdout.readline()
+            found = re.search(r"TINKER_BASE_URL=(\S+) TINKER_API_KEY=(\S+)", said)
+            assert found, f"no door after {time.monotonic() - started:.0f} s: {said} {tail(log)}"
+            yield Door(found[1], found[2], MODEL, folder / "door")
         finally:
             process.terminate()
             process.wait(STARTS_WITHIN_S)
