@@ -138,9 +138,22 @@ def attending(lengths: Sequence[int]) -> Attention:
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         parts = zip(*(each.split(tuple(lengths), dim=2) for each in (q, k, v)), strict=True)
-        return torch.cat(
-            [causal_attention(layer, *(each.contiguous() for each in part)) for part in parts],
-            dim=2,
-        )
+        mixed = [causal_attention(layer, *(_Apart.apply(each) for each in part)) for part in parts]
+        return torch.cat([_Apart.apply(each) for each in mixed], dim=2)
 
     return attend
+
+
+class _Apart(torch.autograd.Function):
+    """A tensor, and on the way back its gradient, in memory of its own.
+
+    Products over a part of a larger tensor may round by where in memory that part begins.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone(memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0].clone(memory_format=torch.contiguous_format)

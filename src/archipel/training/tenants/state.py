@@ -18,6 +18,7 @@ from archipel.model.adapter import HIGH, LOW, PREFIX, Adapter, adapter_shapes
 from archipel.model.config import DecoderConfig
 from archipel.model.manifest import WrongTensors
 from archipel.records.adapter import AdapterForm
+from archipel.records.canonical import canonical_json
 from archipel.training.checkpoint import read_file, write_file
 from archipel.training.tenants.operations import OptimStep
 
@@ -171,13 +172,13 @@ class TenantState:
         """
         found = read_file(folder / FILES[0])
         try:
-            said = AdapterForm.model_validate(found.facts)
+            said = AdapterForm.model_validate_json(canonical_json(found.facts))
         except ValidationError as error:
-            raise WrongTensors(f"the state in {folder} says no form: {error!s:.200}") from None
+            raise WrongTensors(f"the state kept says no form: {error!s:.200}") from None
         if form is not None and said != form:
-            raise WrongTensors(f"the state in {folder} is of {said}; expected {form}")
+            raise WrongTensors(f"the state kept is of {said}; expected {form}")
         layout = Layout.of(said, config)
-        _require(found.tensors, layout.size, folder)
+        _require(found.tensors, layout.size)
         state = cls(layout, found.tensors[MASTERS])
         if optimiser:
             state.steps, state.gradient = found.number, found.tensors.get(GRADIENT)
@@ -186,19 +187,17 @@ class TenantState:
         return state
 
 
-def _require(tensors: Mapping[str, Tensor], size: int, folder: Path) -> None:
+def _require(tensors: Mapping[str, Tensor], size: int) -> None:
     names = tensors.keys()
     if not (
         {MASTERS} <= names <= {MASTERS, FIRST, SECOND, GRADIENT}
         and (FIRST in names) == (SECOND in names)
     ):
-        raise WrongTensors(
-            f"the state in {folder} has {sorted(names)}; expected {MASTERS} and moments"
-        )
+        raise WrongTensors(f"the state kept has {sorted(names)}; expected {MASTERS} and moments")
     for name, tensor in tensors.items():
         if tensor.shape != (size,) or tensor.dtype != torch.float32:
             raise WrongTensors(
-                f"{name} in {folder} is {tensor.dtype} of shape {tuple(tensor.shape)}; expected fp32 of ({size},)"
+                f"{name} of the state kept is {tensor.dtype} of shape {tuple(tensor.shape)}; expected fp32 of ({size},)"
             )
         if not bool(torch.isfinite(tensor).all()):
-            raise WrongTensors(f"{name} in {folder} is not finite; take an earlier state")
+            raise WrongTensors(f"{name} of the state kept is not finite; take an earlier state")

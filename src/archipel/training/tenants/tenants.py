@@ -229,7 +229,7 @@ def _slopes(going: Going, logprobs_N: Tensor) -> Tensor:
         stop = start + datum.tokens_T.shape[0]
         own_T = logprobs_N[start:stop].clone()
         inputs = {
-            name: torch.from_numpy(np.ascontiguousarray(values))
+            name: torch.from_numpy(np.array(values))
             for name, values in datum.inputs.items()
             if name != "target_tokens"
         }
