@@ -6,12 +6,14 @@ words for is left out and named under `left_out`.
 
 import json
 import sys
+import warnings
 
 import numpy as np
 import tinker
 import torch
 from tinker import types
 
+warnings.simplefilter("ignore")
 URL, MODEL = sys.argv[1:3]
 told: dict[str, object] = {"left_out": []}
 
@@ -180,7 +182,10 @@ told["runs"] = len(rest.list_training_runs().result().training_runs)
 told["weights_info"] = rest.get_weights_info_by_tinker_path(weights).result().base_model
 rest.publish_checkpoint_from_tinker_path(weights).result()
 rest.unpublish_checkpoint_from_tinker_path(weights).result()
-told["archive"] = rest.get_checkpoint_archive_url_from_tinker_path(weights).result().url
+if hasattr(rest, "get_checkpoint_archive_url_from_tinker_path"):
+    told["archive"] = rest.get_checkpoint_archive_url_from_tinker_path(weights).result().url
+else:
+    told["left_out"].append("archive")
 rest.delete_checkpoint_from_tinker_path(state).result()
 told["after_deleting"] = sorted(
     each.tinker_path for each in rest.list_checkpoints(run).result().checkpoints

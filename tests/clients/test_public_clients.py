@@ -96,6 +96,7 @@ def test_a_whole_conversation(stand: Path, door: Door, version: str) -> None:
     assert len(told["said"]) == 4
     assert any("boxed" in text for text in told["said"])
     assert all(told["same_seed_same"])
+    assert any("stop" in each.lower() for each in told["stops"])
     assert told["first_prompt_logprob"] is None
     assert told["sampled_against_scored"] < 2e-3
     assert set(told["losses"]) >= LOSSES
@@ -107,7 +108,7 @@ def test_a_whole_conversation(stand: Path, door: Door, version: str) -> None:
     assert told["weights_info"] == door.model
     assert told["paths"][0] not in told["after_deleting"]
     assert told["paths"][1] in told["after_deleting"]
-    assert told["archive"].startswith("http")
+    assert "archive" in told["left_out"] or told["archive"].startswith("http")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
