@@ -11,6 +11,7 @@ import torch
 
 from archipel.door.hands import SampleAsked, Weights
 from archipel.door.local.adapters import Bounds, InEngine
+from archipel.door.local.fitting import Parted
 from archipel.door.local.loading import Base, rounded
 from archipel.engine.engine import EngineLimits, LocalEngine
 from archipel.model.adapter import Adapter, adapter_shapes
@@ -34,6 +35,7 @@ FORM = AdapterForm(
 )
 NAME = "tiny/base"
 PIECE = 8
+PARTED = Parted(10**8, 10**8)
 BOUNDS = Bounds(4, 2**20)
 
 
@@ -42,7 +44,7 @@ def base_of(config: DecoderConfig = CONFIG, bounds: Bounds = BOUNDS) -> Base:
     engine = LocalEngine(config, limits=EngineLimits.serving(2**22))
     decoder = rounded(decoder_of(config, state))
     engine.load(dict(decoder.named_parameters()))
-    return Base(Path(), config, decoder, engine, InEngine(engine, bounds), None, 10**8)
+    return Base(Path(), config, decoder, engine, InEngine(engine, bounds), None, PARTED)
 
 
 def lively(seed: int, config: DecoderConfig = CONFIG, form: AdapterForm = FORM) -> Adapter:

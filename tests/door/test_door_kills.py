@@ -29,42 +29,30 @@ NUM_KILLS = 25
 
 
 def operations(model: str, rounds: int) -> list[Asked]:
-    """Steps with saves and a load in between."""
+    """Steps, with saves between them and a load that goes back behind some."""
     asked: list[Asked] = []
-    seq = 0
     for number in range(rounds):
-        for path, body in (
+        rate = 0.1 + number / 100
+        asked += [
             ("forward_backward", training(model, 0, [number, 2, 3, 4])),
             ("forward_backward", training(model, 0, [5, number])),
-            ("optim_step", step(model, 0, 0.1 + number / 100)),
-        ):
-            seq += 1
-            asked.append((path, body | {"seq_id": seq}))
+            ("optim_step", step(model, 0, rate)),
+        ]
         if number % 3 == 1:
-            asked.append(
-                ("save_weights", {"model_id": model, "seq_id": seq + 1, "path": f"at-{number}"})
-            )
-            asked.append(
-                (
-                    "save_weights_for_sampler",
-                    {"model_id": model, "seq_id": seq + 2, "path": f"at-{number}"},
-                )
-            )
-            path = f"tinker://{model}/weights/at-{number}"
-            asked.append(
-                (
-                    "load_weights",
-                    {
-                        "model_id": model,
-                        "seq_id": seq + 3,
-                        "path": path,
-                        "optimizer": number % 2 == 1,
-                    },
-                )
-            )
-            seq += 3
-    asked.append(("save_weights", {"model_id": model, "seq_id": seq + 1, "path": "end"}))
-    return asked
+            name = f"at-{number}"
+            path = f"tinker://{model}/weights/{name}"
+            asked += [
+                ("save_weights", {"path": name}),
+                ("save_weights_for_sampler", {"path": name}),
+                ("forward_backward", training(model, 0, [7, number])),
+                ("optim_step", step(model, 0, rate)),
+                ("load_weights", {"path": path, "optimizer": number % 2 == 0}),
+            ]
+    asked.append(("save_weights", {"path": "end"}))
+    return [
+        (path, {**body, "model_id": model, "seq_id": seq})
+        for seq, (path, body) in enumerate(asked, start=1)
+    ]
 
 
 def without_ids(told: Any, model: str) -> str:
@@ -117,7 +105,7 @@ def test_a_door_killed_after_any_commit_goes_on_as_if_it_had_not_been(tmp_path: 
             async def counted(act: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
                 result = await do(act, *args, **kwargs)
                 seen[0] += 1
-                if seen[0] % 5 == 0 and len(copies) < 4:
+                if act.__name__ in ("made", "loaded") or (seen[0] % 8 == 0 and len(copies) < 4):
                     copy_of(seen[0], client.key)
                 return result
 
@@ -127,7 +115,7 @@ def test_a_door_killed_after_any_commit_goes_on_as_if_it_had_not_been(tmp_path: 
         truth["state"] = state_at_end(live, model)
 
     run(undisturbed)
-    assert len(copies) == 4
+    assert len(copies) >= 4
 
     async def again(place: Path, key: str) -> None:
         async with world(place, bounds=BOUNDS) as one:

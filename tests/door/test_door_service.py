@@ -91,12 +91,9 @@ def test_a_refused_operation_ends_what_follows_until_weights_are_loaded(tmp_path
                 (await client.post("forward_backward", training(model, 1, [1, 2])))["request_id"]
             )
             before = one.hands.states[model].weights.copy(), one.hands.states[model].gradient.copy()
-            one.hands.gate = asyncio.Event()  # so that the three are one turn
-            futures = [
-                (await client.post("forward_backward", training(model, 2, [63, 2])))["request_id"],
-                (await client.post("optim_step", step(model, 3)))["request_id"],
-            ]
-            one.hands.gate.set()
+            late = (await client.post("optim_step", step(model, 3)))["request_id"]
+            refused = await client.post("forward_backward", training(model, 2, [63, 2]))
+            futures = [refused["request_id"], late]
             ended = [await client.end_of(each) for each in futures]
             assert [each["category"] for each in ended] == ["user", "user"]
             saved = await client.post("save_weights", {"model_id": model, "seq_id": 4, "path": "a"})

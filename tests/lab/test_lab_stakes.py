@@ -10,8 +10,9 @@ from archipel.lab.audits import audits
 from archipel.lab.cases import Outcome, Stage
 from archipel.lab.kinds.audit import MAX_SILENT
 from archipel.lab.stakes import account, owned_micro, staked_micro
-from archipel.market.journal import TREASURY
+from archipel.market.journal import POOL, TREASURY
 from archipel.records.audits import AuditTerms, VerdictContested, looked_at
+from archipel.records.grants import PoolFunded
 from archipel.records.kinds.audit import AuditSpec, Part
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from courtroom import (
@@ -64,6 +65,21 @@ def test_pay_is_kept_until_the_stake_is_what_the_run_asks_for_and_paid_out_from_
     check_money(world)
 
 
+def test_what_no_contest_can_give_back_any_more_may_go_from_the_treasury_to_the_pool(
+    world: World,
+) -> None:
+    one_by_one(world)
+    liar = node(world, "liar")
+    auditors = [node(world, name, says="differs") for name in ("one", "two")]
+    world.speak(world.operator, StakeGiven, node=liar.did, micro=3000)
+    work = sampled(world, liar).work
+    assert settled(world, work, *auditors).outcome is Outcome.HARD
+    lost = world.state.book[TREASURY]
+    world.tick(600_001)
+    world.speak(world.operator, PoolFunded, source="treasury", micro=lost)
+    assert (world.state.book[POOL], TREASURY in world.state.book) == (lost, False)
+
+
 def test_where_a_run_asks_for_no_stake_nothing_is_kept(world: World) -> None:
     opened(world, max_groups_per_lease=1)
     honest = node(world, "honest")
@@ -86,6 +102,8 @@ def test_a_hard_verdict_takes_the_stake_to_the_treasury_and_an_overturned_one_gi
     assert balances(world, honest) == (0, 0), "the pay of both came out of the balance"
     lost = world.state.book[TREASURY]
     assert lost == verdict.slashed_micro
+    with pytest.raises(refusals.InsufficientCredits, match="a contest may still give back"):
+        world.speak(world.operator, PoolFunded, source="treasury", micro=1)
     honest.speak(VerdictContested, run="run", work=work, reason="I computed it twice")
     assert settled(world, work, *liars, learner).outcome is Outcome.VERIFIED
     assert world.state.book.get(TREASURY, 0) == 0

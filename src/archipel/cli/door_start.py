@@ -68,8 +68,13 @@ def start(
       archipel door start --local trained
       archipel door start --local Qwen3-0.6B --name Qwen/Qwen3-0.6B --listen 127.0.0.1:8460
     """
+    from importlib.util import find_spec
+
+    from archipel.extras import needs
     from archipel.serve.server import listening
 
+    if find_spec("google") is None or find_spec("google.protobuf") is None:
+        raise Mendable(needs("a door", "door"))
     host, port = _address(listen)
     place = home_folder("door", folder)
     accounts = accounts_at(folder, make=True)

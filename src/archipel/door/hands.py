@@ -27,6 +27,8 @@ class ServedModel:
     vocab_size: int
     tokenizer_id: str
     architecture: str
+    end_tokens: tuple[int, ...] = ()
+    """By which its own texts end."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from archipel.door import checkpoints, futures, promising, samplers, sessions
 from archipel.door.door import Door
 from archipel.door.futures import Asking
+from archipel.door.hands import ServedModel
 from archipel.door.keys import Tenant
 from archipel.door.packed import Spoilt
 from archipel.door.promising import Promised
@@ -60,7 +61,7 @@ async def sample(
     base = door.base(source.base)
     max_tokens = wire.fit(asked, base.max_context_length, base.vocab_size)
     door.admitting.check(tenant, "sample", len(asked.prompt) + asked.num_samples * max_tokens)
-    written = _written(asked, body, source, max_tokens)
+    written = _written(asked, body, source, base, max_tokens)
     one = Asking(
         tenant.id,
         asked.session or "",
@@ -134,7 +135,10 @@ async def _source(door: Door, tenant: Tenant, base: str | None, model_path: str 
     return Source(row["base"], row["id"])
 
 
-def _written(asked: wire.Asked, body: bytes, source: Source, max_tokens: int) -> Written:
+def _written(
+    asked: wire.Asked, body: bytes, source: Source, base: ServedModel, max_tokens: int
+) -> Written:
+    end_tokens = base.end_tokens if asked.ends_itself else ()
     seed = asked.params.seed
     return Written(
         asked,
@@ -143,6 +147,6 @@ def _written(asked: wire.Asked, body: bytes, source: Source, max_tokens: int) ->
         source.checkpoint,
         max_tokens,
         secrets.randbelow(2**63) if seed is None else seed,
-        asked.stop_tokens,
+        tuple(dict.fromkeys((*asked.stop_tokens, *end_tokens))),
         tuple(secrets.token_hex(16) for _ in range(asked.num_samples)),
     )

@@ -16,16 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def can_prepack(device: torch.device) -> bool:
-    """Whether this build of torch has the prepacked products."""
-    return (
-        device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    )
+from archipel.model.devices import can_prepack
 
 
 @cache

@@ -1,7 +1,7 @@
 """Devices that tensors live on: the one that was asked for, made ready, or a sentence about why it is not here.
 
 Parts: `ready_device`, `devices_here`, `devices_like`, `about` (which hardware it is), `free_bytes_on`; what differs between
-devices: `in_one_order` (the same bits twice), `float64_place`, `running_sums`. As a program: is this one here?
+devices: `in_one_order` (the same bits twice), `float64_place`, `running_sums`, `can_prepack`. As a program: is this one here?
 Law: nothing is moved to another device than the one that was asked for.
 """
 
@@ -154,6 +154,17 @@ def _has_float64(device: torch.device) -> bool:
         return float(torch.ones(2, device=device, dtype=torch.float64).cumsum(0)[1]) == 2.0
     except (RuntimeError, TypeError, NotImplementedError):
         return False
+
+
+def can_prepack(device: torch.device) -> bool:
+    """Whether this build of torch has the prepacked products."""
+    return (
+        device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    )
 
 
 if __name__ == "__main__":

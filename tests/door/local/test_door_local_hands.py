@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from archipel.door.hands import CannotDo, HandsLost, ModelForm, Turn, Weights
-from archipel.door.local.fitting import Limits, state_bytes
+from archipel.door.local.fitting import Limits, Parted, state_bytes, token_bytes
 from archipel.door.local.hands import LocalHands, served_as
 from archipel.door.local.loading import Base
 from archipel.model.adapter_files import read_adapter
 from archipel.model.tokenizer import byte_tokenizer
-from archipel.training.tenants.operations import Scored, Stepped
+from archipel.training.tenants.operations import Refused, Scored, Stepped
 from one_base import CONFIG, FORM, NAME, PlainState, PlainTrainer, asked, base_of, of_tokens
 
 A_MODEL = ModelForm(NAME, FORM, 1)
@@ -204,7 +204,7 @@ def test_what_makes_no_sense_or_does_not_fit_is_refused_with_a_sentence(
     base: Base, tmp_path: Path
 ) -> None:
     one = state_bytes(base.config, FORM)
-    small = replace(base, model_bytes=one * 2 - 1)
+    small = replace(base, parted=Parted(10**8, one * 2 - 1))
 
     async def story(hands: LocalHands) -> None:
         with pytest.raises(CannotDo, match="no base is called 'other'"):
@@ -245,3 +245,19 @@ def test_texts_end_completions_and_a_base_without_a_tokenizer_says_so(base: Base
 
     told(base, story)
     told(replace(base, tokenizer=None), without)
+
+
+def test_a_sequence_too_long_for_a_pass_is_refused_with_all_after_it_and_what_came_before_is_done(
+    base: Base,
+) -> None:
+    narrow = replace(base, parted=Parted(20 * token_bytes(base.config), 10**8))
+
+    async def story(hands: LocalHands) -> None:
+        assert hands.models()[0].max_context_length == 20
+        await hands.create("m", A_MODEL)
+        done = await hands.train(turn("m", [20, 0, 21, 0]))
+        assert [type(each) for each in done.outcomes] == [Scored, Stepped, Refused, Refused]
+        assert "21 tokens" in str(done.outcomes[2])
+        assert (await hands.train(turn("m", [0]))).outcomes == (Stepped({"steps": 2.0}),)
+
+    told(narrow, story)

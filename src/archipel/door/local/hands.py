@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,16 +24,17 @@ from archipel.door.hands import (
     TurnDone,
 )
 from archipel.door.local.desk import Desk
-from archipel.door.local.fitting import Limits, ModelRoom
+from archipel.door.local.fitting import Limits, ModelRoom, token_bytes
 from archipel.door.local.loading import Base
 from archipel.door.local.questions import question_of
 from archipel.door.local.sampling import Room, Sampling
 from archipel.door.local.trainer import State, Trainer
-from archipel.door.local.turns import Waiting
+from archipel.door.local.turns import Waiting, sound
 from archipel.model.adapter_files import write_adapter
 from archipel.model.config_files import InvalidModel
 from archipel.model.pieces import NoPieces
 from archipel.model.stop_strings import StopStrings
+from archipel.training.tenants.operations import Refused
 
 BEAT_S = 5.0
 """How often whoever waits looks whether the thread still goes on."""
@@ -69,9 +70,11 @@ class LocalHands:
         """trainer: over this base; served: the base under each of its names; clock: seconds."""
         self._base, self._served, self._clock = base, tuple(served), clock
         self._trainer = trainer
-        self._room = ModelRoom(base.config, base.model_bytes)
+        self._room = ModelRoom(base.config, base.parted.model_bytes)
         self._models: dict[str, _Model] = {}
         sampling = Sampling(base.engine, base.adapters, Room(limits.max_running))
+        rows = base.parted.pass_bytes // token_bytes(base.config)
+        limits = replace(limits, pass_tokens=min(limits.pass_tokens, rows))
         self._desk = Desk(trainer, sampling, limits, clock)
 
     def models(self) -> Sequence[ServedModel]:
@@ -97,13 +100,17 @@ class LocalHands:
 
     async def train(self, turn: Turn) -> TurnDone:
         """See `Hands`."""
-        model = self._held(turn.model)
+        model, whole = self._held(turn.model), turn
+        count, why = sound(turn.operations, self._base.longest)
+        turn = replace(turn, operations=turn.operations[:count])
+        left = [Refused(why)] * (len(whole.operations) - count)
         async with model.turn:
             going = self._trainer.begin(model.state, turn.operations)
             waiting = Waiting(turn, going, Future())
             try:
                 self._desk.put(waiting)
-                return await self._waited(waiting.future)
+                done = await self._waited(waiting.future)
+                return replace(done, outcomes=(*done.outcomes, *left))
             except BaseException:
                 self._desk.leave(waiting)
                 if self._models.get(turn.model) is model:
@@ -125,6 +132,7 @@ class LocalHands:
     async def sample(self, asked: SampleAsked) -> Sampled:
         """See `Hands`."""
         self._check_base(asked.weights.base)
+        asked = self._with_special(asked)
         question = question_of(asked, self._ending(asked.stop_strings))
         self._desk.put(question)
         try:
@@ -171,6 +179,18 @@ class LocalHands:
         if all(each.name != name for each in self._served):
             known = ", ".join(each.name for each in self._served)
             raise CannotDo(f"no base is called {name!r:.120}; expected one of: {known}")
+
+    def _with_special(self, asked: SampleAsked) -> SampleAsked:
+        """Stop strings that name a special token are that token: no text has it."""
+        if self._base.tokenizer is None:
+            return asked
+        named = {each.content: index for index, each in self._base.tokenizer.special_ids.items()}
+        tokens = tuple(named[text] for text in asked.stop_strings if text in named)
+        return replace(
+            asked,
+            stop_tokens=tuple(dict.fromkeys((*asked.stop_tokens, *tokens))),
+            stop_strings=tuple(text for text in asked.stop_strings if text not in named),
+        )
 
     def _ending(self, stops: tuple[str, ...]) -> StopStrings | None:
         if not stops:
@@ -221,7 +241,10 @@ def _published(folder: Path, held: _Model) -> None:
 
 def served_as(base: Base, names: Sequence[str], tokenizer_id: str) -> list[ServedModel]:
     """A base under each of the names that clients know it by."""
-    config, longest = base.config, base.engine.longest
+    config, longest = base.config, base.longest
     return [
-        ServedModel(name, longest, config.vocab_size, tokenizer_id, config.family) for name in names
+        ServedModel(
+            name, longest, config.vocab_size, tokenizer_id, config.family, config.eos_token_ids
+        )
+        for name in names
     ]

@@ -11,7 +11,7 @@ import torch
 
 from archipel.door.hands import CannotDo
 from archipel.door.local.adapters import Bounds, InEngine
-from archipel.door.local.fitting import GB, WORKING_BYTES, Limits, check_base
+from archipel.door.local.fitting import Limits, Parted, check_base, part, token_bytes
 from archipel.engine.engine import EngineLimits, LocalEngine
 from archipel.engine.protocol import WrongWeights
 from archipel.model.backends import backend_of
@@ -21,8 +21,6 @@ from archipel.model.directory import read_config, read_model
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer
 from archipel.work.room import free_bytes
-
-NO_BOUND = 10**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +35,13 @@ class Base:
     adapters: InEngine
     tokenizer: Tokenizer | None
     """None: the folder has none, and stop strings are refused."""
-    model_bytes: int
-    """What models that are trained may take of memory."""
+    parted: Parted
+    """Memory that training may take."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a sequence may have, to be sampled and to be trained on."""
+        return min(self.engine.longest, self.parted.pass_bytes // token_bytes(self.config))
 
 
 def load_base(folder: Path, limits: Limits) -> Base:
@@ -61,7 +64,8 @@ def load_base(folder: Path, limits: Limits) -> Base:
     except (InvalidModel, InvalidConfig, WrongWeights) as error:
         raise CannotDo(str(error)) from None
     adapters = InEngine(engine, Bounds(limits.max_adapters, limits.max_adapter_bytes))
-    return Base(folder, config, decoder, engine, adapters, _tokenizer(folder), _model_bytes(limits))
+    parted = part(config, limits, free_bytes())
+    return Base(folder, config, decoder, engine, adapters, _tokenizer(folder), parted)
 
 
 @torch.no_grad()
@@ -89,19 +93,3 @@ def _tokenizer(folder: Path) -> Tokenizer | None:
         return Tokenizer.from_directory(folder)
     except InvalidTokenizer:
         return None
-
-
-def _model_bytes(limits: Limits) -> int:
-    if limits.max_model_bytes is not None:
-        return limits.max_model_bytes
-    free = free_bytes()
-    if free is None:
-        return NO_BOUND
-    beside = limits.max_cache_bytes + limits.max_pass_bytes + limits.max_adapter_bytes
-    left = free - beside - WORKING_BYTES
-    if left <= 0:
-        raise CannotDo(
-            f"the base is loaded and {free / GB:.1f} GB are free, of which sampling and passes take {beside / GB:.1f} "
-            "GB; nothing is left for models: let less be sampled at once, or take a smaller base"
-        )
-    return left

@@ -28,6 +28,18 @@ def tokens_of(operations: Sequence[Operation]) -> int:
     )
 
 
+def sound(operations: Sequence[Operation], longest: int) -> tuple[int, str]:
+    """How many come before one with a sequence that is too long for a pass, and what to say of that and all after it."""
+    for number, each in enumerate(operations):
+        lengths = [len(d.tokens_T) for d in each.data] if isinstance(each, ForwardBackward) else []
+        if max(lengths, default=0) > longest:
+            return number, (
+                f"a sequence has {max(lengths)} tokens, and a pass takes {longest} here: cut it, and send this operation "
+                "and those after it again"
+            )
+    return len(operations), ""
+
+
 @dataclass(eq=False)
 class Waiting:
     """A turn that is not done yet."""

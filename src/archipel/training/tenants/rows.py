@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archipel.engine.projection import can_prepack
+from archipel.model.devices import can_prepack
 
 TILE = 64
 """Rows of a resident product where weights are not prepacked."""
