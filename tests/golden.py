@@ -11,6 +11,7 @@ from pathlib import Path
 from archipel.identity import Identity
 from archipel.lab.decide import next_seq
 from archipel.lab.forgetting import forgettable
+from archipel.lab.programmes import door
 from archipel.lab.recovery import pages, snapshot_ref
 from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.records.audits import AuditTerms, VerdictContested
@@ -25,6 +26,7 @@ from archipel.records.grants import (
     PoolPledged,
     PoolRuled,
 )
+from archipel.records.kinds.adapt import AdaptAnswer
 from archipel.records.membership import (
     Effort,
     JoiningRuled,
@@ -54,6 +56,7 @@ from keyring import delegation, invitation
 from metered import METER, Book
 from outer import GATE, member, outer_started
 from people import Cheat, Provider, identity
+from questions import hand, open_door
 from trading import TERMS as TRADING
 from trading import exchange_at
 from world import TERMS, World
@@ -112,6 +115,7 @@ def story() -> World:
     taken_back(world)
     pretrained(world)
     granted(world)
+    through_a_door(world)
     with_operators(world)
     _snapshot(world)
     world.check_replay()
@@ -190,6 +194,40 @@ def pretrained(world: World) -> None:
         merger.work()
     while merger.work() is not None:
         pass
+
+
+def through_a_door(world: World) -> None:
+    """Tenants train and sample through a door: one question comes back, one is withdrawn, one is too old, two are done again,
+    once with other bits; one answer nobody needs any more.
+    """
+    terms = {"adapt": "staked", "deposit_micro": 300, "min_deadline_ms": 5000}
+    asker = open_door(world, "door", keep_ms=20_000, **terms)
+    one, other, odd = (hand(world, f"hand {n}", bits=bits) for n, bits in enumerate(("", "", "!")))
+    for each in (one, other, odd):
+        world.speak(world.operator, StakeGiven, node=each.did, micro=300)
+    first = asker.adapt("first", "ann", share=2)
+    second = asker.adapt("second", "ann", share=2, after=first)
+    _kept(one)
+    one.give_back(next(iter(one.leases)))
+    for _ in range(2):
+        _answered(world, one)
+    for each in (other, odd):
+        asker.adapt(again=first)
+        _answered(world, each)
+    state = door.course(world.run("door")).answered[second].answer
+    assert isinstance(state, AdaptAnswer)
+    asker.sample("of the adapter", "bob", adapter=state.state)
+    asker.sample("of the model", "bob", lasts_ms=1000)
+    withdrawn = asker.sample("of nobody", "cat")
+    asker.withdraw(withdrawn)
+    _answered(world, other)
+    kept = asker.adapt("kept", "cat", state=state.state)
+    held = _kept(one)
+    asker.withdraw(first)
+    world.tick(2000)
+    one.answer(held)
+    asker.adapt("waiting", "ann", after=kept)
+    asker.adapt("behind it", "ann", after=kept + 1)
 
 
 def taken_back(world: World) -> None:

@@ -18,6 +18,8 @@ from archipel.records import documents, fields, sources
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
 from archipel.records.bids import Bid, Market
+from archipel.records.door import AdaptQuestion, Begun, SampleQuestion
+from archipel.records.door_documents import QuestionsView, QuestionView
 from archipel.records.engine_classes import EngineClass
 from archipel.records.episodes import EpisodeTerms
 from archipel.records.exact import Contract
@@ -38,6 +40,7 @@ from archipel.records.pretraining import (
     OuterPace,
     PayloadPace,
 )
+from archipel.records.programmes.door import DoorPace
 from archipel.records.programmes.pretrain import PretrainPace
 from archipel.records.programmes.rl import RlPace
 from archipel.records.receipts import Usage, UsageReceipt
@@ -66,7 +69,7 @@ SHAPES = {
 } | {"Seq": Seq, "Contract": Contract, "EngineClass": EngineClass}  # fmt: skip
 PARTS = (
     fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference, Part,
-    PretrainPace, CorpusPace, InnerPace, PayloadPace, OuterPace, MergePace, GatePace, Verdict,
+    DoorPace, Begun, AdaptQuestion, SampleQuestion, PretrainPace, CorpusPace, InnerPace, PayloadPace, OuterPace, MergePace, GatePace, Verdict,
     PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort, Measures, SumTest, Measured,
     MarketTerms, Market, Bid, CharterTerms, Contributor, Spending, UsageReceipt, Usage, Attestation, Permit,
 )  # fmt: skip
@@ -96,6 +99,8 @@ GROUPS: dict[str, tuple[Any, ...]] = {
         TurnsAnswer,
         Question,
         documents.UploadState,
+        QuestionView,
+        QuestionsView,
         documents.RunView,
         documents.NodeView,
         documents.LeaseView,
@@ -211,6 +216,7 @@ def bounds() -> dict[str, int]:
     from archipel.records import (
         canonical,
         documents,
+        door,
         membership,
         parcel,
         payload,
@@ -220,7 +226,7 @@ def bounds() -> dict[str, int]:
     )  # fmt: skip
 
     rooms = (
-        canonical, identity, fields, log, parcel, payload, documents, sources, turns, words, membership,
+        canonical, identity, door, fields, log, parcel, payload, documents, sources, turns, words, membership,
     )  # fmt: skip
     return {
         name: value

@@ -3,8 +3,20 @@
 from typing import Any, get_args
 
 from archipel.records import fields as bounds
+from archipel.records.adapter import TARGETS, AdapterForm
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.bids import Bid, Market, seal_of
+from archipel.records.door import (
+    MAX_QUESTION_NUMBER,
+    MAX_QUESTION_TOKENS,
+    MAX_SHARE,
+    MAX_WITHDRAWN_AT_ONCE,
+    AdaptQuestion,
+    Begun,
+    DoorAsked,
+    DoorWithdrawn,
+    SampleQuestion,
+)
 from archipel.records.fields import BlobRef
 from archipel.records.grants import (
     MAX_GRANT_DOORS,
@@ -19,11 +31,13 @@ from archipel.records.grants import (
     PoolRuled,
 )
 from archipel.records.kinds import WORDS_OF
+from archipel.records.kinds.adapt import AdaptAnswer, AdaptSpec
 from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference, Part
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.inner_step import InnerStepAnswer, InnerStepSpec
 from archipel.records.kinds.merge import MergeAnswer, MergeSpec, Verdict
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
+from archipel.records.kinds.sample import SampleAnswer, SampleSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
 from archipel.records.membership import MAX_ALLOWED, MAX_USES, Effort, JoiningRuled, KeyRevoked
 from archipel.records.money import CreditsSettled, RunFunded
@@ -92,6 +106,7 @@ from keyring import delegation, invitation
 from metered import METER, Book
 from outer import GATE, outer_pace
 from people import identity, ref
+from questions import DOOR_TERMS, FORM, door_pace
 from world import PACE, TERMS
 
 LAB, NODE, OPERATOR = (identity(name).did for name in ("lab", "node", "operator"))
@@ -129,6 +144,19 @@ SPECS |= {
         parent=POLICY,
         inputs=ref(b"inputs").digest,
         memory=SavedMemory(version=3, blob=ref(b"memory")),
+    ),
+}
+SPECS |= {
+    "adapt": AdaptSpec(
+        run="run", question=7, state=ref(b"state"), operations=ref(b"operations"), num_tokens=4096
+    ),
+    "sample": SampleSpec(
+        run="run",
+        question=8,
+        policy=POLICY,
+        adapter=ref(b"adapter"),
+        questions=ref(b"prompts"),
+        num_tokens=512,
     ),
 }
 DIFFERENCE = Difference(group=8, rollout=1, position=3, what="token", recorded="17", recomputed="5")
@@ -180,6 +208,17 @@ ANSWERS |= {
     ),
 }
 
+ANSWERS |= {
+    "adapt": AdaptAnswer(
+        state=ref(b"state after"),
+        outcomes=ref(b"outcomes"),
+        num_tokens=4096,
+        busy_ms=900,
+        machine="x86_64 avx2",
+    ),
+    "sample": SampleAnswer(policy=POLICY, result=ref(b"samples"), num_tokens=300, busy_ms=80),
+}
+
 
 BID = Bid(
     bidder=NODE,
@@ -191,6 +230,13 @@ BID = Bid(
     valid_until_ms=1_800_000_300_000,
 )
 NONCE = "5a" * 32
+_ASKED: dict[str, Any] = {
+    "run": "run",
+    "tenant": ref(b"tenant").digest,
+    "share": 3,
+    "num_tokens": 4096,
+    "lasts_ms": 600_000,
+}
 _ROUND: dict[str, Any] = {"run": "run", "number": 7}
 
 
@@ -240,6 +286,37 @@ SMALL: dict[str, Statement] = {
         model=(ModelFile(name="config.json", blob=ref(b"{}")),),
         trusted=(NODE,),
     ),
+    "run.opened (door)": RunOpened(
+        **_by(OPERATOR, 17),
+        run="run",
+        recipe=ref(b"recipe"),
+        terms=DOOR_TERMS,
+        pace=door_pace(),
+        model=(ModelFile(name="config.json", blob=ref(b"{}")),),
+        trusted=(NODE,),
+    ),
+    "door.asked": DoorAsked(
+        **_by(DOOR.did, 1),
+        **_ASKED,
+        number=7,
+        question=AdaptQuestion(after=6, operations=ref(b"operations")),
+    ),
+    "door.asked (begins)": DoorAsked(
+        **_by(DOOR.did, 2),
+        **_ASKED,
+        number=8,
+        question=AdaptQuestion(begins=Begun(form=FORM, seed=7), operations=ref(b"operations")),
+    ),
+    "door.asked (again)": DoorAsked(
+        **_by(DOOR.did, 3), **_ASKED, number=9, question=AdaptQuestion(again=7)
+    ),
+    "door.asked (sample)": DoorAsked(
+        **_by(DOOR.did, 4),
+        **_ASKED,
+        number=10,
+        question=SampleQuestion(adapter=ref(b"adapter"), questions=ref(b"prompts")),
+    ),
+    "door.withdrawn": DoorWithdrawn(**_by(DOOR.did, 5), run="run", numbers=(7, 8)),
     "run.stopped": RunStopped(**_by(OPERATOR, 2), run="run", reason="it learned é"),
     "run.retried": RunRetried(**_by(OPERATOR, 3), run="run"),
     "run.paused": RunPaused(**_by(OPERATOR, 4), run="run", reason="until Monday é"),
@@ -604,6 +681,25 @@ LARGE: tuple[Statement, ...] = (
     ),
     ContributionWithdrawn(**_MOST, run=_RUN, party=OPERATOR, reason=_TEXT),
     RunRetried(**_MOST, run=_RUN),
+    DoorAsked(
+        **_MOST,
+        run=_RUN,
+        number=MAX_QUESTION_NUMBER,
+        tenant=POLICY,
+        share=MAX_SHARE,
+        num_tokens=MAX_QUESTION_TOKENS,
+        lasts_ms=bounds.MAX_WAIT_MS,
+        question=AdaptQuestion(
+            begins=Begun(
+                form=AdapterForm(
+                    rank=1024, alpha_micro=10**12, targets=TARGETS, rank_stabilised=False
+                ),
+                seed=bounds.MAX_SEQ,
+            ),
+            operations=_BLOB,
+        ),
+    ),
+    DoorWithdrawn(**_MOST, run=_RUN, numbers=(MAX_QUESTION_NUMBER,) * MAX_WITHDRAWN_AT_ONCE),
     RunPaused(**_MOST, run=_RUN, reason=_TEXT),
     RunResumed(**_MOST, run=_RUN),
     LeaseReturned(**_MOST, work=_WORK, reason=_TEXT, fault="machine"),
@@ -629,6 +725,16 @@ LARGE: tuple[Statement, ...] = (
                 metrics=_METRICS,
             ),
             EvaluateAnswer(version=1_000_000, policy=POLICY, report=_BLOB, metrics=_METRICS),
+            AdaptAnswer(
+                state=_BLOB,
+                outcomes=_BLOB,
+                num_tokens=MAX_QUESTION_TOKENS,
+                busy_ms=bounds.MAX_SEQ,
+                machine="é" * 128,
+            ),
+            SampleAnswer(
+                policy=POLICY, result=_BLOB, num_tokens=bounds.MAX_SEQ, busy_ms=bounds.MAX_SEQ
+            ),
             InnerStepAnswer(
                 policy=POLICY,
                 steps=100_000,

@@ -22,6 +22,7 @@ from archipel.model.network import random_weights
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.programmes import parse_any
 from archipel.records.recipe import AlgorithmSection, LossSection, Recipe, parse_recipe
+from archipel.records.recipe_door import DoorRecipe
 from archipel.records.recipe_pretrain import PretrainRecipe
 from archipel.training.environments.environment import environment_names, parameters_of
 from archipel.training.environments.parameters import Parameters, Scalar, declared_by
@@ -31,8 +32,9 @@ from tiny import tiny_recipe
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "recipe.md"
 OWN_SECTIONS = {
-    name: section
-    for name, section in section_types(PretrainRecipe).items()
+    f"[{name}] of {whose}": section
+    for whose, form in (("pretraining", PretrainRecipe), ("a door", DoorRecipe))
+    for name, section in section_types(form).items()
     if section is not section_types().get(name)
 }
 REPAIR = "archipel recipe reference --out docs/reference/recipe.md"
@@ -55,7 +57,7 @@ def test_the_reference_names_every_section_key_choice_environment_and_parameter(
         for key in section.model_fields:  # type: ignore[attr-defined]  # a section
             assert f"| `{key}` |" in rows, f"{name}.{key}"
     for name, section in OWN_SECTIONS.items():
-        (_, part) = page.split(f"## [{name}] of pretraining\n")
+        (_, part) = page.split(f"## {name}\n")
         for key in section.model_fields:  # type: ignore[attr-defined]  # a section
             assert f"| `{key}` |" in part.split("\n## ")[0], f"{name}.{key}"
     for kind in (LossSection, AlgorithmSection):

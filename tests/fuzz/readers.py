@@ -88,6 +88,7 @@ from fuzz import (
     served,
     spoken,
     tenanted,
+    turned,
 )
 from fuzz.reading import Reader
 from people import ref
@@ -136,6 +137,7 @@ def _readers() -> dict[str, Reader]:
         | pool_said.readers()
         | cascaded.readers()
         | contributed.readers()
+        | turned.readers()
         | released.readers()
         | graded.readers()
         | corpora_read.readers()
@@ -275,14 +277,18 @@ def _texts() -> dict[str, Reader]:
     snapshot = encode_state(LabState(lab=SIGNER.did))
     return {
         "recipes": Reader(
-            lambda data: parse_any(_text(data)), (*toml, PRETRAINING.encode()), (InvalidRecipe,)
+            lambda data: parse_any(_text(data)),
+            (*toml, PRETRAINING.encode(), DOOR.encode()),
+            (InvalidRecipe,),
         ),
         "canonical recipes": Reader(
             recipe_from_canonical, (recipe.canonical_bytes(),), (InvalidRecipe,)
         ),
         "canonical recipes of any programme": Reader(
             any_from_canonical,
-            (recipe.canonical_bytes(), parse_any(PRETRAINING).canonical_bytes()),
+            tuple(
+                each.canonical_bytes() for each in (recipe, *map(parse_any, (PRETRAINING, DOOR)))
+            ),
             (InvalidRecipe,),
         ),
         "model configurations": Reader(_config, (config,), (InvalidModel,)),
@@ -316,6 +322,20 @@ quorum = 3
 loss_gate = true
 gate_path = "held-out"
 gate_secret = "gate"
+"""
+DOOR = f"""
+[run]
+name = "d"
+programme = "door"
+[door]
+key = "{SIGNER.did}"
+adapt = "staked"
+deposit = 5
+rank = 8
+question_mb = 3
+[lease]
+slack = 2.5
+sample_price_micro = 7
 """
 SCENARIO = (b'like = "small"\nhours = 2\n[crowd]\nproviders = 30\nkinds = ["rtx5090"]\n',)
 SETTINGS = (b"crowd.providers=30", b'spreading.way="star"', b"market.period_s=60.0")

@@ -23,10 +23,10 @@ def told(values: dict[str, Any], **blobs: BlobRef) -> Told:
 
 def test_kinds_stand_in_the_order_of_urgency_and_trust_divides_them() -> None:
     assert [words.name for words in WORDS] == [
-        "update", "merge", "evaluate", "audit", "rollout", "inner_step",
+        "update", "merge", "evaluate", "audit", "adapt", "sample", "rollout", "inner_step",
     ]  # fmt: skip
     assert frozenset({"update", "merge", "evaluate"}) == TRUSTED
-    assert STRANGERS == ("audit", "rollout", "inner_step")
+    assert STRANGERS == ("audit", "adapt", "sample", "rollout", "inner_step")
     assert TRUSTED_ROLE == ("update", "merge", "evaluate", "audit")
     assert {name: words.name for name, words in WORDS_OF.items()} == {n: n for n in WORDS_OF}
 

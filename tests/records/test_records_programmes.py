@@ -82,7 +82,7 @@ def test_a_recipe_names_its_programme_or_means_reinforcement_learning() -> None:
     [
         (
             '[run]\nprogramme = "chess"\n',
-            r"run.programme is 'chess'; expected one of \['pretrain', 'rl'\]",
+            r"run.programme is 'chess'; expected one of \['door', 'pretrain', 'rl'\]",
         ),
         ("[run]\nprogramme = 5\n", "run.programme is 5"),
         ("[run]\nprogramme = []\n", r"run.programme is \[\]"),

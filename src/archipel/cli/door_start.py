@@ -4,13 +4,16 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from archipel.cli.door_folder import FOLDER, accounts_at
-from archipel.cli.doors import Mendable, at_work, home_folder, mending, until_ctrl_c
+from archipel.cli.door_network import Network, network_hands
+from archipel.cli.doors import LabUrl, Mendable, at_work, home_folder, mending, until_ctrl_c
 
 if TYPE_CHECKING:
     import socket
@@ -30,7 +33,6 @@ INTERRUPTED = 130
 @click.option(
     "--local",
     "model",
-    required=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="MODEL",
     help="A model directory: adapters are trained over it, and sampled, in this process.",
@@ -54,9 +56,31 @@ INTERRUPTED = 130
     metavar="HOST:PORT",
     help="Port 0 takes a free one.",
 )
+@click.option(
+    "--lab",
+    "lab_url",
+    type=LabUrl(),
+    metavar="URL",
+    help="In place of --local: a lab whose nodes do the work.",
+)
+@click.option("--run", metavar="RUN", help="The door's run at that lab.")
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The door's own key, which that run names [door.key in the door's folder].",
+)
 @FOLDER
 def start(
-    model: Path, names: tuple[str, ...], tokenizer: str | None, listen: str, folder: Path | None
+    model: Path | None,
+    names: tuple[str, ...],
+    tokenizer: str | None,
+    listen: str,
+    lab_url: str | None,
+    run: str | None,
+    key_file: Path | None,
+    folder: Path | None,
 ) -> None:
     """Serve Tinker's training protocol over MODEL: existing clients train adapters here, and sample from them.
 
@@ -67,6 +91,7 @@ def start(
     Examples:
       archipel door start --local trained
       archipel door start --local Qwen3-0.6B --name Qwen/Qwen3-0.6B --listen 127.0.0.1:8460
+      archipel door start --lab http://lab.example:8440 --run open-door --key door.key
     """
     from importlib.util import find_spec
 
@@ -77,29 +102,45 @@ def start(
         raise Mendable(needs("a door", "door"))
     host, port = _address(listen)
     place = home_folder("door", folder)
+    if lab_url is not None and run is not None and model is None:
+        key_file = key_file or place / "door.key"
+        network = Network(lab_url, run, key_file, names, tokenizer)
+        shown = run
+
+        def opening() -> "AbstractAsyncContextManager[Hands]":
+            return network_hands(network, place / "network")
+    elif model is not None and lab_url is None and run is None:
+        base, known_as = model, names or (model.resolve().name,)
+        shown = base.name
+
+        def opening() -> "AbstractAsyncContextManager[Hands]":
+            return _local(base, known_as, tokenizer)
+    else:
+        raise Mendable("whose work it is: give --local MODEL, or --lab URL and --run RUN")
     accounts = accounts_at(folder, make=True)
     with mending(OSError):
         listener = listening(host, port)
     try:
         key = _first_key(accounts)
-        hands = _local(model, names or (model.resolve().name,), tokenizer)
         address = f"http://{host if ':' not in host else f'[{host}]'}:{listener.getsockname()[1]}"
-        click.echo(f"{model.name} at {address}; Ctrl-C ends it")
+        click.echo(f"{shown} at {address}; Ctrl-C ends it")
         if key is not None:
             click.echo(f"  export TINKER_BASE_URL={address} TINKER_API_KEY={key}")
         with until_ctrl_c():
-            if asyncio.run(_open(hands, place, accounts, listener)):
+            if asyncio.run(_open(opening, place, accounts, listener)):
                 sys.stdout.flush()
                 os._exit(INTERRUPTED)
             click.echo("stopped", err=True)
-        hands.close()
     finally:
         listener.close()
         accounts.close()
 
 
 async def _open(
-    hands: "Hands", place: Path, accounts: "Accounts", listener: "socket.socket"
+    opening: "Callable[[], AbstractAsyncContextManager[Hands]]",
+    place: Path,
+    accounts: "Accounts",
+    listener: "socket.socket",
 ) -> bool:
     """Until it is told to end; whether it was told twice."""
     import sqlite3
@@ -109,16 +150,17 @@ async def _open(
     from archipel.door.journal import JournalBroken
     from archipel.serve.server import Ending, serve
 
-    with mending(OSError, sqlite3.Error, JournalBroken):
-        door = Door(hands, place, accounts)
-        await door.start()
-    watching = asyncio.create_task(_progress(door))
-    try:
-        ending = Ending(within_s=2.0, say=lambda text: click.echo(text, err=True), cut=door.cut)
-        return await serve(make_app(door), listener, ending)
-    finally:
-        watching.cancel()
-        await door.stop()
+    async with opening() as hands:
+        with mending(OSError, sqlite3.Error, JournalBroken):
+            door = Door(hands, place, accounts)
+            await door.start()
+        watching = asyncio.create_task(_progress(door))
+        try:
+            ending = Ending(within_s=2.0, say=lambda text: click.echo(text, err=True), cut=door.cut)
+            return await serve(make_app(door), listener, ending)
+        finally:
+            watching.cancel()
+            await door.stop()
 
 
 async def _progress(door: "Door") -> None:
@@ -139,14 +181,21 @@ async def _progress(door: "Door") -> None:
         before = now
 
 
-def _local(model: Path, names: tuple[str, ...], tokenizer: str | None) -> "LocalHands":
+@asynccontextmanager
+async def _local(
+    model: Path, names: tuple[str, ...], tokenizer: str | None
+) -> "AsyncIterator[LocalHands]":
     from archipel.door.hands import CannotDo
     from archipel.door.local.fitting import Limits
     from archipel.door.local.opening import open_hands
 
     at_work(f"loading {model.name}")
     with mending(CannotDo):
-        return open_hands(model, names, Limits(), tokenizer)
+        hands = open_hands(model, names, Limits(), tokenizer)
+    try:
+        yield hands
+    finally:
+        hands.close()
 
 
 def _first_key(accounts: "Accounts") -> str | None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from archipel.records.recipe import AlgorithmSection, LossSection, Recipe
+from archipel.records.recipe_door import DoorRecipe
 from archipel.records.recipe_form import RecipeForm
 from archipel.records.recipe_pretrain import PretrainRecipe
 from archipel.training import losses
@@ -39,13 +40,22 @@ With `programme = "pretrain"` in `[run]`, a run trains a model from text across 
 the trusted role merges how their weights moved. `[run]` and `[corpus]` are required; `[model]` and `[charter]` are as \
 above; the other sections of a run of reinforcement learning mean nothing here and are refused.
 """
+DOOR = """
+# A recipe of a door's work
+
+With `programme = "door"` in `[run]`, nodes of the network do the work of a door that others train their own adapters \
+through (`archipel door`). `[run]` and `[door]` are required. The model is the one that the run is opened with.
+"""
 NOTHING: Mapping[str, type] = {}
 
 
 def reference() -> str:
     """The whole page."""
     parts = [HEAD, *_sections(Recipe), *_environments(), *_choices(), PRETRAINING]
-    return "\n".join([*parts, *_sections(PretrainRecipe, section_types())]).rstrip() + "\n"
+    told = section_types()
+    parts += _sections(PretrainRecipe, told, " of pretraining")
+    parts += [DOOR, *_sections(DoorRecipe, told, " of a door")]
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def section_types(form: type[RecipeForm] = Recipe) -> dict[str, type]:
@@ -59,13 +69,15 @@ def _class_of(annotation: Any) -> type:
     return found
 
 
-def _sections(of: type[RecipeForm], told: Mapping[str, type] = NOTHING) -> Iterator[str]:
-    """told: what stands on the page already."""
+def _sections(
+    of: type[RecipeForm], told: Mapping[str, type] = NOTHING, whose: str = ""
+) -> Iterator[str]:
+    """told: what stands on the page already; whose: said of every section."""
     schema = of.model_json_schema()
     for name, section in section_types(of).items():
         if told.get(name) is section:
             continue
-        yield f"## [{name}]{' of pretraining' if told else ''}\n"
+        yield f"## [{name}]{whose}\n"
         yield f"{_text(section.__doc__)}\n"
         if name not in schema.get("required", []) and of.model_fields[name].default is None:
             yield "Absent unless the recipe has this section.\n"

@@ -1,8 +1,8 @@
 """Who does a door's work: what is asked of them, and what they answer.
 
 `local` does it in this process, several models in one pass; `remote` has it done by nodes of a network.
-Parts: `Hands` (the protocol), `ModelForm`, `Turn`, `TurnDone` (training), `Weights`, `SampleAsked`, `Sampled`
-(sampling), `ServedModel`.
+Parts: `Hands` (the protocol), `ModelForm`, `Turn`, `TurnDone` (training), `Weights`, `SampleAsked` (sampling; what comes
+of it is `work.questions`'), `ServedModel`.
 Law: what comes of a turn is a pure function of the model's state and the turn's operations, so a door that forgot
 everything since `keep` asks for the turns since then once more and comes out the same; a turn is never begun before
 the same model's last one has ended.
@@ -14,7 +14,23 @@ from pathlib import Path
 from typing import Protocol
 
 from archipel.records.adapter import AdapterForm
-from archipel.training.tenants.operations import Array, Operation, Outcome
+from archipel.training.tenants.operations import Operation, Outcome
+from archipel.work.questions import Completion, Sampled, TopK
+
+__all__ = [
+    "CannotDo",
+    "Completion",
+    "Hands",
+    "HandsLost",
+    "ModelForm",
+    "SampleAsked",
+    "Sampled",
+    "ServedModel",
+    "TopK",
+    "Turn",
+    "TurnDone",
+    "Weights",
+]
 
 
 @dataclass(frozen=True)
@@ -95,46 +111,6 @@ class SampleAsked:
     target_prompt_tokens: tuple[tuple[int, int], ...] | None = None
     """(place in the prompt from 1 up, token) pairs whose log-probabilities are asked, several at one place or none;
     None: nobody asks."""
-
-
-@dataclass(frozen=True, eq=False)
-class TopK:
-    """The likeliest tokens at each place."""
-
-    tokens: Array
-    """int32 (places, k); 0 where there is none."""
-    logprobs: Array
-    """float32 (places, k); -99999 where there is none."""
-
-
-@dataclass(frozen=True, eq=False)
-class Completion:
-    """One completion."""
-
-    tokens: tuple[int, ...]
-    """A stop token, or the token that completed a stop string, is the last of them."""
-    logprobs: tuple[float, ...]
-    """Nats, of what was sampled from: at its temperature, and of what top_k and top_p left, renormalised; at
-    temperature 0, at 1."""
-    ended_by: str
-    """`stop` or `length`."""
-    topk: TopK | None
-    """At each token, of the same distribution."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sampled:
-    """What came of a `SampleAsked`."""
-
-    sequences: tuple[Completion, ...]
-    prompt_logprobs: Array | None
-    """float32 (prompt,), NaN at the first place; at temperature 1, of the whole distribution."""
-    topk_prompt: TopK | None
-    """At each place of the prompt; there is none at the first."""
-    target_prompt: Array | None
-    """float32, of each pair that was asked, in their order."""
-    num_tokens: int
-    """Of the prompt, once, and of all completions."""
 
 
 class CannotDo(ValueError):

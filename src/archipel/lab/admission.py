@@ -7,9 +7,10 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import joining, judging, money, owning, quarantine, refusals, trading
+from archipel.lab import doors, joining, judging, money, owning, quarantine, refusals, trading
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
+from archipel.records.door import AtDoor, DoorAsked
 from archipel.records.fields import BlobRef
 from archipel.records.judging import Judging
 from archipel.records.kinds import Answer
@@ -71,6 +72,8 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             money.admit(state, statement, now_ms)
         case _ if isinstance(statement, Owning):
             owning.admit(state, statement, now_ms)
+        case _ if isinstance(statement, AtDoor):
+            doors.admit(state, statement, now_ms, has_blob)
         case _ if isinstance(statement, Trading):
             trading.admit(state, statement, now_ms)
         case RunOpened():
@@ -79,10 +82,8 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             _admit_stop(state, statement)
         case RunRetried():
             _admit_retry(state, statement)
-        case RunPaused():
+        case RunPaused() | RunResumed():
             _admit_pause(state, statement)
-        case RunResumed():
-            _admit_resumption(state, statement)
         case NodeJoined() | JoiningRuled() | KeyRevoked():
             joining.admit(state, statement, now_ms)
         case LeaseRequested():
@@ -126,8 +127,7 @@ def admit_upload(state: LabState, offer: BlobOffered, taken_bytes: int) -> None:
     `taken_bytes` is the size of the other blobs taken in for the same lease.
     """
     if offer.work is None:
-        if offer.author not in state.operators:
-            raise refusals.NotAllowed("only an operator uploads without a lease")
+        doors.admit_upload(state, offer)
         return
     lease = held_lease(state, offer.work, offer.author)
     check_size(state, lease, taken_bytes + offer.blob.size)
@@ -145,7 +145,7 @@ def check_size(state: LabState, lease: Lease, num_bytes: int) -> None:
 def is_trusted(state: LabState, offer: BlobOffered) -> bool:
     """Whether an admitted upload comes from an operator or a trusted role."""
     if offer.work is None:
-        return True
+        return offer.author in state.operators
     return RULES_OF[state.leases[offer.work].spec.kind].words.trusted
 
 
@@ -162,6 +162,8 @@ def named_blobs(statement: Recorded) -> tuple[BlobRef, ...]:
         case RunOpened():
             model = (file.blob for file in statement.model)
             return (statement.recipe, *model, *statement.pace.named_blobs)
+        case DoorAsked():
+            return doors.named_blobs(statement)
         case SnapshotTaken():
             return (statement.state,)
     return ()
@@ -219,7 +221,7 @@ def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:
     if len(state.runs) >= MAX_RUNS_KEPT:
         raise refusals.NotAllowed(f"this lab keeps {MAX_RUNS_KEPT} runs already; start another lab")
     for blob in named_blobs(opened):
-        _require(has_blob, blob)
+        refusals.require_blob(has_blob(blob), blob)
 
 
 def _admit_retry(state: LabState, retry: RunRetried) -> None:
@@ -246,7 +248,10 @@ def _admit_stop(state: LabState, stop: RunStopped) -> None:
         raise refusals.Conflict(f"run {stop.run} is {run.phase.value} already")
 
 
-def _admit_pause(state: LabState, pause: RunPaused) -> None:
+def _admit_pause(state: LabState, pause: RunPaused | RunResumed) -> None:
+    if isinstance(pause, RunResumed):
+        _admit_resumption(state, pause)
+        return
     run = _cared_for(state, pause.author, pause.run)
     if run.paused is not None:
         raise refusals.Conflict(
@@ -290,9 +295,4 @@ def _admit_answer(state: LabState, answered: WorkAnswered, has_blob: HasBlob) ->
     blobs = answer_blobs(answer)
     check_size(state, lease, sum(blob.size for blob in blobs))
     for blob in blobs:
-        _require(has_blob, blob)
-
-
-def _require(has_blob: HasBlob, blob: BlobRef) -> None:
-    if not has_blob(blob):
-        raise refusals.MissingBlob(f"{blob.digest} ({blob.size} bytes) was not uploaded")
+        refusals.require_blob(has_blob(blob), blob)

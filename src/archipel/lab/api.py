@@ -22,6 +22,7 @@ from archipel.lab.background import background
 from archipel.lab.blob_routes import blob_routes
 from archipel.lab.description import with_refusals
 from archipel.lab.docs_page import HEADERS, docs_page
+from archipel.lab.door_routes import door_routes
 from archipel.lab.doorman import DoorLimits, Doorman
 from archipel.lab.grant_routes import grant_routes
 from archipel.lab.lab import Lab
@@ -81,6 +82,7 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
     api.add_middleware(CountingDoor, traffic=traffic)
     turn_routes(api, lab, doorman)
     view_routes(api, lab, traffic)
+    door_routes(api, lab, doorman)
     market_routes(api, lab)
     ownership_routes(api, lab)
     grant_routes(api, lab)

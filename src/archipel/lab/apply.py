@@ -10,6 +10,7 @@ from typing import assert_never
 from archipel.lab import (
     awards,
     collecting,
+    doors,
     drawing,
     earning,
     endings,
@@ -37,6 +38,7 @@ from archipel.lab.state import (
 )
 from archipel.market.journal import Move, Posting, held, post
 from archipel.records.changed import changed
+from archipel.records.door import AtDoor
 from archipel.records.judging import Judging
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.money import Paying
@@ -95,6 +97,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         return money.followed(state, statement, at_ms)
     if isinstance(statement, Owning):
         return owning.followed(state, statement, at_ms)
+    if isinstance(statement, AtDoor):
+        return doors.followed(state, statement, at_ms)
     if isinstance(statement, Trading):
         return trading.followed(state, statement, at_ms)
     match statement:
@@ -116,12 +120,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return forgotten(state, statement)
         case LeaseGranted():
             return _lease_granted(state, statement, at_ms)
-        case LeaseReturned():
-            return endings.given_back(state, statement, at_ms)
-        case LeaseExpired():
-            return _lease_expired(state, statement, at_ms)
-        case WorkAnswered():
-            return endings.accepted(state, statement, at_ms)
+        case LeaseReturned() | LeaseExpired() | WorkAnswered():
+            return _lease_ended(state, statement, at_ms)
         case SnapshotTaken():
             return _snapshot_taken(state, statement)
         case LeaseRequested() | BlobOffered():
@@ -145,6 +145,7 @@ def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
         opened_at_ms=at_ms,
         entry=state.size,
         course=programme.begin(opened.pace),
+        phase=programme.begins_in,
     )
     state = earning.opened(endings.with_run(state, run), run)
     return changed(state, live=(*state.live, run.name))
@@ -231,8 +232,16 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     )
 
 
-def _lease_expired(state: LabState, expired: LeaseExpired, at_ms: int) -> LabState:
-    return endings.given_up(state, expired.work, "expired", at_ms, expired.cause == "deadline")
+def _lease_ended(
+    state: LabState, ended: LeaseReturned | LeaseExpired | WorkAnswered, at_ms: int
+) -> LabState:
+    match ended:
+        case LeaseReturned():
+            return endings.given_back(state, ended, at_ms)
+        case LeaseExpired():
+            return endings.given_up(state, ended.work, "expired", at_ms, ended.cause == "deadline")
+        case WorkAnswered():
+            return endings.accepted(state, ended, at_ms)
 
 
 def _snapshot_taken(state: LabState, taken: SnapshotTaken) -> LabState:

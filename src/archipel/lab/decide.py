@@ -254,7 +254,7 @@ def _open_to(
     return [
         each
         for each in found
-        if stakes.suffices(state, each.run, node.did)
+        if stakes.suffices(state, each.run, node.did, each.rules.deposit_micro(each.run))
         and awards.is_bought(state, each.run, node.did, each.rules.name, now_ms)
         and (not node.failing or failures.rest_ms(node, each.run, each.rules.name, now_ms) <= 0)
     ]

@@ -29,6 +29,7 @@ from archipel.lab.handouts import Outgoing, Receipt, Records, Shelf, handout
 from archipel.lab.leasing import Leasing
 from archipel.lab.mesh import Mesh
 from archipel.lab.newcomers import Newcomers
+from archipel.lab.news import News
 from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
 from archipel.lab.remnants import Remnants
@@ -93,6 +94,7 @@ class Lab:
         )
         self._answers = Answers(blobs, in_thread=in_thread)
         self._auctioneer = Auctioneer(log)
+        self.news = News()
         self._newcomers = Newcomers(log, lambda: self.clock_ms(), in_thread=in_thread)
         self._losses = Buckets(LOSSES_PER_KEY, lambda: self.clock_ms() / 1000)
         self._failure: BaseException | None = None
@@ -179,7 +181,7 @@ class Lab:
         admit_upload(self.ahead, offer, self.uploads.others(work, digest) if work else 0)
         if work is None:
             self.uploads.note_lasting(digest)
-            return Permit(is_trusted=True)
+            return Permit(is_trusted(self.ahead, offer))
         self.uploads.note(work, digest, offer.blob.size)
         left_ms = self.ahead.leases[work].deadline_ms - self.clock_ms()
         return Permit(is_trusted(self.ahead, offer), max(left_ms, 0) / 1000)
@@ -188,6 +190,7 @@ class Lab:
         """Let every waiting request go, empty-handed: the lab is about to end."""
         self._leasing.close()
         self.turns.exchange.close()
+        self.news.close()
 
     async def settled(self) -> None:
         """Wait until everything accepted is durable."""
@@ -286,6 +289,7 @@ class Lab:
 
     def _on_durable(self, first: int, entries: Sequence[Entry]) -> None:
         self.records.remember(first, entries)
+        self.news.follow(entries)
         for entry in entries:
             self.orders.follow(entry.statement)
         for entry in entries if logger.isEnabledFor(logging.INFO) else ():

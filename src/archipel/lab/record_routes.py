@@ -15,6 +15,7 @@ from archipel.lab import refusals
 from archipel.lab.arrivals import author_of, is_work
 from archipel.lab.description import signed_body
 from archipel.lab.doorman import Doorman
+from archipel.lab.doors import is_door
 from archipel.lab.handouts import Outgoing, Receipt
 from archipel.lab.lab import MAX_WAIT_S, Lab
 from archipel.lab.lanes import Lane
@@ -123,6 +124,8 @@ def _let_in(lab: Lab, doorman: Doorman, record: bytes, address: str, *, is_idle:
     author = author_of(record)
     is_operator = author in lab.ahead.operators
     is_known = is_operator or author in lab.ahead.nodes or author in lab.ahead.providers
+    if not is_operator and (is_idle or not is_known) and is_door(lab.ahead, author):
+        is_known, is_idle = True, False
     is_idle = is_idle and not is_operator
     doorman.statement(author, address, is_newcomer=not is_known, is_idle=is_idle)
 

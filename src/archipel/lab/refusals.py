@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
+from archipel.records.fields import BlobRef
+
 RETRY_AFTER_S = 2
 
 
@@ -261,3 +263,9 @@ def require_engine(used: str | None, asked: str | None) -> None:
         raise WrongContract(
             f"sampled by {used or 'an engine without a name'}, the run asks for {asked or 'none'}"
         )
+
+
+def require_blob(is_here: bool, blob: BlobRef) -> None:
+    """Refuse a record that names bytes which are not here."""
+    if not is_here:
+        raise MissingBlob(f"{blob.digest} ({blob.size} bytes) was not uploaded")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archipel.lab.calling import EVERYBODY, Electorate
-from archipel.lab.state import Lease, Node, Run
+from archipel.lab.state import Lease, Node, Phase, Run
 from archipel.lab.waits import Sight
 from archipel.records.documents import AcceptedWork, Wait
 from archipel.records.fields import BlobRef
@@ -112,6 +112,8 @@ class Rules:
     """(run, crowd, Unix milliseconds, node): False where `offer` has none for that node, told at once, whoever else it may
     have some for: asked of everybody who waits.
     """
+    deposit_micro: Callable[[Run], int] = lambda run: 0
+    """What a stranger has to vouch with to be given such work, whatever its run's audits ask for."""
     called: Callable[[Run, Crowd, int], frozenset[str] | None] = lambda run, crowd, now_ms: None
     """(run, crowd, Unix milliseconds): the only strangers for whom `may_have` is true; None: anybody may be asked."""
     offer: Callable[[Asking], Any | None]
@@ -189,6 +191,8 @@ class ProgrammeRules:
     """Its part of a run's state."""
     begin: Callable[[Any], Any]
     """The slice of a run that is just opened, from its pace."""
+    begins_in: Phase
+    """`PREPARING` where version 0 comes first."""
     closed: Callable[[Run], Run]
     """The run without what only its work needed: it is complete or stopped, and nobody holds any."""
     load: Callable[[Run], int]

@@ -47,10 +47,10 @@ def kept(state: LabState, run: Run, did: str, price_micro: int, earned_micro: in
     return posted(state, Posting(Move.STAKE, _purse(state, did), account(state, did), micro))
 
 
-def suffices(state: LabState, run: Run, did: str) -> bool:
-    """Whether a provider vouches with enough to be given work of this run."""
+def suffices(state: LabState, run: Run, did: str, least_micro: int = 0) -> bool:
+    """Whether a provider vouches with enough to be given work of this run; `least_micro`: that its kind asks for."""
     known = terms(run)
-    needed = None if known is None else known.deposit_micro
+    needed = max((known and known.deposit_micro) or 0, least_micro)
     return not needed or did in run.opened.trusted or staked_micro(state, did) >= needed
 
 

@@ -177,7 +177,7 @@ def needed_files(opened: RunOpened, *, trusted: bool) -> set[str]:
         return names
     # What an adapter's first version is made from is published with it, like that of any other.
     names -= set(ADAPTER_FILES)
-    if opened.pace.adapter is not None:
+    if opened.pace.lies_over:
         return names
     return {name for name in names if not name.endswith(".safetensors")}
 

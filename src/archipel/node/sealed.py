@@ -28,7 +28,7 @@ from archipel.records.statements import (
     decode_said,
     encode,
 )
-from archipel.records.words import Needs
+from archipel.records.words import Needs, WorkAnswer
 
 FOLDER_DIGITS = 12
 """Hexadecimal digits of an opening's digest in the name of a run's folder."""
@@ -102,6 +102,16 @@ def lease_in(sealed: str, lab: str) -> LeaseGranted:
     if (grant.author, grant.lab) != (lab, lab):
         raise NotBelieved("bad-grant", f"{grant.kind} by {grant.author}, not by the lab")
     return grant
+
+
+def answer_in(sealed: str, grant: LeaseGranted) -> WorkAnswer:
+    """What the node that had this lease answered. Raises NotBelieved: by another key, or to other work."""
+    said = _opened(sealed, WorkAnswered, "bad-answer")
+    if (said.lab, said.work, said.author) != (grant.lab, grant.work, grant.node):
+        raise NotBelieved(
+            "bad-answer", f"{said.work} answered by {said.author}, not {grant.work} by {grant.node}"
+        )
+    return said.answer
 
 
 def publication_of(sealed: str, opened: RunOpened) -> Publication:

@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.records.backends import BackendNames
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
+from archipel.records.door import AtDoor
 from archipel.records.engine_classes import EngineClasses
 from archipel.records.episodes import PlayedNames
 from archipel.records.exact import Contracts
@@ -244,6 +245,7 @@ Recorded: TypeAlias = (
     | Trading
     | Paying
     | Owning
+    | AtDoor
     | SnapshotTaken
     | TakingPart
 )
@@ -253,9 +255,7 @@ Asking: TypeAlias = LeaseRequested | BlobOffered
 """What is only said."""
 
 AnyStatement: TypeAlias = Recorded | Asking
-_ANY: TypeAdapter[AnyStatement] = TypeAdapter(
-    Annotated[Recorded | Asking, Field(discriminator="kind")]
-)
+_ANY = TypeAdapter[AnyStatement](Annotated[Recorded | Asking, Field(discriminator="kind")])
 
 
 def encode(statement: Statement) -> bytes:

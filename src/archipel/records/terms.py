@@ -74,6 +74,11 @@ class RunPace(Sparing):
         return None
 
     @property
+    def lies_over(self) -> bool:
+        """Whether its nodes need the weights that it was opened with, because what they hold lies over them."""
+        return self.adapter is not None
+
+    @property
     def named_blobs(self) -> tuple[BlobRef, ...]:
         """Bytes that the pace names, which have to be at the lab when the run opens and stay while it is open."""
         return ()

@@ -7,19 +7,15 @@ adapters it rounds otherwise than without any, and a base's answers must not han
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
-import torch
-
 from archipel.door.hands import CannotDo, Weights
 from archipel.engine.engine import LocalEngine
 from archipel.engine.protocol import WrongWeights
-from archipel.model.adapter import Adapter, adapter_shapes
 from archipel.model.adapter_files import WEIGHTS, read_adapter
 from archipel.model.config_files import InvalidModel
-from archipel.records.adapter import MICRO, AdapterForm
+from archipel.work.sampling import NOTHING, nothing
 
-NOTHING = "nothing"
-"""The engine's name for the adapter that adds nothing; others' have a mark before theirs."""
 MARK = "adapter "
+"""Before every name but that of the adapter that adds nothing."""
 BYTES = 8
 """Of a number of an adapter in the engine: fp32, and laid out once more."""
 FILE_BYTES = 2
@@ -43,9 +39,7 @@ class InEngine:
         self._bytes: OrderedDict[str, int] = OrderedDict()
         """The longest unused first."""
         self._uses = Counter[str]()
-        form = AdapterForm(rank=1, alpha_micro=MICRO, targets=("o_proj",), rank_stabilised=False)
-        shapes = adapter_shapes(engine.config, form)
-        engine.adapt(NOTHING, Adapter(form, {name: torch.zeros(s) for name, s in shapes.items()}))
+        engine.adapt(NOTHING, nothing(engine.config))
 
     def take(self, weights: Weights) -> bool:
         """Have it there for somebody who begins; whether there is room for it now.

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 
 from archipel.door.hands import CannotDo, Completion, SampleAsked, Sampled, TopK
 from archipel.door.local.adapters import engine_name
-from archipel.door.local.looking import Looking, top_k
 from archipel.engine.protocol import Event
 from archipel.engine.scoring import Scoring, Wanted
 from archipel.records.cuts import Cut
 from archipel.records.requests import Ending, InvalidRequest, Request
 from archipel.records.rollouts import Rollout
+from archipel.work.looking import Looking, top_k
 
 
 @dataclass(eq=False)

@@ -1,6 +1,15 @@
 """The kinds of work, as the lab sees them: one row each, most urgent first (see `records.kinds`)."""
 
-from archipel.lab.kinds import audit, evaluate, inner_step, merge, rollout, update
+from archipel.lab.kinds import (
+    adapt,
+    audit,
+    evaluate,
+    inner_step,
+    merge,
+    rollout,
+    sample,
+    update,
+)
 from archipel.lab.rules import Rules
 from archipel.records import kinds
 
@@ -9,6 +18,8 @@ RULES: tuple[Rules, ...] = (
     merge.RULES,
     evaluate.RULES,
     audit.RULES,
+    adapt.RULES,
+    sample.RULES,
     rollout.RULES,
     inner_step.RULES,
 )

@@ -174,6 +174,7 @@ RULES = ProgrammeRules(
     words=words.WORDS,
     slice=PretrainSlice,
     begin=lambda given: PretrainSlice(),
+    begins_in=Phase.PREPARING,
     closed=_closed,
     load=lambda run: len(course(run).held) + len(course(run).behind),
     shows=_shows,

@@ -195,6 +195,7 @@ RULES = ProgrammeRules(
     words=words.WORDS,
     slice=RlSlice,
     begin=_begin,
+    begins_in=Phase.PREPARING,
     closed=_closed,
     load=in_flight,
     shows=_shows,

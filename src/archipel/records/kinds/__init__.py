@@ -6,7 +6,16 @@ in each of the three tables.
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from archipel.records.kinds import audit, evaluate, inner_step, merge, rollout, update
+from archipel.records.kinds import (
+    adapt,
+    audit,
+    evaluate,
+    inner_step,
+    merge,
+    rollout,
+    sample,
+    update,
+)
 from archipel.records.words import Words, WorkAnswer, WorkSpec, one_of
 
 WORDS: tuple[Words[Any, Any], ...] = (
@@ -14,6 +23,8 @@ WORDS: tuple[Words[Any, Any], ...] = (
     merge.WORDS,
     evaluate.WORDS,
     audit.WORDS,
+    adapt.WORDS,
+    sample.WORDS,
     rollout.WORDS,
     inner_step.WORDS,
 )

@@ -8,12 +8,12 @@ import json
 import tomllib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from archipel.records.programmes import pretrain, rl
+from archipel.records.programmes import door, pretrain, rl
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm, read_canonical, read_toml
 from archipel.records.terms import AnyProgramme, RunPace
 from archipel.records.words import one_of
 
-WORDS: tuple[AnyProgramme, ...] = (rl.WORDS, pretrain.WORDS)
+WORDS: tuple[AnyProgramme, ...] = (rl.WORDS, pretrain.WORDS, door.WORDS)
 
 WORDS_OF = {words.name: words for words in WORDS}
 if len(WORDS_OF) != len(WORDS):

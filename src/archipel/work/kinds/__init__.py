@@ -14,6 +14,8 @@ RUNS = (
     "merge",
     "evaluate",
     "audit",
+    "adapt",
+    "sample",
     "rollout",
     "inner_step",
 )

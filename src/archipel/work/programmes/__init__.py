@@ -11,7 +11,7 @@ from archipel.records.programmes import WORDS_OF
 from archipel.work.kind import Context, EngineChoice
 from archipel.work.programme import Auditor, Examiner
 
-PROGRAMMES = ("rl", "pretrain")
+PROGRAMMES = ("rl", "pretrain", "door")
 """Names of programmes and of their files, each of which has `examiner(context) -> Examiner`;
 a file `<name>_audits` beside it has `auditor(context, choice) -> Auditor`; of a programme whose answers are sampled it loads no trainer."""
 

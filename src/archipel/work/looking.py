@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archipel.door.hands import TopK
 from archipel.model.cuts import CutRows
 from archipel.records.cuts import Cut
 from archipel.records.requests import Hand
+from archipel.work.questions import TopK
 
 NO_LOGPROB = -99999.0
 """Of a cell in which there is no token."""
