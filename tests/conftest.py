@@ -1,6 +1,6 @@
 """How properties draw their examples, how test processes share what they compile, and which signals children hear.
 
-`make test` judges a change, so it must not fail of an example that nobody had drawn before;
+`make test` judges a change, so it must not fail of an example that nobody had drawn before, nor of a busy machine;
 `make test PYTEST_OPTIONS=--hypothesis-profile=drawn` looks for new ones.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("fixed", derandomize=True, database=None)
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
 settings.register_profile("drawn", derandomize=False, print_blob=True)
 settings.load_profile("fixed")
 

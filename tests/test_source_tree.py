@@ -54,6 +54,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return source
 
 
+@pytest.mark.slow
 def test_a_site_and_a_worker_start_programs_of_the_tree_they_lie_in(
     copy: Path, tmp_path: Path
 ) -> None:

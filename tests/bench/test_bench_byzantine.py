@@ -168,6 +168,7 @@ def test_a_copy_is_found_in_every_form_and_honest_members_are_not_taken_for_one(
         assert max(found.alike) < min(found.alike_liars)
 
 
+@pytest.mark.slow
 def test_who_does_another_members_work_first_makes_no_copy_of_it_where_texts_are_looked_at(
     arena: Arena,
 ) -> None:
@@ -204,6 +205,7 @@ def test_a_backdoor_is_seen_where_there_is_one(arena: Arena) -> None:
     assert implants(arena.ground, weights) == 1.0
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_not_measured_again_and_no_copy_costs_nothing(tmp_path: Path) -> None:
     plan = replace(PLAN, attacks=("none",), defences=(WITH_COPIES.name, DEFAULT.name))
     lines: list[str] = []

@@ -22,6 +22,7 @@ def test_every_contestant_samples_the_same_number_of_tokens() -> None:
         assert counts == {4 * workload.num_new}
 
 
+@pytest.mark.slow
 def test_a_report_has_a_line_per_cell_and_survives_json() -> None:
     plan = Plan(models=("demo",), batch_sizes=(1, 2), group_sizes=(1, 2), rounds=2)
     result = json.loads(json.dumps(measure(plan, lambda text: None)))

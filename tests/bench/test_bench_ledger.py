@@ -47,6 +47,7 @@ def verifying(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+@pytest.mark.slow
 def test_a_measurement_that_is_begun_again_goes_on(verifying: list[int], tmp_path: Path) -> None:
     said: list[str] = []
     Bench(PLAN, tmp_path, said.append).measure()

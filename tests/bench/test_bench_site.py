@@ -22,9 +22,8 @@ with Site(Path(sys.argv[1]), {}) as site:
 """
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_site_whose_maker_is_ended_leaves_no_process(tmp_path: Path, number: int) -> None:
     maker = subprocess.Popen(
         [sys.executable, "-c", MAKER, str(tmp_path)],

@@ -58,6 +58,7 @@ def test_every_update_learns_from_the_version_that_is_age_versions_old(bench, mo
     assert seen == [(0, 0), (0, 1), (0, 2), (1, 2)]
 
 
+@pytest.mark.slow
 def test_measure_gives_a_row_per_arm_and_a_table(tmp_path):
     plan = Plan(losses=("tis", "uncorrected"), ages=(0, 1), seeds=(0,), versions=2, minibatches=2)
     rows = staleness.measure(RECIPE, plan, tmp_path)

@@ -174,6 +174,7 @@ def test_a_budget_is_in_the_wallet_before_a_run_opens_or_the_run_does_not(
     assert desk.holds(escrow("run")) == 2_000_000
 
 
+@pytest.mark.slow
 def test_every_account_is_shown_and_they_come_to_nothing_together(desk: Desk) -> None:
     desk.world.provider("one").prove()
     desk.says("account", "settle", "in", SPONSOR.did, "5", "--reference", "invoice 1")

@@ -171,6 +171,7 @@ def witness(home: Path) -> Iterator[tuple[str, str]]:
         process.communicate(timeout=20)
 
 
+@pytest.mark.slow
 def test_a_witness_signs_one_history_and_remembers_it_when_killed(
     tmp_path: Path, entries: list[bytes]
 ) -> None:

@@ -90,7 +90,9 @@ def test_sft_that_diverges_says_what_to_do(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
+)
 def test_eval_and_chat_of_weights_that_give_no_numbers_say_so(
     start: Path,
     recipe: Path,
@@ -145,6 +147,7 @@ def test_eval_whose_grader_is_killed_each_time_ends_with_a_sentence_and_no_score
     )  # the answers, and the commonest of them for every task
 
 
+@pytest.mark.slow
 def test_eval_whose_grader_is_killed_as_it_is_asked_goes_on_with_another(
     start: Path,
     recipe: Path,
@@ -207,7 +210,9 @@ def scores(words: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> dic
     return told
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
+)
 def test_exact_eval_of_weights_that_are_no_numbers_says_which(
     start: Path,
     recipe: Path,
@@ -235,6 +240,7 @@ def test_eval_says_by_which_contract(
         assert json.loads(capsys.readouterr().out).get("exact") == contract
 
 
+@pytest.mark.slow
 def test_eval_answers_by_the_variant_that_was_named_or_chosen_for_these_weights(
     start: Path, recipe: Path, secret: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

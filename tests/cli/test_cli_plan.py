@@ -162,7 +162,13 @@ def test_a_recipe_that_cannot_be_planned_says_why(
     assert expected in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        *("ascii", "utf-8"),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("cp1252", "latin-1")),
+    ],
+)
 def test_output_fits_whatever_the_terminal_can_show(encoding: str) -> None:
     code = "from archipel.cli.archipel import run; run(['plan', 'lab', '--samples', '50'])"
     done = subprocess.run(

@@ -64,6 +64,7 @@ def came(found: dict[str, Outcome]) -> dict[str, str]:
     return {name: each.came for name, each in found.items()}
 
 
+@pytest.mark.slow
 def test_every_stage_comes_out_the_same(story: RunStory, files: Files, tmp_path: Path) -> None:
     found = again(subject(story, files, tmp_path))
     made_again = {name: how for name, how in came(found).items() if name in KNOWN}

@@ -139,6 +139,7 @@ def test_a_large_model_is_measured_and_opened_exactly_and_the_choice_travels(
     assert "exact.json" in files(opened)
 
 
+@pytest.mark.slow
 def test_a_choice_beside_the_weights_is_not_measured_again_and_one_of_others_stays_at_home(
     world: World, weights: Path, recipe: Path, large: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +194,7 @@ def publish(world: World, weights: Path) -> Manifest:
     return manifest
 
 
+@pytest.mark.slow
 def test_an_export_carries_the_choice_and_a_run_from_it_keeps_what_the_earlier_had(
     world: World, weights: Path, recipe: Path, large: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_every_door_says_that_a_run_is_paused_and_how_it_goes_on(world: World) -
     assert told["left_s"] is None
 
 
+@pytest.mark.slow
 def test_a_watcher_sees_a_pause_begin_and_end(world: World) -> None:
     async def look() -> Scene:
         async with live(world) as url, LabReader(url) as lab:

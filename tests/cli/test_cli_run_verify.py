@@ -68,6 +68,7 @@ def verified(story: RunStory, files: Files, **more: object) -> Findings:
     return findings
 
 
+@pytest.mark.slow
 def test_evaluations_are_made_again_from_the_weights_that_they_name(
     story: RunStory, files: Files
 ) -> None:

@@ -178,6 +178,7 @@ def test_why_stuck_says_what_goes_wrong_beside_what_is_waited_for(
     assert "equal rewards" in wait["warnings"][0]
 
 
+@pytest.mark.slow
 def test_watching_into_a_file_is_a_line_for_each_version_evaluation_warning_and_end(
     world: World, weights: Path
 ) -> None:
@@ -201,6 +202,7 @@ def test_watching_into_a_file_is_a_line_for_each_version_evaluation_warning_and_
     assert told[-1]["warnings"] == ["nothing-to-learn"]
 
 
+@pytest.mark.slow
 def test_a_curve_comes_as_plot_table_lines_and_event_files(
     sixth: World, weights: Path, tmp_path: Path
 ) -> None:
@@ -228,6 +230,7 @@ def test_a_metric_that_nobody_measured_is_refused_with_the_nearest(
         _at(sixth, "run", "curve", NAME, "--metric", "entrpy")
 
 
+@pytest.mark.slow
 def test_versions_that_are_listed_no_more_are_read_from_the_ledger(
     world: World, weights: Path
 ) -> None:
@@ -251,7 +254,12 @@ def _batch(world: World, version: int | None, folder: Path) -> Batch:
 
 
 @pytest.mark.parametrize(
-    "version", [1, 4, 6], ids=["before a checkpoint", "a checkpoint", "newest"]
+    "version",
+    [
+        pytest.param(1, id="before a checkpoint"),
+        pytest.param(4, id="a checkpoint", marks=pytest.mark.slow),
+        pytest.param(6, id="newest", marks=pytest.mark.slow),
+    ],
 )
 def test_the_rollouts_of_any_version_are_the_ones_that_its_nodes_gave(
     sixth: World, weights: Path, tmp_path: Path, version: int
@@ -302,6 +310,7 @@ def test_rewards_graded_here_are_what_the_trusted_role_would_give(
         _at(sixth, *words, "--grade")
 
 
+@pytest.mark.slow
 def test_rollouts_can_be_searched_and_are_cut_to_a_limit(
     sixth: World, weights: Path, tmp_path: Path
 ) -> None:
@@ -446,6 +455,7 @@ def _publish_real_weights(world: World, weights: Path) -> str:
     return manifest.state
 
 
+@pytest.mark.slow
 def test_a_name_that_was_used_is_refused_before_anything_is_sent_and_another_is_offered(
     world: World, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_an_operator_vouches_and_the_node_sees_its_stake_and_cannot_put_in_what_
     assert desk.world.state.book[desk.node.did] == 50_000
 
 
+@pytest.mark.slow
 def test_a_decoy_is_committed_to_kept_and_revealed_once(desk: Desk) -> None:
     home = ("--node-home", str(desk.home))
     assert "is no decoy in run" in desk.refused("node", "decoy", "run", "--reveal", *home)
@@ -97,7 +98,7 @@ def test_a_decoy_that_the_lab_refuses_leaves_nothing_behind(desk: Desk) -> None:
     assert not (desk.home / FILE).exists()
 
 
-@pytest.mark.parametrize("arrived", [True, False])
+@pytest.mark.parametrize("arrived", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_decoy_whose_commitment_nobody_confirmed_is_kept_and_finished_by_the_same_command(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, arrived: bool
 ) -> None:

@@ -77,7 +77,9 @@ def test_places_that_records_cover_have_the_recorded_numbers_and_the_nearest_of_
         assert found.is_covered.tolist() == [False, True, True, False, True]
         assert found.logprobs.tolist() == [0, np.float32(-1.1), np.float32(-1.2), 0, -3.5]
         assert found.used == {"near", "second"}
-    assert not (sequences.needs(one) & ~sequences.covered(one, [near, second]).is_covered).any()
+    assert not (
+        sequences.needs(one, "ppo") & ~sequences.covered(one, [near, second]).is_covered
+    ).any()
 
 
 def test_a_target_that_is_not_the_next_token_is_covered_by_nothing() -> None:

@@ -131,7 +131,7 @@ def test_layers_that_are_one_weight_take_an_adapter_and_others_are_named(
     ("shape", "dtype"),
     [
         ("olmo2, norms after", torch.float32),
-        ("wide", torch.float32),
+        pytest.param("wide", torch.float32, marks=pytest.mark.slow),
         ("qwen2, biases", torch.bfloat16),
     ],
 )

@@ -134,7 +134,9 @@ CROWD = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["experts", "exact", "fingerprints"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("experts", marks=pytest.mark.slow), "exact", "fingerprints"]
+)
 def test_in_small_pieces_everything_that_a_rollout_tells_is_the_same(kind: str) -> None:
     config: DecoderConfig = CONFIG
     if kind == "experts":

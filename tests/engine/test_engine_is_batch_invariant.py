@@ -33,6 +33,11 @@ MORE = {
     "experts": small_config("qwen3_moe", experts=Experts(8, 3, 72, normalised=True)),
     "factors on everything": small_config("granite", num_layers=1),
 }
+FAST = {
+    ("no grouping, tiny heads", "fp32"),
+    ("one key head, odd sizes", "bf16"),
+    ("wide feed-forward", "fp32"),
+}
 
 
 @pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["1 thread", "2 threads"])
@@ -44,14 +49,17 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(
-    "config",
+    ("config", "dtype"),
     [
-        *(pytest.param(config, id=name) for name, config in SHAPES.items()),
-        *(pytest.param(config, id=name, marks=pytest.mark.slow) for name, config in MORE.items()),
+        pytest.param(
+            config, dtype, id=f"{name}-{word}",
+            marks=() if (name, word) in FAST else pytest.mark.slow,
+        )
+        for name, config in (SHAPES | MORE).items()
+        for word, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     ],
-)
+)  # fmt: skip
 def test_alone_equals_any_batch_order_and_engine_size(
     config: DecoderConfig, dtype: torch.dtype
 ) -> None:
@@ -97,7 +105,13 @@ def test_a_rollout_does_not_depend_on_how_many_siblings_it_has() -> None:
     assert len({completion.tokens for completion in many}) == 16
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(torch.float32, id="fp32"),
+        pytest.param(torch.bfloat16, id="bf16", marks=pytest.mark.slow),
+    ],
+)
 def test_the_self_test_passes_here(dtype: torch.dtype) -> None:
     config = small_config("qwen3")
     engine = LocalEngine(config, dtype=dtype)
@@ -144,7 +158,7 @@ class Broken:
         return Rollout(completion.tokens, nudged, completion.finished)
 
 
-@pytest.mark.parametrize("breaks_tokens", [False, True])
+@pytest.mark.parametrize("breaks_tokens", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_self_test_detects_a_broken_engine(breaks_tokens: bool) -> None:
     config = small_config()
     engine = LocalEngine(config)

@@ -142,7 +142,7 @@ class Play:
             self.ended[owner] = event.ended
 
 
-@settings(max_examples=18, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(limits=limits, visits=st.lists(visits, min_size=1, max_size=9))
 def test_whoever_comes_or_goes_beside_it_and_however_prompts_are_cut_a_rollout_keeps_every_bit(
     limits: EngineLimits, visits: list[Visit]

@@ -51,6 +51,7 @@ def test_a_request_that_reads_what_leads_to_no_number_is_refused_and_the_next_is
     assert engine.generate([good]) == fresh
 
 
+@pytest.mark.slow
 def test_a_last_token_that_nobody_reads_spoils_nobody_who_gets_its_place() -> None:
     config, state = hostile()
     state["lm_head.weight"][SPOILT] *= 3

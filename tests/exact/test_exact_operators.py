@@ -90,7 +90,13 @@ def watched(family: Family, variant: str, compact: bool) -> Watch:
     return watch
 
 
-@pytest.mark.parametrize("family", EXACT_FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [
+        *EXACT_FAMILIES[::2],
+        *(pytest.param(each, marks=pytest.mark.slow) for each in EXACT_FAMILIES[1::2]),
+    ],
+)
 def test_nothing_but_single_operations_and_whole_sums_runs(family: Family) -> None:
     variant = {"llama": "w7a8", "qwen2": "w13a15", "qwen3": "w12a13", "olmo2": "w13a15"}[family]
     watch = watched(family, variant, compact=family == "qwen2")

@@ -83,7 +83,10 @@ def in_any_order(engine: LocalEngine, requests: list[Request], seed: int) -> lis
     return [[found[i, n] for n in range(r.num_rollouts)] for i, r in enumerate(requests)]
 
 
-@pytest.mark.parametrize(("family", "variant"), FEW)
+@pytest.mark.parametrize(
+    ("family", "variant"),
+    [*FEW[::2], *(pytest.param(*each, marks=pytest.mark.slow) for each in FEW[1::2])],
+)
 def test_alone_in_any_company_and_in_any_order_are_one(family: Family, variant: str) -> None:
     config, state = world(family)
     requests = mixed_requests(64, (1, 7, 9, 130))

@@ -216,6 +216,7 @@ def test_a_full_disk_is_full_and_has_room_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_campaign_tells_each_world_goes_on_after_a_broken_one_and_ends_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,9 @@
 """Where the source begins to parse bytes: the calls of the libraries that do it, by the function they stand in."""
 
 import ast
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import archipel
@@ -31,15 +33,20 @@ METHODS = frozenset(
     {"model_validate_json", "model_validate_strings", "unpack_from", "ParseFromString"}
 )
 """Whatever they are called on."""
+_NAMES = "|".join(sorted({*METHODS, *(name.rpartition(".")[2] for name in PARSING)}))
+LAST = re.compile(rf"\b({_NAMES})\(")
+"""A file in which none of these names is called need not be looked at more closely."""
 
 
+@cache
 def parsers(rooms_left_out: tuple[str, ...] = ("bench", "demo")) -> dict[str, set[str]]:
     """File, relative to the source, -> names of its functions that parse."""
     found: dict[str, set[str]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         name = path.relative_to(SOURCE).as_posix()
-        if name.split("/")[0] not in rooms_left_out:
-            functions = set(_parsing(ast.parse(path.read_text("utf-8")), "<module>"))
+        text = path.read_text("utf-8")
+        if name.split("/")[0] not in rooms_left_out and LAST.search(text):
+            functions = set(_parsing(ast.parse(text), "<module>"))
             if functions:
                 found[name] = functions
     return found
@@ -56,6 +63,16 @@ def _parsing(node: ast.AST, function: str) -> Iterator[str]:
 
 
 def _is_parsing(called: ast.expr) -> bool:
-    return ast.unparse(called) in PARSING or (
+    return _dotted(called) in PARSING or (
         isinstance(called, ast.Attribute) and called.attr in METHODS
     )
+
+
+def _dotted(called: ast.expr) -> str:
+    """`a.b.c` as it is written; empty for whatever else may be called."""
+    if isinstance(called, ast.Name):
+        return called.id
+    if not isinstance(called, ast.Attribute):
+        return ""
+    before = _dotted(called.value)
+    return f"{before}.{called.attr}" if before else ""

@@ -10,7 +10,7 @@ from fuzz.readers import READERS, Reader
 from fuzz.session import input_of, tried
 from fuzz.spoiling import spoilt
 
-SEEDS = range(60)
+SEEDS = range(40)
 
 
 @pytest.mark.parametrize("name", READERS)

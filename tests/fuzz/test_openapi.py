@@ -16,6 +16,7 @@ def test_a_lab_answers_as_it_describes_itself(tmp_path: Path) -> None:
     assert outcome.num_requests > 30
 
 
+@pytest.mark.slow
 def test_what_strangers_send_most_is_answered_as_described(tmp_path: Path) -> None:
     outcome = campaign(tmp_path, 1, 1, *BODIES)
     assert outcome.is_clean, outcome.told

@@ -46,6 +46,21 @@ OWN = {
     ("node/envelopes.py", "find"): "of a node's own file, whose damage is seen before",
     ("serve/pool/weights.py", "find"): "of bytes whose length and digest were compared before",
     ("cli/serve_pool_status.py", "standing"): "what this user's own gateway writes, mode 0600",
+    # What a door wrote into its own journal, from what was read within bounds and checked when it came:
+    ("door/http/listings.py", "get_info"): "a row of the door's own journal",
+    ("door/http/listings.py", "weights_info"): "a row of the door's own journal",
+    ("door/http/told.py", "metadata_of"): "a row of the door's own journal",
+    ("door/listing.py", "checkpoint_of"): "a row of the door's own journal",
+    ("door/listing.py", "run_of"): "a row of the door's own journal",
+    ("door/listing.py", "session_of"): "a row of the door's own journal",
+    ("door/listing.py", "sessions_like"): "a row of the door's own journal",
+    ("door/models.py", "form_of"): "a row of the door's own journal",
+    ("door/models.py", "form_of_checkpoint"): "a row of the door's own journal",
+    ("door/packed.py", "unpack"): "a row of the door's own journal",
+    ("door/recorded.py", "_sequence"): "a row of the door's own journal",
+    ("door/sampled.py", "answer_bytes"): "a row of the door's own journal",
+    ("door/sampled.py", "written_bytes"): "a row of the door's own journal",
+    ("door/turning.py", "_save"): "a row of the door's own journal",
     # What comes with the package:
     ("planning/checking.py", "figures"): "a table of the package",
     ("release/code.py", "_requirements"): "pyproject.toml of this very software",
@@ -72,12 +87,14 @@ def _called(wanted: dict[str, set[str]]) -> Iterator[set[tuple[str, str]]]:
         if event == "call" and name is not None:
             seen.add((name, frame.f_code.co_name))
 
-    before = sys.getprofile()
-    sys.setprofile(note)
+    before = sys.gettrace()
+    sys.settrace(
+        note
+    )  # hears calls of Python's functions alone; a profiler hears C's and all ends too
     try:
         yield seen
     finally:
-        sys.setprofile(before)
+        sys.settrace(before)
 
 
 def test_whoever_parses_foreign_bytes_has_a_reader_that_comes_there() -> None:

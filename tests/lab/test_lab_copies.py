@@ -182,7 +182,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(STEPS, min_size=4, max_size=40))
 def test_in_every_order_of_events_each_group_is_accepted_once_and_has_two_holders_at_most(
     plan: list[tuple[str, int, int]],

@@ -25,7 +25,7 @@ plans = st.lists(
     ),
     max_size=80,
 )
-quick = settings(max_examples=20, deadline=None)
+quick = settings(max_examples=10, deadline=None)
 
 
 class Story:

@@ -21,9 +21,11 @@ def scene(quick_folder: Path) -> Iterator[Scene]:
     made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_refused_by_its_name_and_changes_nothing(scene: Scene, lie: str) -> None:
     kind, tell = LIES[lie]
+    """Each in a lab of its own; all of one after another is of the fast tests."""
     before = (scene.world.state, scene.world.lab.log.head)
     answer = tell(scene)
     assert problem(answer) == kind, answer.text
@@ -35,7 +37,11 @@ def test_a_lie_is_refused_by_its_name_and_changes_nothing(scene: Scene, lie: str
 
 def test_after_every_lie_in_a_row_the_run_still_ends_as_it_should(scene: Scene) -> None:
     for lie, (kind, tell) in LIES.items():
-        assert problem(tell(scene)) == kind, lie
+        before = (scene.world.state, scene.world.lab.log.head)
+        answer = tell(scene)
+        assert problem(answer) == kind, lie
+        assert 400 <= answer.status_code < 500, lie
+        assert (scene.world.state, scene.world.lab.log.head) == before, lie
     scene.honest.answer(scene.kept)
     scene.liar.answer(scene.grant)
     finish(scene.world, scene.learner, [scene.honest])

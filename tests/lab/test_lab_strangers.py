@@ -37,7 +37,9 @@ class Clock:
         return self.now_s
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))]
+)
 def test_a_crowd_gets_no_more_than_its_share_and_takes_nothing_from_a_quiet_neighbour(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +133,9 @@ def at_stake(run: Run) -> set[str]:
     return {blob.digest for blob in blobs}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 3))]
+)
 def test_no_sweep_takes_what_a_lease_a_version_or_an_accepted_answer_needs(
     quick_folder: Path, seed: int
 ) -> None:

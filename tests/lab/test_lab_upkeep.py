@@ -351,7 +351,9 @@ def test_equal_states_have_equal_bytes_and_operators_are_sorted(world: World) ->
     assert encode_state(decode_state(data)) == data
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 1000])
+@pytest.mark.parametrize(
+    "rows", [1, *(pytest.param(each, marks=pytest.mark.slow) for each in (2, 3, 1000))]
+)
 def test_a_state_has_the_same_bytes_in_whatever_pieces_they_are_made(
     monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:

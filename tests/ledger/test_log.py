@@ -318,6 +318,9 @@ while True:
 """
 
 
+@pytest.mark.parametrize(
+    "location", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_killed_writer_loses_nothing_it_acknowledged_and_nothing_half(location: str) -> None:
     acknowledged = 0
     for _ in range(3):

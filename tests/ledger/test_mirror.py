@@ -90,7 +90,9 @@ def test_bundles_come_back_and_nothing_else_does() -> None:
             bundle(entries)
 
 
-@pytest.mark.parametrize("size", [1, 255, 256, 257, 600, 66_000])
+@pytest.mark.parametrize(
+    "size", [1, 255, 256, 257, 600, pytest.param(66_000, marks=pytest.mark.slow)]
+)
 def test_a_mirror_is_the_same_however_it_grew(tmp_path: Path, size: int) -> None:
     draw = random.Random(size)
     steps = sorted({draw.randint(1, size) for _ in range(4)} | {min(256, size), size})

@@ -106,7 +106,7 @@ def test_targets_are_matched_as_peft_matches_them(
         ("trainable_token_indices", [1]), ("target_parameters", ["x"]), ("exclude_modules", ["v_proj"]),
         ("init_lora_weights", "pissa"), ("init_lora_weights", 1), ("use_qalora", True),
         ("of_a_later_release", 1), ("target_modules", ".*_proj"), ("target_modules", []),
-        ("target_modules", ["lm_head"]), ("target_modules", ["q_proj", "embed_tokens"]),
+        ("target_modules", ["score"]), ("target_modules", ["q_proj", "embed_tokens"]),
         ("target_modules", ["model.layers.0.mlp.up_proj"]), ("target_modules", ["_proj"]),
         ("lora_alpha", True), ("lora_alpha", -1), ("lora_alpha", 1e300), ("lora_alpha", 10**400),
         ("lora_alpha", float("nan")), ("lora_alpha", 1 / 3), ("lora_alpha", None),

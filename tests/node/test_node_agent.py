@@ -115,8 +115,19 @@ def test_ctrl_c_while_waiting_for_work_leaves_no_ghost_request(world: World, fol
     assert not world.state.leases
 
 
-@pytest.mark.parametrize("moment", range(8))
-@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("is_before", "moment"),
+    [
+        pytest.param(
+            is_before,
+            moment,
+            id=f"{'before' if is_before else 'after'}-{moment}",
+            marks=() if moment % 4 == (0 if is_before else 2) else pytest.mark.slow,
+        )
+        for is_before in (True, False)
+        for moment in range(8)
+    ],
+)
 def test_ctrl_c_at_any_exchange_leaves_no_lease_behind(
     world: World, folder: Path, moment: int, is_before: bool
 ) -> None:

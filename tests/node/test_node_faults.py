@@ -103,8 +103,8 @@ def a_node_that_fails(world: World, folder: Path, fault: Exception, times: int) 
     return failed
 
 
-def slowly(fault: Exception) -> Any:
-    """Beside a refusal, a loss and a surprise, which CI takes."""
+def slowly(fault: object) -> Any:
+    """Beside a refusal and a loss, which CI takes."""
     return pytest.param(fault, marks=pytest.mark.slow)
 
 
@@ -119,7 +119,7 @@ def slowly(fault: Exception) -> Any:
         slowly(Unprepared("the recipe cannot be used here")),
         slowly(Unapproved("the operator did not approve it")),
         slowly(LabRefused("missing-blob", "gone", 404)),
-        RecursionError("of a kind that nobody foresaw"),
+        slowly(RecursionError("of a kind that nobody foresaw")),
     ],
     ids=lambda fault: type(fault).__name__,
 )
@@ -159,6 +159,7 @@ def test_a_node_too_slow_for_its_first_leases_gets_longer_ones_and_ends_the_run(
     assert agent.totals.works["lost"] <= 3, "two, or one more on a busy machine"
 
 
+@pytest.mark.slow
 def test_the_lab_is_told_whose_fault_it_was(world: World, folder: Path) -> None:
     a_node_that_fails(world, folder, WorkRefused("a prompt of 441 tokens \ud83d does not fit"), 2)
     (trouble,) = world.run("bad").troubles
@@ -244,6 +245,7 @@ def test_a_new_child_gets_the_weights_that_the_one_before_had(world: World, fold
     assert chains[:4] == [[True], [], [], [True]], "from an anchor, nothing, nothing, again"
 
 
+@pytest.mark.slow
 def test_a_child_that_failed_half_way_gets_the_weights_anew(world: World, folder: Path) -> None:
     """Nobody knows how far it came."""
     StubWorker.script = [honest, honest, refuse]
@@ -284,7 +286,9 @@ def noise(worker: StubWorker, message: DoWork) -> Done:
     return written(worker, message, b"no payload")
 
 
-@pytest.mark.parametrize("act", [escape, linked, speechless, confused, pathless, noise])
+@pytest.mark.parametrize(
+    "act", [escape, noise, *(slowly(act) for act in (linked, speechless, confused, pathless))]
+)
 def test_a_child_gone_mad_costs_its_lease_and_tells_the_lab_nothing(
     world: World, folder: Path, act: stub_worker.Act
 ) -> None:
@@ -316,6 +320,7 @@ def test_a_delivery_that_fails_as_nobody_foresaw_is_told_and_its_lease_goes_back
     assert "a defect" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_delivery_that_fails_after_its_receipt_is_told(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

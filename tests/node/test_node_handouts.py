@@ -110,7 +110,7 @@ def learner_of(folder: Path, url: str, **changed: Any) -> Agent:
     return Agent(made, identity("learner"), BlobStore(made.home / "blobs"))
 
 
-@pytest.mark.parametrize("presses", [1, 2])
+@pytest.mark.parametrize("presses", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_lease_that_comes_while_the_operator_stops_the_node_goes_back(
     world: World, folder: Path, presses: int
 ) -> None:
@@ -176,8 +176,8 @@ def _versions(handout: Document) -> None:
     ("name", "problem", "alter"),
     [
         ("grant", "bad-grant", _grant),
-        ("opening", "bad-opening", _opening),
-        ("versions", "bad-version", _versions),
+        pytest.param("opening", "bad-opening", _opening, marks=pytest.mark.slow),
+        pytest.param("versions", "bad-version", _versions, marks=pytest.mark.slow),
     ],
 )
 def test_an_altered_document_is_refused_with_one_error_and_costs_no_wrong_work(
@@ -242,6 +242,7 @@ def test_inputs_that_were_altered_are_refused_and_nothing_is_learned_from_them(
     world.check()
 
 
+@pytest.mark.slow
 def test_blobs_beside_a_lease_that_are_not_its_own_are_not_kept(world: World, folder: Path) -> None:
     """A lab that packs other bytes makes the node fetch the right ones, and fills no disk."""
     wire = Wire()
@@ -252,7 +253,7 @@ def test_blobs_beside_a_lease_that_are_not_its_own_are_not_kept(world: World, fo
     assert not any(store.size(digest) == 1000 for digest in store.digests())
 
 
-@pytest.mark.parametrize("skew_ms", [-7_200_000, 7_200_000])
+@pytest.mark.parametrize("skew_ms", [pytest.param(-7_200_000, marks=pytest.mark.slow), 7_200_000])
 def test_a_node_whose_clock_is_hours_off_has_all_the_time_of_its_leases(
     world: World, folder: Path, skew_ms: int
 ) -> None:
@@ -300,8 +301,14 @@ def test_a_trusted_role_does_no_run_whose_recipe_its_operator_does_not_know(
             SECRET.canonical_bytes(),
             "needs secret 'mine': make one with `archipel update secret mine`, or put",
         ),
-        (b"s", 0o644, SECRET.canonical_bytes(), "may be read by others; run: chmod 600"),
-        (b"s", 0o600, b"no recipe", "the recipe of real cannot be used here"),
+        pytest.param(
+            *(b"s", 0o644, SECRET.canonical_bytes(), "may be read by others; run: chmod 600"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(b"s", 0o600, b"no recipe", "the recipe of real cannot be used here"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["no secret", "an open secret", "no recipe"],
 )
@@ -336,6 +343,7 @@ def test_a_trusted_role_that_lacks_something_gives_its_lease_back_and_says_what(
     assert not world.state.leases
 
 
+@pytest.mark.slow
 def test_a_learner_without_memory_starts_from_the_published_checkpoint(
     world: World, folder: Path
 ) -> None:

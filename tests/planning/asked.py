@@ -2,12 +2,13 @@
 
 import tomllib
 from copy import deepcopy
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from archipel.planning.answering import Setting
+from archipel.planning.answering import Setting, named
 from archipel.planning.asking import Ask
+from archipel.planning.quantity import Quantity
 from archipel.planning.requests import REQUESTS
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import shelf
@@ -35,6 +36,16 @@ def value(found: dict[str, Any], name: str, units: str = "") -> float:
     row = found["quantities"][name]
     scale = factor(unit(row["unit"].replace("·", "*") or "1"), unit(units)) if units else 1.0
     return float(row["value"]) * scale
+
+
+def centre(question: str, name: str, **request: Any) -> float:
+    """One central value of an answer, of which nothing else is computed, in its own unit."""
+    return Draws(count=1).centre(_planned(question, tuple(sorted(request.items())))[name])
+
+
+@lru_cache(maxsize=16)
+def _planned(question: str, request: tuple[tuple[str, Any], ...]) -> dict[str, Quantity]:
+    return named(Ask(question, REQUESTS[question](**dict(request))).plan())
 
 
 def constant(name: str, units: str = "", as_of: str = "") -> float:

@@ -116,7 +116,7 @@ def test_a_constant_of_nothing_never_ends_in_a_crash(question: str, name: str) -
     made = shelf()
     entry = made.entries[name][-1]
     nothing = replace(entry.figure, value=0.0, low=None, high=None, also=())
-    made.entries[name].append(replace(entry, figure=nothing))
+    made.entries[name] = (*made.entries[name], replace(entry, figure=nothing))
     file = importlib.import_module(f"archipel.planning.questions.{question}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -23,7 +23,7 @@ def value(found, name):
 
 
 def centre(name, **options):
-    return value(data(**options), name)
+    return asked.centre("decentralise", name, **options)
 
 
 def test_deepseek_v3_over_home_lines_takes_the_published_millennia():

@@ -21,7 +21,7 @@ def value(found, name):
 
 
 def centre(name, **options):
-    return value(data(**options), name)
+    return asked.centre("serve", name, **options)
 
 
 def test_seventy_billion_in_half_precision_take_140_gigabytes():

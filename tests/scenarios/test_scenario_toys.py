@@ -129,7 +129,12 @@ def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settle
     assert sum(balances.values()) == 0
 
 
-@pytest.mark.parametrize("place", [row[0] for row in rows()])
+PLACES = list(dict.fromkeys(row[0] for row in rows()))
+
+
+@pytest.mark.parametrize(
+    "place", [PLACES[0], *(pytest.param(each, marks=pytest.mark.slow) for each in PLACES[1:])]
+)
 def test_a_row_that_is_forgotten_is_an_error_at_import(tree: Path, place: str) -> None:
     modules = (
         "archipel.lab.kinds, archipel.lab.programmes, archipel.work.kinds, archipel.work.programmes"

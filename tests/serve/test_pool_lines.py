@@ -207,6 +207,7 @@ def test_a_line_of_devices_that_join_is_loaded_beside_what_runs_and_takes_the_ne
         world.close()
 
 
+@pytest.mark.slow
 def test_a_pool_that_is_idle_is_laid_anew_where_that_makes_more_lines(model: Path) -> None:
     world = pool(model, 4, 4)
     some = {0: arriving()[0]}
@@ -223,6 +224,7 @@ def test_a_pool_that_is_idle_is_laid_anew_where_that_makes_more_lines(model: Pat
         world.close()
 
 
+@pytest.mark.slow
 def test_where_every_line_is_lost_everybody_is_told_and_nothing_is_left(model: Path) -> None:
     world = pool(model, 3, 3, 3, 3)
 
@@ -242,6 +244,7 @@ def test_where_every_line_is_lost_everybody_is_told_and_nothing_is_left(model: P
         world.close()
 
 
+@pytest.mark.slow
 def test_a_request_that_is_cancelled_while_its_line_is_lost_says_nothing_more(model: Path) -> None:
     world = pool(model, 3, 3, 3, 3)
     try:
@@ -263,6 +266,7 @@ def test_a_request_that_is_cancelled_while_its_line_is_lost_says_nothing_more(mo
         world.close()
 
 
+@pytest.mark.slow
 def test_a_device_whose_numbers_are_none_is_blamed_and_no_stream_notices(
     model: Path,
     undisturbed: object,
@@ -401,7 +405,7 @@ def test_a_text_that_no_device_has_room_for_is_refused_in_a_sentence(model: Path
         world.close()
 
 
-@pytest.mark.parametrize("num_said", [1, 2, 90])
+@pytest.mark.parametrize("num_said", [1, 2, pytest.param(90, marks=pytest.mark.slow)])
 def test_what_was_said_is_told_again_as_it_was_and_gone_on_with_whatever_would_be_drawn(
     model: Path, num_said: int
 ) -> None:

@@ -108,7 +108,16 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("says", BROKEN)
+REFUSED_FIRST = ("must define reward", "does not import: SyntaxError", "expected one for each of a")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        each if each in REFUSED_FIRST else pytest.param(each, marks=pytest.mark.slow)
+        for each in BROKEN
+    ],
+)
 def test_a_file_that_cannot_be_used_is_refused_with_a_sentence(tmp_path: Path, says: str) -> None:
     asked = section(written(tmp_path, BROKEN[says]))
     with pytest.raises(InvalidEnvironment, match=says.replace("(", r"\(")):
@@ -203,6 +212,7 @@ def test_a_busy_judge_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(heard) == 3
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_away_never_gives_a_reward_of_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -219,6 +229,7 @@ def test_a_judge_that_is_away_never_gives_a_reward_of_nothing(
         grader.grade(shown(0, "soft"))
 
 
+@pytest.mark.slow
 def test_a_question_that_a_judge_refuses_costs_itself_alone() -> None:
     with judge_that(400) as (url, _), Grader(rubric(url), 0) as grader:
         rewards = grader.grade(shown(0, "soft"))

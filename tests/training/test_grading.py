@@ -95,6 +95,7 @@ def test_large_batches_and_long_completions_never_block_both_pipes(monkeypatch):
         assert grader.faults == {"exception": 12}
 
 
+@pytest.mark.slow
 def test_both_pipes_may_be_full_at_once(monkeypatch):
     with faulty_grader(monkeypatch) as grader:
         assert grader.grade(submissions(*["no such deed " * 30] * 300)) == (0.0,) * 300
@@ -127,6 +128,7 @@ def test_an_unknown_parameter_is_told_before_any_grading():
         Grader(section, 0, SECRET).__enter__()
 
 
+@pytest.mark.slow
 def test_threads_may_share_a_grader(monkeypatch):
     wrong = []
     with faulty_grader(monkeypatch) as grader:

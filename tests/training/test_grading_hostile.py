@@ -156,6 +156,7 @@ def test_a_text_that_loses_its_grader_loses_its_own_reward_alone(
     assert sum(grader.faults.values()) >= len(LOSING) - 1
 
 
+@pytest.mark.slow
 def test_slow_texts_take_neither_the_batch_s_time_nor_others_rewards(
     hostile: Any, folder: Path
 ) -> None:

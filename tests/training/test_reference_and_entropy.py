@@ -89,7 +89,7 @@ def test_a_later_reference_begins_at_its_version_and_only_chosen_updates_have_th
     assert known[4] > 1e-4
 
 
-@pytest.mark.parametrize("at", [1, 2, 4])
+@pytest.mark.parametrize("at", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4))])
 def test_a_trainer_that_was_restored_stays_near_the_same_reference_bit_for_bit(tmp_path, at):
     sections = {"reference": {"coefficient": 0.5, "version": 2}}
     whole, _ = trained(**sections)

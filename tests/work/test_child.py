@@ -177,6 +177,7 @@ def test_progress_counts_the_tokens_of_the_work_at_hand(
         assert tokens[0] < tokens[-1]
 
 
+@pytest.mark.slow
 def test_a_message_that_was_cut_ends_a_child_with_a_sentence(tmp_path: Path) -> None:
     code = (
         "from archipel.work import child\n"

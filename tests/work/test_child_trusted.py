@@ -77,7 +77,8 @@ def setup(home: Path, *readable: Path) -> Setup:
     )
 
 
-@pytest.mark.parametrize("company", ["alone", pytest.param("site", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("company", ["alone", "site"])
 def test_it_reaches_what_its_duty_takes_and_nothing_else(tmp_path: Path, company: str) -> None:
     """A rank of a site is as confined, but for the sockets over which ranks meet."""
     home = tmp_path / "home"

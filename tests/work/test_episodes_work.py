@@ -96,7 +96,9 @@ def begun(tmp_path: Path, way: str) -> Path:
     return folder if folder.exists() else write_start(folder)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", ["plain", "retelling", pytest.param("chosen", marks=pytest.mark.slow)]
+)
 def test_a_node_and_the_trusted_role_make_the_central_loops_weights_bit_for_bit(
     tmp_path: Path, start: Path, way: str
 ) -> None:
@@ -159,7 +161,7 @@ class OnDisk:
         (altered, "plain"),
         (None, "plain"),
         pytest.param(altered, "retelling", marks=pytest.mark.slow),
-        (altered, "chosen"),
+        pytest.param(altered, "chosen", marks=pytest.mark.slow),
         pytest.param(None, "chosen", marks=pytest.mark.slow),
     ],
 )

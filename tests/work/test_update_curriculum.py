@@ -39,6 +39,7 @@ def whole(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tru
     kind.close()
 
 
+@pytest.mark.slow
 def test_prompts_come_from_the_pool_and_not_in_its_order(whole: Trusted) -> None:
     asked = [tuple(prompt) for batch in whole.prompts.values() for prompt in batch]
     assert len(set(asked)) <= 6 < len(asked)

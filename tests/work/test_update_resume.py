@@ -65,13 +65,24 @@ def third(start: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, d
     return expected
 
 
+@pytest.mark.slow
 def test_weights_move_at_every_version_of_this_test(trusted: Trusted, kinds: MakeKind) -> None:
     run_to(trusted, kinds(), 4)
     assert len(set(trusted.policies)) == 4
 
 
-@pytest.mark.parametrize("every", [1, 10])
-@pytest.mark.parametrize("moment", ["learned", "half an outbox", "outbox", "saved", "told"])
+@pytest.mark.parametrize(
+    ("moment", "every"),
+    [
+        *(("learned", 1), ("outbox", 10), ("saved", 1)),
+        *(
+            pytest.param(moment, every, marks=pytest.mark.slow)
+            for moment in ("learned", "half an outbox", "outbox", "saved", "told")
+            for every in (1, 10)
+            if (moment, every) not in {("learned", 1), ("outbox", 10), ("saved", 1)}
+        ),
+    ],
+)
 def test_an_update_killed_at_any_step_comes_out_the_same(
     third: tuple[str, dict[str, bytes]], trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch,
     moment: str, every: int,
@@ -115,6 +126,7 @@ def test_a_machine_without_memory_replays_and_continues_alike(
     assert facts(trusted.ask(kinds(), "new memory")) == facts(trusted.ask(kind, "memory"))
 
 
+@pytest.mark.slow
 def test_a_machine_that_others_have_overtaken_replays_and_continues_alike(
     trusted: Trusted, kinds: MakeKind
 ) -> None:
@@ -149,6 +161,7 @@ def test_training_that_diverged_says_so(
         trusted.ask(kind, "memory")
 
 
+@pytest.mark.slow
 def test_an_update_that_failed_half_way_is_made_again_from_what_was_written_down(
     trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +193,7 @@ def _full_disk(*arguments: object) -> Path:
     raise OSError(28, "no space")
 
 
+@pytest.mark.slow
 def test_the_checkpoint_travels_at_every_k_th_version_but_not_the_first(
     trusted: Trusted, kinds: MakeKind, start: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +231,7 @@ def test_a_machine_without_memory_continues_alike_from_the_checkpoint_and_later_
         trusted.accept(expected)
 
 
+@pytest.mark.slow
 def test_a_memory_that_is_behind_the_checkpoint_gives_way_to_it(
     published: tuple[Trusted, Updates], kinds: MakeKind, tmp_path: Path
 ) -> None:
@@ -255,6 +270,7 @@ def test_a_checkpoint_of_another_version_or_recipe_is_refused(
         trusted.ask(kinds(), "new memory")
 
 
+@pytest.mark.slow
 def test_replay_says_how_many_tokens_it_has_learned_from(trusted: Trusted, kinds: MakeKind) -> None:
     run_to(trusted, kinds(), 3)
     told: list[int] = []

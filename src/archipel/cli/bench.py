@@ -9,6 +9,7 @@ BENCHMARKS = {
     "device": ("bench_device", "Whether an accelerator computes what a run needs, and how fast"),
     "sync": ("bench_sync", "Bytes per policy version against whole weights"),
     "adapters": ("bench_adapters", "Bytes, time and memory of a LoRA run beside whole weights"),
+    "door": ("bench_door", "Many tenants over one base beside a process for each"),
     "parity": ("bench_parity", "Distributed against centralised reward, by staleness bound"),
     "staleness": ("bench_staleness", "Which losses survive which age of rollouts"),
     "lab": ("bench_lab", "How many nodes, records and entries a lab bears, and what each costs"),

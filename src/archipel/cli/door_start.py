@@ -200,11 +200,11 @@ async def _local(
 
 def _first_key(accounts: "Accounts") -> str | None:
     """A key for whoever opens a door that has none."""
-    from archipel.door.keys import SCOPES
+    from archipel.door.keys import FIRST
 
     if accounts.keys.all():
         return None
-    return accounts.keys.make(FIRST_TENANT, SCOPES, time.time_ns() // 1_000_000, None)
+    return accounts.keys.make(FIRST_TENANT, FIRST, time.time_ns() // 1_000_000, None)
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -4,7 +4,8 @@ Parts: `Admitting`. Law: what a tenant's waiting questions can take at most coun
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from archipel.door.accounts import Accounts
 from archipel.door.keys import Limits, Tenant
@@ -51,6 +52,19 @@ class Admitting:
         if refusal is not None:
             raise _declined(refusal)
 
+    @contextmanager
+    def place(self, tenant: Tenant, scope: str, num_tokens: int) -> Iterator[None]:
+        """That it may; its tokens count as waiting until the block ends, in which `waits` is told where it was promised.
+
+        So calls that come together cannot all have what is left for one of them. Raises Declined.
+        """
+        self.check(tenant, scope, num_tokens)
+        self._waiting[tenant.id] += num_tokens
+        try:
+            yield
+        finally:
+            self._less(tenant.id, num_tokens)
+
     def usage(self, tenant: Tenant, start_ms: int, end_ms: int) -> list[Used]:
         """What was done for it by hour. Raises Declined: more hours than one answer holds."""
         try:
@@ -65,7 +79,9 @@ class Admitting:
 
     def ended(self, future: str) -> None:
         """It has taken what it took."""
-        tenant, num_tokens = self._of_future.pop(future, ("", 0))
+        self._less(*self._of_future.pop(future, ("", 0)))
+
+    def _less(self, tenant: str, num_tokens: int) -> None:
         self._waiting[tenant] -= num_tokens
         if not self._waiting[tenant]:
             del self._waiting[tenant]

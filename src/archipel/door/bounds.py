@@ -22,10 +22,14 @@ class Bounds:
     """Of a tenant: of answers that nobody has fetched; more is asked for only after some were."""
     sessions: int = 1000
     """Of a tenant, alive."""
+    ended_sessions: int = 10_000
+    """Of a tenant: those that ended and are still told of; the oldest go, unless a checkpoint came of them."""
     models: int = 256
     """Of a tenant, alive."""
     checkpoints: int = 10_000
     """Of a tenant."""
+    checkpoint_bytes: int = 256 << 30
+    """Of a tenant: what those lie on the disk with, so that nobody fills it alone."""
     samplers: int = 10_000
     """Of a session."""
     seqs_ahead: int = 4096

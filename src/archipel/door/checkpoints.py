@@ -48,13 +48,19 @@ def put(
         "SELECT id FROM checkpoints WHERE model = ? AND kind = ? AND name = ?",
         (one.model, one.kind, one.name),
     ).fetchone()
-    if taken is not None:
-        if not overwrite:
-            return f"{one.kind}/{one.name} of this model is there already; save under another name, or overwrite"
-        db.execute("DELETE FROM checkpoints WHERE id = ?", (taken["id"],))
-    held = db.execute("SELECT count(*) FROM checkpoints WHERE tenant = ?", (one.tenant,)).fetchone()
-    if held[0] >= bounds.checkpoints:
-        return f"{held[0]} checkpoints of this tenant are kept, the most; delete some"
+    if taken is not None and not overwrite:
+        return f"{one.kind}/{one.name} of this model is there already; save under another name, or overwrite"
+    replaced = None if taken is None else taken["id"]
+    held, size = db.execute(
+        "SELECT count(*), coalesce(sum(num_bytes), 0) FROM checkpoints WHERE tenant = ? AND id IS NOT ?",
+        (one.tenant, replaced),
+    ).fetchone()
+    if held >= bounds.checkpoints or size + one.num_bytes > bounds.checkpoint_bytes:
+        return (
+            f"{held} checkpoints of this tenant ({size} bytes) are kept, and {one.num_bytes} bytes more are too many; "
+            "delete some"
+        )
+    db.execute("DELETE FROM checkpoints WHERE id IS ?", (replaced,))
     model = db.execute("SELECT base, form FROM models WHERE id = ?", (one.model,)).fetchone()
     db.execute(
         "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",

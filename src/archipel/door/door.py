@@ -138,7 +138,7 @@ class Door:
 
     async def end_model(self, model: str) -> None:
         """Its memory is given back; its checkpoints stay."""
-        await self.means.journal.do(models.end, model, self.means.now_ms())
+        self._gone(await self.means.journal.do(models.end, model, self.means.now_ms()))
         await self.driving.forget(model)
 
     async def sweep(self) -> None:
@@ -151,6 +151,7 @@ class Door:
         ended = await do(outcomes.never_came, now_ms - bounds.missing_ms, now_ms)
         means.wakes.wake(ended)
         await do(futures.sweep, bounds, now_ms)
+        await do(sessions.sweep, bounds, now_ms)
         await do(recorded.sweep, bounds, now_ms)
         await do(checkpoints.sweep, now_ms)
         self.driving.rest(now_ms)
@@ -159,8 +160,17 @@ class Door:
         await asyncio.to_thread(means.folders.sweep, needed | in_use)
 
     async def _end_session(self, session: str, why: str) -> None:
-        for model in await self.means.journal.do(sessions.end, session, why, self.means.now_ms()):
+        end = self.means.journal.do(sessions.end, session, why, self.means.now_ms())
+        ended, gone = await end
+        self._gone(gone)
+        for model in ended:
             await self.driving.forget(model)
+
+    def _gone(self, names: "list[str]") -> None:
+        """Nobody is told what comes of these: whoever waits hears so, and they count and cost no more."""
+        for each in names:
+            self.sampling.cancel(each)
+        self.means.wakes.wake(names)
 
     async def _write_fetched(self) -> None:
         names, self._fetched = list(self._fetched), set()

@@ -231,6 +231,14 @@ def to_do_again(db: sqlite3.Connection, place: str, seqs: tuple[int, int]) -> li
     return [Queued(row["seq"], row["kind"], row["num_bytes"]) for row in rows]
 
 
+def never_again(db: sqlite3.Connection, places: Sequence[str]) -> None:
+    """These models have ended: what was asked of them need not be kept, and the next sweep takes the rows."""
+    db.executemany(
+        "UPDATE futures SET question = NULL, again = 0 WHERE place = ? AND again",
+        [(each,) for each in places],
+    )
+
+
 def samples_waiting(db: sqlite3.Connection) -> list[tuple[str, str]]:
     """Tenant and id of each, oldest first."""
     rows = db.execute(
@@ -262,9 +270,10 @@ def answers(db: sqlite3.Connection, place: str, seqs: Sequence[int]) -> list[byt
 
 
 def known_to(db: sqlite3.Connection, one: Asking) -> str | None:
-    """As `known`, for looking: the id, if it was asked before. Raises Declined."""
+    """As `known`, for looking, before anybody knows whose place it is: another's was never asked. Raises Declined."""
     row = db.execute(
-        "SELECT state FROM futures WHERE place = ? AND seq = ?", (one.place, one.seq)
+        "SELECT state FROM futures WHERE place = ? AND seq = ? AND tenant = ?",
+        (one.place, one.seq, one.tenant),
     ).fetchone()
     return None if row is None else known(db, one)
 

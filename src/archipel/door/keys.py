@@ -22,6 +22,8 @@ SCOPES = ("train", "sample", "checkpoints", "usage", "publish", "foreign-samples
 """What a key may be for: training models, sampling, files of models, seeing what was used, showing checkpoints to every
 tenant, and training on samples whose log-probabilities this door has not recorded itself."""
 USUAL = SCOPES[:4]
+FIRST = SCOPES[:5]
+"""Of the key that a door makes for whoever opens it: its samples have to be the door's own, too."""
 MAX_KEYS = 10_000
 """Of a door, revoked ones among them."""
 MAX_SHARE = 1000

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archipel.door import sessions
+from archipel.door import futures, sessions
 from archipel.door.bounds import Bounds
 from archipel.door.hands import ModelForm
 from archipel.door.refusals import Declined, not_there
@@ -130,17 +130,19 @@ def listed(
     return rows.fetchall(), int(count)
 
 
-def end(db: sqlite3.Connection, model: str, now_ms: int) -> None:
-    """It was unloaded: what waits of it is gone."""
+def end(db: sqlite3.Connection, model: str, now_ms: int) -> list[str]:
+    """It was unloaded: what waits of it is gone; the ids of those futures."""
     db.execute(
         "UPDATE models SET ended_ms = ?, kept_folder = NULL WHERE id = ? AND ended_ms IS NULL",
         (now_ms, model),
     )
-    db.execute(
+    ended = db.execute(
         "UPDATE futures SET state = 'gone', question = NULL, ended_ms = ?, fetched_ms = ? "
-        "WHERE place = ? AND state = 'waiting'",
+        "WHERE place = ? AND state = 'waiting' RETURNING id",
         (now_ms, now_ms, model),
-    )
+    ).fetchall()
+    futures.never_again(db, [model])
+    return [str(row[0]) for row in ended]
 
 
 def form_of_checkpoint(row: sqlite3.Row) -> ModelForm:

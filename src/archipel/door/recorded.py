@@ -14,7 +14,7 @@ from archipel.door.bounds import Bounds
 from archipel.door.hands import Completion
 from archipel.door.refusals import Declined
 from archipel.door.wire.provenance import Provenance, Span
-from archipel.training.tenants.operations import Datum
+from archipel.training.tenants.operations import Datum, ForwardBackward
 
 AT_ONCE = 400
 """Places of one query."""
@@ -106,7 +106,7 @@ def sweep(db: sqlite3.Connection, bounds: Bounds, now_ms: int) -> int:
 def believed(
     db: sqlite3.Connection,
     tenant: str,
-    data: Sequence[Datum],
+    operation: ForwardBackward,
     provenance: Sequence[Provenance | None],
     may_be_foreign: bool,
     now_ms: int,
@@ -119,12 +119,12 @@ def believed(
         Declined: a place that the loss needs was not sampled here; a span of provenance does not hold.
     """
     known, used, made = lengths(db, tenant), set[str](), []
-    for number, (datum, spans) in enumerate(zip(data, provenance, strict=True)):
+    for number, (datum, spans) in enumerate(zip(operation.data, provenance, strict=True)):
         if spans is not None:
             _check_spans(db, tenant, datum, spans, number, now_ms)
         prompts = sequences.prefixes(datum, known)
         found = sequences.covered(datum, candidates(db, tenant, tuple(prompts.items()), now_ms))
-        bare = sequences.needs(datum) & ~found.is_covered
+        bare = sequences.needs(datum, operation.loss) & ~found.is_covered
         if bare.any() and not may_be_foreign:
             place = int(bare.argmax())
             raise Declined(
@@ -135,8 +135,10 @@ def believed(
             )
         used |= found.used
         logprobs = found.logprobs
-        logprobs.flags.writeable = False
-        made.append(replace(datum, inputs={**datum.inputs, "logprobs": logprobs}))
+        kept = {} if may_be_foreign else sequences.within(datum, operation.loss, found.is_covered)
+        for each in (logprobs, *kept.values()):
+            each.flags.writeable = False
+        made.append(replace(datum, inputs={**datum.inputs, "logprobs": logprobs, **kept}))
     return tuple(made), used
 
 

@@ -60,7 +60,7 @@ async def sample(
         source = await _source(door, tenant, asked.base_model, asked.model_path)
     base = door.base(source.base)
     max_tokens = wire.fit(asked, base.max_context_length, base.vocab_size)
-    door.admitting.check(tenant, "sample", len(asked.prompt) + asked.num_samples * max_tokens)
+    num_tokens = len(asked.prompt) + asked.num_samples * max_tokens
     written = _written(asked, body, source, base, max_tokens)
     one = Asking(
         tenant.id,
@@ -71,12 +71,12 @@ async def sample(
         digest_of(b"sample", body),
         await asyncio.to_thread(written_bytes, written),
     )
-    given = await means.journal.do(promising.of_sampler, one, means.bounds, means.now_ms())
-    if given.is_new:
-        num_tokens = len(asked.prompt) + asked.num_samples * max_tokens
-        door.admitting.waits(tenant.id, given.future, num_tokens)
-        door.sampling.nudge(tenant.id, given.future)
-        return given, written.sequence_ids
+    with door.admitting.place(tenant, "sample", num_tokens):
+        given = await means.journal.do(promising.of_sampler, one, means.bounds, means.now_ms())
+        if given.is_new:
+            door.admitting.waits(tenant.id, given.future, num_tokens)
+            door.sampling.nudge(tenant.id, given.future)
+            return given, written.sequence_ids
     try:
         return given, written_of(given.question).sequence_ids
     except Spoilt:  # it failed, so there is no sequence under any id

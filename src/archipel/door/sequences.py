@@ -2,7 +2,7 @@
 
 A datum that a policy gradient is taken of holds tokens which the door sampled after some of its prefixes. Each record of
 a sampled sequence whose prompt is such a prefix, and whose tokens go on as the datum does, covers those places.
-Parts: `Sequence`, `prefix_digest`, `prefixes`, `covered`. Law: a place that a record covers has the record's number,
+Parts: `Sequence`, `prefix_digest`, `prefixes`, `covered`, `needs`, `within`. Law: a place that a record covers has the record's number,
 whatever the client sent; pure.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archipel.training.tenants.operations import Array, Datum
+from archipel.training.tenants.operations import Array, Datum, LossName
 
 WITH_BEHAVIOUR = frozenset(
     {"importance_sampling", "ppo", "cispo", "dro", "gspo", "stable_reinforce"}
@@ -55,13 +55,26 @@ def whole(datum: Datum) -> Array:
     return np.concatenate([datum.tokens_T.astype(np.int32), last])
 
 
-def needs(datum: Datum) -> Array:
-    """Places where the loss hangs on the policy that sampled: bool (T,)."""
-    needed = datum.inputs["advantages"] != 0
-    for name in ("mask", "weights"):
-        if name in datum.inputs:
-            needed = needed & (datum.inputs[name] != 0)
-    return np.asarray(needed)
+def needs(datum: Datum, loss: LossName) -> Array:
+    """Places where the loss hangs on the policy that sampled: bool (T,).
+
+    The ratio of gspo is made of the places that its mask names, whichever the advantages stand at.
+    """
+    has_advantage = np.asarray(datum.inputs["advantages"] != 0)
+    if loss == "gspo" and "mask" in datum.inputs and has_advantage.any():
+        return np.asarray(datum.inputs["mask"] != 0)
+    return has_advantage
+
+
+def within(datum: Datum, loss: LossName, is_covered: Array) -> dict[str, Array]:
+    """Inputs that keep a loss to what was sampled here, where it looks beyond its advantages.
+
+    dro draws towards the policy that sampled at every place, and a prompt's places have none.
+    """
+    if loss != "dro":
+        return {}
+    mask = is_covered & (datum.inputs.get("mask", is_covered) != 0)
+    return {"mask": mask.astype(np.float32)}
 
 
 def prefixes(datum: Datum, lengths: Collection[int]) -> dict[int, bytes]:

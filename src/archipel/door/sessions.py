@@ -9,8 +9,12 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from archipel.door import futures
 from archipel.door.bounds import Bounds
 from archipel.door.refusals import Declined, not_there
+
+SWEPT = 1000
+"""Sessions that go in one act."""
 
 
 def make(  # noqa: PLR0913  the columns of its table
@@ -73,14 +77,14 @@ def beat(db: sqlite3.Connection, tenant: str, session: str, now_ms: int) -> None
     db.execute("UPDATE sessions SET seen_ms = ? WHERE id = ?", (now_ms, session))
 
 
-def end(db: sqlite3.Connection, session: str, why: str, now_ms: int) -> list[str]:
-    """It ends now, if it has not; its models, which end as well."""
+def end(db: sqlite3.Connection, session: str, why: str, now_ms: int) -> tuple[list[str], list[str]]:
+    """It ends now, if it has not; its models and the futures that waited, which end as well."""
     changed = db.execute(
         "UPDATE sessions SET ended_ms = ?, why = ? WHERE id = ? AND ended_ms IS NULL",
         (now_ms, why[:200], session),
     ).rowcount
     if not changed:
-        return []
+        return [], []
     models = [
         str(row["id"])
         for row in db.execute(
@@ -91,16 +95,42 @@ def end(db: sqlite3.Connection, session: str, why: str, now_ms: int) -> list[str
         "UPDATE models SET ended_ms = ?, kept_folder = NULL WHERE session = ? AND ended_ms IS NULL",
         (now_ms, session),
     )
-    db.execute(
+    ended = db.execute(
         "UPDATE futures SET state = 'gone', question = NULL, answer = NULL, answer_bytes = 0, ended_ms = ?, "
-        "fetched_ms = ? WHERE session = ? AND state = 'waiting'",
+        "fetched_ms = ? WHERE session = ? AND state = 'waiting' RETURNING id",
         (now_ms, now_ms, session),
-    )
+    ).fetchall()
+    futures.never_again(db, models)
     db.execute(
         "UPDATE checkpoints SET expires_ms = ? WHERE session = ? AND expires_ms IS NULL",
         (now_ms, session),
     )
-    return models
+    return models, [str(row[0]) for row in ended]
+
+
+def sweep(db: sqlite3.Connection, bounds: Bounds, now_ms: int) -> int:
+    """Of a tenant with too many that ended the oldest go, with their samplers and models, once nothing hangs on them.
+
+    Nobody is asked who opens a session and ends it again, so their rows would fill the disk.
+    """
+    many = db.execute(
+        "SELECT tenant, count(*) FROM sessions WHERE ended_ms IS NOT NULL GROUP BY tenant HAVING count(*) > ?",
+        (bounds.ended_sessions,),
+    ).fetchall()
+    count = 0
+    for tenant, held in many:
+        rows = db.execute(
+            "SELECT id FROM sessions WHERE tenant = ? AND ended_ms IS NOT NULL AND ended_ms < ? AND NOT EXISTS ("
+            "SELECT 1 FROM models JOIN checkpoints ON checkpoints.model = models.id WHERE models.session = sessions.id) "
+            "ORDER BY ended_ms LIMIT ?",
+            (tenant, now_ms - bounds.fetched_ms, min(held - bounds.ended_sessions, SWEPT)),
+        ).fetchall()
+        gone = [(row[0],) for row in rows]
+        for table in ("samplers", "models"):
+            db.executemany(f"DELETE FROM {table} WHERE session = ?", gone)  # noqa: S608
+        db.executemany("DELETE FROM sessions WHERE id = ?", gone)
+        count += len(gone)
+    return count
 
 
 def silent(db: sqlite3.Connection, bounds: Bounds, now_ms: int) -> list[str]:

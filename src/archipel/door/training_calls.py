@@ -106,21 +106,21 @@ async def train(door: Door, tenant: Tenant, asked: training.Asked) -> Promised:
     known = await means.journal.look(futures.known_to, one)
     if known is not None:
         return Promised(known, False, asked.model)
-    door.admitting.check(tenant, "train", asked.num_tokens)
-    used: set[str] = set()
-    if operation.loss in WITH_BEHAVIOUR:
-        may_be_foreign = "foreign-samples" in tenant.scopes
-        data, used = await means.journal.look(
-            recorded.believed,
-            tenant.id,
-            operation.data,
-            asked.provenance,
-            may_be_foreign,
-            means.now_ms(),
-        )
-        believed = replace(operation, data=data)
-        one = replace(one, question=await asyncio.to_thread(operation_bytes, believed))
-    return await promise(door, tenant, one, used, asked.num_tokens)
+    with door.admitting.place(tenant, "train", asked.num_tokens):
+        used: set[str] = set()
+        if operation.loss in WITH_BEHAVIOUR:
+            may_be_foreign = "foreign-samples" in tenant.scopes
+            data, used = await means.journal.look(
+                recorded.believed,
+                tenant.id,
+                operation,
+                asked.provenance,
+                may_be_foreign,
+                means.now_ms(),
+            )
+            believed = replace(operation, data=data)
+            one = replace(one, question=await asyncio.to_thread(operation_bytes, believed))
+        return await promise(door, tenant, one, used, asked.num_tokens)
 
 
 async def step(door: Door, tenant: Tenant, asked: bodies.OptimStepBody, body: bytes) -> Promised:
@@ -160,6 +160,7 @@ async def save(
 
 async def unload(door: Door, tenant: Tenant, name: str) -> Promised:
     """A model's memory is given back; the promise is kept at once. Raises Declined."""
+    door.admitting.check(tenant, "train")
     means = door.means
     await means.journal.look(models.found, tenant.id, name)
     await door.end_model(name)

@@ -85,11 +85,11 @@ def described(quantity: Quantity, draws: Draws) -> dict[str, Any]:
         named = list(dict.fromkeys(each.name for each in named_parents(quantity)))
         return row | {"kind": "derived", "formula": quantity.origin.formula, "from": named}
     figure = quantity.origin
-    row |= {"kind": figure.kind, "source": asdict(figure.source), "date": figure.date}
+    row |= {"kind": figure.kind, "source": vars(figure.source).copy(), "date": figure.date}
     row |= {"note": figure.note} if figure.note else {}
     if figure.also:
         row["also"] = [
-            {"value": other.value, "source": asdict(other.source), "note": other.note}
+            {"value": other.value, "source": vars(other.source).copy(), "note": other.note}
             for other in figure.also
         ]
     return row
@@ -139,23 +139,27 @@ def anachronisms(shown: Sequence[Quantity], as_of: str) -> list[str]:
 
 def find(plan: Plan, name: str) -> list[Quantity]:
     """Every quantity of the plan whose name is `name` or begins or ends with it."""
-    shown = [*plan.answers, *_in_tables(plan.tables), *_in_charts(plan.charts)]
-    known = {quantity.name: quantity for quantity in ancestry(shown) if quantity.name}
+    known = named(plan)
     if name in known:
         return [known[name]]
     return [q for n, q in known.items() if n.endswith("." + name) or n.startswith(name)]
 
 
+def named(plan: Plan) -> dict[str, Quantity]:
+    """Every quantity of the plan that has a name, by it."""
+    shown = [*plan.answers, *_in_tables(plan.tables), *_in_charts(plan.charts)]
+    return {quantity.name: quantity for quantity in ancestry(shown) if quantity.name}
+
+
 def names(plan: Plan) -> list[str]:
     """The name of every quantity of the plan."""
-    shown = [*plan.answers, *_in_tables(plan.tables), *_in_charts(plan.charts)]
-    return list(dict.fromkeys(q.name for q in ancestry(shown) if q.name))
+    return list(named(plan))
 
 
 def _estimate(quantity: Quantity, draws: Draws, into: str = "") -> dict[str, Any]:
     found = draws.estimate(quantity)
     scale = factor(quantity.unit, unit(into)) if into else 1.0
-    row = {key: value * scale for key, value in asdict(found).items()}
+    row = {key: value * scale for key, value in vars(found).items()}
     return row | {"unit": into or spell(quantity.unit)}
 
 

@@ -11,24 +11,22 @@ import math
 import shlex
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from archipel.planning.answering import Setting
+from archipel.planning.answering import Setting, named
 from archipel.planning.asking import Ask
 from archipel.planning.layout import lined_up, wrapped
 from archipel.planning.mistakes import nearest
+from archipel.planning.quantity import Quantity
 from archipel.planning.requests import REQUESTS, options_of
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import bibliography
 from archipel.planning.units import factor, unit
 from archipel.planning.wording import amount_text
 from archipel.plurals import counted
-
-CENTRE = Setting(samples=20)
-"""Central values do not depend on the draws."""
-
 
 INPUTS = 0.01
 """What rounding of the source's own inputs may add."""
@@ -134,15 +132,15 @@ def _computed(row: dict[str, Any]) -> float:
     return sum(_value(found, name, row["unit"]) for name in answer.split(" + "))
 
 
-def _value(found: dict[str, Any], name: str, units: str = "") -> float:
-    row = found["quantities"][name]
-    own = unit(row["unit"] or "1")
-    return float(row["value"]) * (factor(own, unit(units)) if units else 1.0)
+def _value(found: Mapping[str, Quantity], name: str, units: str = "") -> float:
+    asked = found[name]
+    scale = factor(asked.unit, unit(units)) if units else 1.0
+    return Draws(count=1).centre(asked) * scale
 
 
-@functools.cache
-def _asked(words: str) -> dict[str, Any]:
-    """The answer to `train --params 70B --set NAME=AMOUNT ...`."""
+@functools.lru_cache(maxsize=16)
+def _asked(words: str) -> Mapping[str, Quantity]:
+    """Every quantity of the plan for `train --params 70B --set NAME=AMOUNT ...`, by name."""
     question, *rest = shlex.split(words)
     request: dict[str, Any] = {each.name: each.default for each in options_of(REQUESTS[question])}
     overrides: list[str] = []
@@ -158,8 +156,8 @@ def _asked(words: str) -> dict[str, Any]:
             as_of = next(typed)
         else:
             request[name] = next(typed)
-    setting = Setting(samples=CENTRE.samples, as_of=as_of)
-    return Ask(question, REQUESTS[question](**request), setting, overrides=tuple(overrides)).data()
+    asked = REQUESTS[question](**request)
+    return named(Ask(question, asked, Setting(as_of=as_of), overrides=tuple(overrides)).plan())
 
 
 def checked_text(found: Sequence[Checked], width: int | None = None) -> str:

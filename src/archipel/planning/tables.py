@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ class Shelf:
 
     as_of: str = ""
     """YYYY-MM or longer; empty for the newest."""
-    entries: dict[str, list[Entry]] = field(default_factory=dict)
+    entries: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     """Every vintage of each constant, oldest first, the person's own last."""
     facts: dict[str, str] = field(default_factory=dict)
     _made: dict[str, Quantity] = field(default_factory=dict)
@@ -78,13 +77,7 @@ class Shelf:
 
     def members(self, group: str) -> list[str]:
         """The names one level below `group`: the accelerators, the countries, the fits."""
-        above, start = f"{group}.", len(group) + 1
-        inside = (
-            name[start:].partition(".")[0]
-            for name in chain(self.entries, self.facts)
-            if name.startswith(above)
-        )
-        return list(dict.fromkeys(inside))
+        return list(_groups((*self.entries, *self.facts)).get(group, ()))
 
     def choose(self, group: str, word: str, what: str) -> str:
         """The member of `group` that `word` means: its name, title or alias, whatever the case.
@@ -94,11 +87,10 @@ class Shelf:
         """
         known = self.members(group)
         folded = {name.casefold(): name for name in known}
-        for fact, title in self.facts.items():
-            if fact.endswith(".title"):
-                name = fact.split(".")[-2]
-                if name in known:
-                    folded.setdefault(title.casefold(), name)
+        members = frozenset(known)
+        for fact, name in _titles(tuple(self.facts)):
+            if name in members:
+                folded.setdefault(self.facts[fact].casefold(), name)
         spelled = self.facts.get(f"alias.{word.casefold()}", word).casefold()
         if word.casefold() in folded or spelled not in folded:
             spelled = word.casefold()
@@ -113,7 +105,7 @@ class Shelf:
             CannotPlan: another kind of unit, a sign or share that cannot be, a group's name.
         """
         name = later.name
-        before = self.entries.get(name, [])
+        before = self.entries.get(name, ())
         if not before and (any(other.startswith(f"{name}.") for other in self.entries)):
             raise CannotPlan(
                 f"{name} is a group of constants; set one of them, such as {self._one(name)}"
@@ -128,7 +120,7 @@ class Shelf:
             )
         if before:
             check_range(later, before[0])
-        self.entries[name] = [*before, later]
+        self.entries[name] = (*before, later)
         self._made.pop(name, None)
 
     def _one(self, group: str) -> str:
@@ -154,6 +146,25 @@ class Shelf:
         return not self.ahead(entry.figure)
 
 
+@functools.lru_cache(maxsize=4)
+def _groups(names: tuple[str, ...]) -> dict[str, dict[str, None]]:
+    """Group -> the names one level below it, in the order of `names`; shelves mostly have the same names."""
+    found: dict[str, dict[str, None]] = {}
+    for name in names:
+        group, _, rest = name.partition(".")
+        while rest:
+            member, _, below = rest.partition(".")
+            found.setdefault(group, {})[member] = None
+            group, rest = f"{group}.{member}", below
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _titles(facts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The facts that title something, each with its name."""
+    return [(fact, fact.split(".")[-2]) for fact in facts if fact.endswith(".title")]
+
+
 def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OWN) -> Shelf:
     """The package's tables, as of a date, with a person's own table on top.
 
@@ -163,7 +174,7 @@ def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OW
     if as_of and not _DATE.fullmatch(as_of):
         raise CannotPlan(f"--as-of: got {as_of[:40]!r}, expected a date such as 2025-03")
     entries, facts = _packaged()
-    made = Shelf(as_of, {name: list(found) for name, found in entries.items()}, dict(facts))
+    made = Shelf(as_of, dict(entries), dict(facts))
     for name, found in rows(own or {}, where):
         if isinstance(found, str):
             made.facts[name] = found
@@ -201,9 +212,9 @@ def bibliography() -> dict[str, Source]:
 
 
 @functools.cache
-def _packaged() -> tuple[dict[str, list[Entry]], dict[str, str]]:
+def _packaged() -> tuple[dict[str, tuple[Entry, ...]], dict[str, str]]:
     """Every constant of the package, oldest vintage first, and the facts beside them."""
-    entries: dict[str, list[Entry]] = {}
+    entries: dict[str, tuple[Entry, ...]] = {}
     facts: dict[str, str] = {}
     for path in sorted(_files("tables"), key=lambda file: file.name.partition("@")[2]):
         found = _FILE.match(path.name)
@@ -214,7 +225,7 @@ def _packaged() -> tuple[dict[str, list[Entry]], dict[str, str]]:
                 facts[name] = row
             else:
                 made = entry(name, row, bibliography(), found["vintage"], path.name)
-                entries.setdefault(name, []).append(made)
+                entries[name] = (*entries.get(name, ()), made)
     return entries, facts
 
 

@@ -137,7 +137,8 @@ async def join_sampling_session(called: Called) -> Told:
 
 async def asample(called: Called) -> Told:
     """Completions of a prompt."""
-    asked = await asyncio.to_thread(sampling.read_sample, called.body)
+    longest = max(each.max_context_length for each in called.door.served.values())
+    asked = await asyncio.to_thread(sampling.read_sample, called.body, longest)
     given, sequences = await sampling_calls.sample(called.door, called.tenant, asked, called.body)
     return answers.promised(given.future, sequences=sequences)
 

@@ -24,7 +24,7 @@ class Links:
         if not (ends.isascii() and ends.isdecimal() and len(ends) < 16):
             return False
         expected = self._sign(folder, file, int(ends))
-        return hmac.compare_digest(expected, signature) and now_s < int(ends)
+        return hmac.compare_digest(expected.encode(), signature.encode()) and now_s < int(ends)
 
     def _sign(self, folder: str, file: str, ends_s: int) -> str:
         said = f"{folder}\0{file}\0{ends_s}".encode()

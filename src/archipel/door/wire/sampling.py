@@ -138,13 +138,15 @@ class Asked:
         return len(self.prompt) + self.num_samples * (self.params.max_tokens or 0)
 
 
-def read_sample(body: bytes) -> Asked:
-    """The question.
+def read_sample(body: bytes, longest: int = bounds.MAX_TOKENS_PER_DATUM) -> Asked:
+    """The question. longest: of all contexts here; what no model reads is not read either, for nobody else is served meanwhile.
 
     Raises:
         Refused: `malformed`: it cannot be read; `too_large`; `impossible`: numbers that make no sense; `not_offered`:
             images, sound.
     """
+    if body.count(b",") > (most := longest + 4 * bounds.MAX_TARGET_CELLS):
+        raise Refused("too_large", f"more than {most} values; models here read {longest} tokens")
     said = read(SampleBody, body, bounds.MAX_PROMPT_JSON_BYTES)
     prompt = tokens_of(said.prompt.chunks, "the prompt")
     if not len(prompt):
@@ -155,7 +157,7 @@ def read_sample(body: bytes) -> Asked:
             "impossible",
             f"prompt_logprobs_last_n is {last_n} and the prompt has {len(prompt)} tokens; expected 1 to one less",
         )
-    _check_cells(said, len(prompt))
+    _check_cells(said, len(prompt), said.sampling_params.max_tokens or 0)
     return Asked(
         session=said.sampling_session_id,
         seq_id=said.seq_id,
@@ -192,11 +194,14 @@ def fit(asked: Asked, max_context: int, vocab_size: int) -> int:
             "impossible",
             f"the token {max(tokens)}; this model knows 0 to {vocab_size - 1}: is it this model's tokenizer?",
         )
-    return left if wanted is None else wanted
+    wanted = left if wanted is None else wanted
+    _check_cells(asked, len(asked.prompt), wanted)
+    return wanted
 
 
-def _check_cells(said: SampleBody, num_prompt: int) -> None:
-    new = said.num_samples * (said.sampling_params.max_tokens or 0)
+def _check_cells(said: "SampleBody | Asked", num_prompt: int, max_tokens: int) -> None:
+    """max_tokens: of each completion, as far as it is known."""
+    new = said.num_samples * max_tokens
     cells = num_prompt * said.topk_prompt_logprobs + new * said.topk_sample_logprobs
     if cells > bounds.MAX_TOP_CELLS:
         raise Refused(

@@ -14,7 +14,8 @@ when it was sampled, A its advantage, w its weight, r = exp(lp - mu), c(r) = r h
 | gspo | -min(s A, c(s) A), s = exp(mean of lp - mu over the sequence) | as ppo |
 | stable_reinforce | -stop(min(r, cap)) A lp | cap 2 |
 
-The mean of gspo is over places where `sequence_ratio_mask` is not 0, or where it is not given, A is not.
+The mean of gspo is over places where `mask` is not 0, or where it is not given, A is not; the square of dro is summed where
+`mask` is not 0, or where it is not given, everywhere.
 stable_reinforce is our own: a policy gradient with truncated weights. Sources: importance_sampling, the textbook; ppo,
 arXiv 1707.06347; cispo, arXiv 2506.13585; dro, arXiv 2405.19107; gspo, arXiv 2507.18071; truncation, Ionides 2008.
 """
@@ -43,7 +44,7 @@ class Constant:
 LOW, HIGH = "clip_low_threshold", "clip_high_threshold"
 CLIPPED = {LOW: Constant(0.8), HIGH: Constant(1.2)}
 OLD = ("logprobs", "advantages")
-MASK = "sequence_ratio_mask"
+MASK = "mask"
 
 Constants = Mapping[str, float]
 Inputs = Mapping[str, Tensor]
@@ -90,6 +91,8 @@ def _cispo(lp_T: Tensor, given: Inputs, constants: Constants) -> Tensor:
 
 def _dro(lp_T: Tensor, given: Inputs, constants: Constants) -> Tensor:
     apart = lp_T - given["logprobs"]
+    if MASK in given:
+        apart = apart * (given[MASK] != 0)
     return -(lp_T * given["advantages"] - constants["beta"] / 2 * apart.square()).sum()
 
 
@@ -110,7 +113,7 @@ LOSSES: Mapping[LossName, Named] = {
     "importance_sampling": Named(_importance_sampling, OLD, (), {}),
     "ppo": Named(_ppo, OLD, (), CLIPPED),
     "cispo": Named(_cispo, OLD, (), CLIPPED),
-    "dro": Named(_dro, OLD, (), {"beta": Constant(0.01)}),
+    "dro": Named(_dro, OLD, (MASK,), {"beta": Constant(0.01)}),
     "gspo": Named(_gspo, OLD, (MASK,), CLIPPED),
     "stable_reinforce": Named(_stable_reinforce, OLD, (), {"cap": Constant(2.0)}),
 }

@@ -27,14 +27,29 @@ ALIGNED = 64
 class LowRank:
     """A tenant's product beside one layer, and where its gradient goes."""
 
-    low: Tensor
-    """A (r, in)."""
-    high: Tensor
-    """B (out, r)."""
+    low_master: Tensor
+    """Of A (r, in)."""
+    high_master: Tensor
+    """Of B (out, r)."""
     scale: float
     low_gradient: Tensor | None
     """Where A's is added; None: nothing is learned."""
     high_gradient: Tensor | None
+
+    @property
+    def low(self) -> Tensor:
+        """A, as it is computed with; made anew each time, so that no tenant has a second copy of all its weights."""
+        return rounded(self.low_master)
+
+    @property
+    def high(self) -> Tensor:
+        """B, likewise."""
+        return rounded(self.high_master)
+
+
+def rounded(masters: Tensor) -> Tensor:
+    """Bf16 values in fp32: what a pass computes with, as in `training.optimiser`."""
+    return masters.to(torch.bfloat16).float()
 
 
 @dataclass(frozen=True)
@@ -140,10 +155,10 @@ def add_gradients(dx: Tensor, dy: Tensor, x: Tensor, span: Span, layer: str) -> 
     product = span.products.get(layer)
     if product is None:
         return
-    rows, slope = own_rows(x, span), own_rows(dy, span)
+    rows, slope, below = own_rows(x, span), own_rows(dy, span), product.low
     low_slope = torch.mm(slope, product.high).mul_(product.scale)
-    dx[span.start : span.stop].add_(torch.mm(low_slope, product.low))
+    dx[span.start : span.stop].add_(torch.mm(low_slope, below))
     if product.low_gradient is not None and product.high_gradient is not None:
-        low = F.linear(rows, product.low).mul_(product.scale)
+        low = F.linear(rows, below).mul_(product.scale)
         product.low_gradient.add_(torch.mm(low_slope.t(), rows))
         product.high_gradient.add_(torch.mm(slope.t(), low))

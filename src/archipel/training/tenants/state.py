@@ -21,10 +21,15 @@ from archipel.records.adapter import AdapterForm
 from archipel.records.canonical import canonical_json
 from archipel.training.checkpoint import read_file, write_file
 from archipel.training.tenants.operations import OptimStep
+from archipel.training.tenants.rows import rounded
 
 FILES = ("state.safetensors",)
 """Of a state as a folder."""
 MASTERS, FIRST, SECOND, GRADIENT = "masters", "exp_avg", "exp_avg_sq", "gradient"
+
+
+AT_ONCE = 2**18
+"""Numbers of a state that a step computes with at once, 1 MiB of each kind."""
 
 
 class NotFinite(ArithmeticError):
@@ -92,45 +97,72 @@ class TenantState:
 
     def rounded(self) -> Tensor:
         """What a pass computes with: bf16 values in fp32, flat."""
-        return self.masters.to(torch.bfloat16).float()
+        return rounded(self.masters)
 
     def gather(self, gradient: Tensor) -> None:
-        """Add an operation's gradient, which is finite and becomes this state's own."""
-        self.gradient = gradient if self.gradient is None else self.gradient.add_(gradient)
+        """Add an operation's gradient, which becomes this state's own.
+
+        Raises:
+            NotFinite: it, or the sum, is not finite; nothing was added.
+        """
+        total = gradient if self.gradient is None else gradient.add_(self.gradient)
+        if not _is_finite(total):
+            raise NotFinite("the gradient is not finite")
+        self.gradient = total
 
     def step(self, asked: OptimStep) -> dict[str, float]:
         """One step of AdamW (arXiv 1711.05101) with what was gathered; what happened, in numbers.
 
+        It is computed a part at a time, twice: looked at, and then put in place, so that no second copy of a state is
+        ever held.
+
         Raises:
             NotFinite: the step would give NaN or infinity.
         """
-        gradient = torch.zeros_like(self.masters) if self.gradient is None else self.gradient
-        norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
+        norm, factor = 0.0, 1.0
+        if self.gradient is not None:
+            norm = float(torch.linalg.vector_norm(self.gradient, dtype=torch.float64))
         if asked.clip_norm and norm > asked.clip_norm:
-            gradient = gradient * (asked.clip_norm / norm)
-        first, second = self.moments or (
-            torch.zeros_like(self.masters),
-            torch.zeros_like(self.masters),
+            factor = asked.clip_norm / norm
+        parts = [slice(at, at + AT_ONCE) for at in range(0, self.layout.size, AT_ONCE)]
+        if not (
+            math.isfinite(norm)
+            and all(_is_sound(self._after(asked, factor, part)) for part in parts)
+        ):
+            raise NotFinite(
+                f"the step would leave weights or moments that are not finite (gradient norm {norm:g}); use a smaller "
+                "learning rate, or clip the gradient"
+            )
+        held = self.moments or (torch.zeros_like(self.masters), torch.zeros_like(self.masters))
+        for part in parts:
+            new = self._after(asked, factor, part)
+            for each, numbers in zip((self.masters, *held), new, strict=True):
+                each[part] = numbers
+        self.moments, self.steps, self.gradient = held, self.steps + 1, None
+        return {
+            "gradient_norm": norm,
+            "learning_rate": asked.learning_rate,
+            "step": float(self.steps),
+        }
+
+    def _after(self, asked: OptimStep, factor: float, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Masters and moments of a part after the next step; factor: of the gradient."""
+        masters = self.masters[part] * (1 - asked.learning_rate * asked.weight_decay)
+        gradient = torch.zeros_like(masters)
+        if self.gradient is not None:
+            gradient = self.gradient[part] * factor
+        first, second = (
+            (torch.zeros_like(masters), torch.zeros_like(masters))
+            if self.moments is None
+            else (self.moments[0][part], self.moments[1][part])
         )
-        steps = self.steps + 1
         first = torch.lerp(first, gradient, 1 - asked.beta1)
         second = (second * asked.beta2).addcmul_(gradient, gradient, value=1 - asked.beta2)
+        steps = self.steps + 1
         scale = math.sqrt(1 - asked.beta2**steps)
         size = asked.learning_rate / (1 - asked.beta1**steps)
-        masters = self.masters * (1 - asked.learning_rate * asked.weight_decay)
         masters.addcdiv_(first, (second.sqrt() / scale).add_(asked.epsilon), value=-size)
-        if not (math.isfinite(norm) and bool(torch.isfinite(masters).all())):
-            raise NotFinite(
-                f"the step would leave weights that are not finite (gradient norm {norm:g}); use a smaller learning "
-                "rate, or clip the gradient"
-            )
-        self.masters, self.moments, self.steps, self.gradient = (
-            masters,
-            (first, second),
-            steps,
-            None,
-        )
-        return {"gradient_norm": norm, "learning_rate": asked.learning_rate, "step": float(steps)}
+        return masters, first, second
 
     def adapter(self) -> Adapter:
         """What is published: bf16."""
@@ -199,5 +231,15 @@ def _require(tensors: Mapping[str, Tensor], size: int) -> None:
             raise WrongTensors(
                 f"{name} of the state kept is {tensor.dtype} of shape {tuple(tensor.shape)}; expected fp32 of ({size},)"
             )
-        if not bool(torch.isfinite(tensor).all()):
+        if not _is_finite(tensor):
             raise WrongTensors(f"{name} of the state kept is not finite; take an earlier state")
+
+
+def _is_sound(new: tuple[Tensor, Tensor, Tensor]) -> bool:
+    """Masters and moments: what a pass reads are the masters in bf16, which ends below fp32's largest."""
+    masters, *moments = new
+    return all(_is_finite(each) for each in (masters.to(torch.bfloat16), *moments))
+
+
+def _is_finite(numbers: Tensor) -> bool:
+    return bool(torch.isfinite(numbers).all())

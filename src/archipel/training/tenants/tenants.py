@@ -33,7 +33,7 @@ from archipel.training.tenants.state import NotFinite, TenantState
 
 PIECE_TOKENS = 512
 """A tenant's rows in a pass, unless a single sequence is longer. It decides in which order gradients are added up."""
-PASS_TOKENS = 1024
+PASS_TOKENS = 512
 """All rows of a pass, unless the first piece is longer: what bounds its memory."""
 AFTER_REFUSED = "an earlier operation of this model was refused, so this one was not done"
 
@@ -87,6 +87,19 @@ class Going:
         if not isinstance(operation, ForwardBackward):
             raise TypeError(f"{type(operation).__name__} has no rows")
         return operation
+
+    def prepare(self) -> None:
+        """Before an operation's first pass, and not earlier: who waits for one has no gradient yet."""
+        if self.products:
+            return
+        layout, slopes = self.turn.state.layout, dict[str, tuple[Tensor, Tensor]]()
+        if not self.passing.forward_only:
+            self.gradient = torch.zeros(layout.size)
+            slopes = {name: (a, b) for name, a, b in layout.pairs(self.gradient)}
+        self.products = {
+            name: LowRank(low, high, layout.form.scale, *slopes.get(name, (None, None)))
+            for name, low, high in layout.pairs(self.turn.state.masters)
+        }
 
     def end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -150,26 +163,13 @@ class Tenants:
             elif isinstance(operation, OptimStep):
                 going.end(_stepped(going.turn.state, operation))
             else:
-                self._begin(going, operation)
-
-    def _begin(self, going: Going, operation: ForwardBackward) -> None:
-        state = going.turn.state
-        going.pieces = list(pieces_of(operation.data))
-        going.gradient = None if operation.forward_only else torch.zeros(state.layout.size)
-        weights = state.layout.pairs(state.rounded())
-        slopes: Mapping[str, tuple[Tensor, Tensor]] = {}
-        if going.gradient is not None:
-            slopes = {name: (a, b) for name, a, b in state.layout.pairs(going.gradient)}
-        scale = state.layout.form.scale
-        going.products = {
-            name: LowRank(low, high, scale, *slopes.get(name, (None, None)))
-            for name, low, high in weights
-        }
+                going.pieces = list(pieces_of(operation.data))
 
     def _pass(self, chosen: Sequence[Going]) -> None:
         data = [datum for each in chosen for datum in each.pieces[0]]
         spans, start = [], 0
         for each in chosen:
+            each.prepare()
             stop = start + sum(datum.tokens_T.shape[0] for datum in each.pieces[0])
             spans.append(Span(start, stop, each.products))
             start = stop
@@ -190,21 +190,7 @@ class Tenants:
             del each.pieces[0]
 
     def _end(self, going: Going) -> None:
-        finite = np.isfinite(going.loss) and all(np.isfinite(each).all() for each in going.logprobs)
-        if going.gradient is not None and finite:
-            finite = bool(torch.isfinite(going.gradient).all())
-        if not finite:
-            going.end(
-                Refused(
-                    f"the loss is {going.loss:g} or its gradient is not finite; nothing was added to the gradient: look "
-                    "at weights, advantages and the learning rate of earlier steps"
-                )
-            )
-        else:
-            if going.gradient is not None:
-                going.turn.state.gather(going.gradient)
-            metrics = {"loss:sum": going.loss, "tokens:sum": float(going.tokens)}
-            going.end(Scored(tuple(going.logprobs), metrics))
+        going.end(_ended(going))
         going.gradient, going.products = None, {}
         going.logprobs, going.loss, going.tokens = [], 0.0, 0
 
@@ -240,6 +226,23 @@ def _slopes(going: Going, logprobs_N: Tensor) -> Tensor:
         slopes.append(slope_T if going.gradient is not None else torch.zeros_like(slope_T))
         start = stop
     return torch.cat(slopes)
+
+
+def _ended(going: Going) -> Outcome:
+    """Of an operation whose pieces have all passed."""
+    finite = np.isfinite(going.loss) and all(np.isfinite(each).all() for each in going.logprobs)
+    try:
+        if finite and going.gradient is not None:
+            going.turn.state.gather(going.gradient)
+    except NotFinite:
+        finite = False
+    if not finite:
+        return Refused(
+            f"the loss is {going.loss:g}, and it or its gradient is not finite; nothing was added to the gradient: look "
+            "at weights, advantages and the learning rate of earlier steps"
+        )
+    metrics = {"loss:sum": going.loss, "tokens:sum": float(going.tokens)}
+    return Scored(tuple(going.logprobs), metrics)
 
 
 def _stepped(state: TenantState, asked: OptimStep) -> Outcome:
