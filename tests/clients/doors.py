@@ -53,4 +53,4 @@ def opened(stand: Path, folder: Path, *more: str) -> Iterator[Door]:
             yield Door(found[1], found[2], MODEL, folder / "door")
         finally:
             process.terminate()
-            process.wait(STARTS_WITHIN_S)
+            process.communicate(timeout=STARTS_WITHIN_S)

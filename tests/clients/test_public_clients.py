@@ -164,11 +164,11 @@ def test_the_supervised_loop_learns(stand: Path, door: Door) -> None:
 def test_the_loop_of_a_verifiable_task_earns_more(stand: Path, door: Door) -> None:
     folder = recipe(
         stand, door, "rl_loop",
-        batch_size=4, group_size=8, max_steps=12, learning_rate=4e-3, lora_rank=8, max_tokens=10, save_every=6,
+        batch_size=4, group_size=8, max_steps=14, learning_rate=1e-3, lora_rank=8, max_tokens=10, save_every=6,
     )  # fmt: skip
     rewards = metrics(folder, "reward/total")
-    assert len(rewards) == 12
-    assert mean(rewards[-3:]) > mean(rewards[:3]) + 0.2
+    assert len(rewards) == 14
+    assert mean(rewards[-4:]) > mean(rewards[:3]) + 0.2, rewards
 
 
 def test_preferences_are_learned(stand: Path, door: Door) -> None:
