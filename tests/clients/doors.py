@@ -35,9 +35,11 @@ def opened(stand: Path, folder: Path, *more: str) -> Iterator[Door]:
     log, source = folder / "log", str(Path(__file__).parents[2] / "src")
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "archipel.cli.archipel", "door", "start"]
-            + ["--local", str(stand / MODEL), "--name", MODEL]
-            + ["--listen", "127.0.0.1:0", "--folder", str(folder / "door"), *more],
+            [
+                *(sys.executable, "-m", "archipel.cli.archipel", "door", "start"),
+                *("--local", str(stand / MODEL), "--name", MODEL),
+                *("--listen", "127.0.0.1:0", "--folder", str(folder / "door"), *more),
+            ],
             stdout=subprocess.PIPE,
             stderr=out,
             text=True,

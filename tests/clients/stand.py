@@ -23,7 +23,20 @@ SHOWN = (
     "Let's spell the word out and number all the letters: 1) s 2) t 3) r 4) a 5) w 6) b 7) e 8) r 9) r 10) y. "
     "We have r's at positions 3, 8, and 9. \\boxed{3}",
 )
-WORDS = "red blue green small big cat dog bird tree house river stone".split()
+WORDS = (
+    "red",
+    "blue",
+    "green",
+    "small",
+    "big",
+    "cat",
+    "dog",
+    "bird",
+    "tree",
+    "house",
+    "river",
+    "stone",
+)
 
 
 def question(drawn: random.Random) -> str:
@@ -72,7 +85,7 @@ def write_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return whole
 
 
-def write_model(folder: Path, steps: int = 250) -> Path:
+def write_model(folder: Path, steps: int = 300) -> Path:
     """The small model, taught; some half a minute on one processor."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -94,10 +107,10 @@ def write_model(folder: Path, steps: int = 250) -> Path:
         )
     )
     drawn = random.Random(1)
-    adam = torch.optim.AdamW(network.parameters(), lr=3e-3, betas=(0.9, 0.95))
+    adam = torch.optim.AdamW(network.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.1)
     for step in range(steps):
         for group in adam.param_groups:
-            group["lr"] = 3e-3 * min(1.0, (steps - step) / (0.4 * steps))
+            group["lr"] = 2e-3 * min(1.0, (steps - step) / (0.4 * steps))
         pairs = [document(drawn) for _ in range(8)]
         rows = [[tokenizer(text).input_ids for text in pair] for pair in pairs]
         width = max(len(asked) + len(answer) for asked, answer in rows)
@@ -107,9 +120,14 @@ def write_model(folder: Path, steps: int = 250) -> Path:
             whole = torch.tensor(asked + answer)
             tokens[row, : len(whole)] = whole
             labels[row, len(asked) : len(whole)] = whole[len(asked) :]
-        loss = network(input_ids=tokens, labels=labels).loss
+        logits = network(input_ids=tokens).logits
+        # Not so sure of itself that every small step of a learner breaks the form of its answers.
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), label_smoothing=0.02
+        )
         adam.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         adam.step()
     network.to(torch.bfloat16).save_pretrained(folder)
     return folder

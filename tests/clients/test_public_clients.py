@@ -91,7 +91,7 @@ def test_a_whole_conversation(stand: Path, door: Door, version: str) -> None:
     assert told["info"] == {"lora_rank": 8, "model_name": door.model}
     assert door.model in told["models"]
     assert told["curve"][0] == pytest.approx(told["before"], abs=1e-5)
-    assert told["curve"][-1] < told["curve"][0] - 0.3
+    assert told["curve"][-1] < told["curve"][0] / 2
     assert "loss:sum" in told["metrics"]
     assert len(told["said"]) == 4
     assert any("boxed" in text for text in told["said"])
@@ -164,10 +164,10 @@ def test_the_supervised_loop_learns(stand: Path, door: Door) -> None:
 def test_the_loop_of_a_verifiable_task_earns_more(stand: Path, door: Door) -> None:
     folder = recipe(
         stand, door, "rl_loop",
-        batch_size=4, group_size=8, max_steps=14, learning_rate=1e-3, lora_rank=8, max_tokens=10, save_every=6,
+        batch_size=8, group_size=16, max_steps=20, learning_rate=1.5e-3, lora_rank=8, max_tokens=10, save_every=8,
     )  # fmt: skip
     rewards = metrics(folder, "reward/total")
-    assert len(rewards) == 14
+    assert len(rewards) == 20
     assert mean(rewards[-4:]) > mean(rewards[:3]) + 0.2, rewards
 
 
