@@ -19,7 +19,7 @@ VLLM_VENV ?= .venv-vllm
 VLLM_PYTHON ?= $(VLLM_VENV)/bin/python
 VLLM_PIP ?=
 
-.PHONY: install demo demo-real test test-slow test-vllm test-papers mutants fuzz faults check format clean
+.PHONY: install demo demo-real test test-slow test-vllm test-papers test-clients mutants fuzz faults check format clean
 
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
@@ -60,6 +60,20 @@ test-papers: $(VENV)/.test $(if $(filter $(PAPERS_VENV)/bin/python,$(PAPERS_PYTH
 $(PAPERS_VENV)/.papers: tests/release/papers-tools.txt
 	$(PYTHON) -m venv $(PAPERS_VENV)
 	$(PAPERS_VENV)/bin/pip install -q --disable-pip-version-check -r tests/release/papers-tools.txt
+	touch $@
+
+# The public clients of the training API and their recipes, unmodified, against a door that runs for real.
+CLIENTS_VENV ?= .venv-clients
+CLIENTS_PYTHON ?= $(CLIENTS_VENV)/bin/python
+CLIENTS_OLDER ?= 0.22.7 0.16.1
+test-clients: $(VENV)/.test $(if $(filter $(CLIENTS_VENV)/bin/python,$(CLIENTS_PYTHON)),$(CLIENTS_VENV)/.clients)
+	ARCHIPEL_CLIENTS_PYTHON=$(abspath $(CLIENTS_PYTHON)) $(BIN)/python -m pytest -q -rs -m slow tests/clients $(PYTEST_OPTIONS)
+
+$(CLIENTS_VENV)/.clients: tests/clients/tools.txt
+	$(PYTHON) -m venv $(CLIENTS_VENV)
+	@echo "installing the public clients into $(CLIENTS_VENV): a minute or two"
+	$(CLIENTS_VENV)/bin/pip install -q --disable-pip-version-check -r tests/clients/tools.txt
+	for version in $(CLIENTS_OLDER); do $(CLIENTS_VENV)/bin/pip install -q --disable-pip-version-check --no-deps --upgrade --target $(CLIENTS_VENV)/older/$$version tinker==$$version || exit 1; done
 	touch $@
 
 # Which lines does no test hold? ROOM may be several; MUTANTS_OPTIONS: --without FILE.py, --json ...
