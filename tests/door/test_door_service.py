@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from archipel.door.bounds import Bounds
 from open_door import ALL, run, sampling, step, training, world
@@ -214,6 +215,30 @@ def test_who_does_not_fetch_is_held_at_the_bound_and_slows_nobody(tmp_path: Path
                 await ada.end_of(each["request_id"])
             await one.door.sweep()
             assert (await ada.ask("POST", "asample", sampling(sampler, 99, [1]))).status_code == 200
+
+    run(story)
+
+
+def test_what_ends_after_all_before_it_was_fetched_is_still_told_to_who_waits(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        async with world(tmp_path) as one:
+            client = await one.client()
+            sampler = await client.sampler(0)
+            cursor: dict[str, Any] = {"target": {"sampling_session_id": sampler}}
+            for seq in range(4):
+                asked = await client.post("asample", sampling(sampler, seq, [1]))
+                await client.end_of(asked["request_id"])
+                told = await client.post("retrieve_futures", cursor)
+                assert [each["request_id"] for each in told["completions"]] == [asked["request_id"]]
+                cursor |= {
+                    "prev_cursor": told["cursor"],
+                    "retrieved_request_ids": [asked["request_id"]],
+                }
+                none = await client.post("retrieve_futures", cursor | {"timeout": 0.0})
+                assert none["completions"] == []
+                await one.door.sweep()  # what its owner has is gone, and so is its number
 
     run(story)
 

@@ -115,8 +115,10 @@ def promise(db: sqlite3.Connection, one: Asking, bounds: Bounds, now_ms: int) ->
 
 def end(db: sqlite3.Connection, place: str, one: Ending, now_ms: int) -> str | None:
     """Its id, if it waited; what is needed again stays, the rest of the question goes."""
+    # Never one that was given before, though the rows that had it are gone: clients wait for what comes after it.
     number = db.execute(
-        "SELECT coalesce(max(number), 0) + 1 FROM futures WHERE place = ?", (place,)
+        "INSERT INTO counters (name, last) VALUES ('ended', 1) "
+        "ON CONFLICT (name) DO UPDATE SET last = last + 1 RETURNING last"
     )
     row = db.execute(
         "UPDATE futures SET state = ?, answer = ?, answer_bytes = ?, blame = ?, again = ?, number = ?, "

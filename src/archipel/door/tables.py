@@ -32,6 +32,8 @@ CREATE INDEX IF NOT EXISTS future_unfetched ON futures (tenant, answer_bytes)
   WHERE fetched_ms IS NULL AND state <> 'waiting';
 CREATE INDEX IF NOT EXISTS future_number ON futures (place, number) WHERE number IS NOT NULL;
 
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS samplers (
   id TEXT PRIMARY KEY, tenant TEXT NOT NULL, session TEXT NOT NULL REFERENCES sessions (id), number INTEGER NOT NULL,
   base TEXT NOT NULL, checkpoint TEXT, clients INTEGER NOT NULL, made_ms INTEGER NOT NULL
