@@ -368,3 +368,12 @@ def test_names_of_checkpoints_are_no_paths() -> None:
     for said in ("", ".", "..", "a/b", "-a", "a b", "ä", "a\x00", "x" * 129):
         with pytest.raises(Refused, match="no name of a checkpoint"):
             paths.checkpoint_name(said)
+
+
+def test_the_layer_above_the_others_is_trained_where_it_is_asked_for() -> None:
+    asked = {"session_id": "s", "model_seq_id": 0, "base_model": "b"}
+    for wanted in (True, False):
+        read = bodies.CreateModel.model_validate(
+            asked | {"lora_config": {"rank": 4, "train_unembed": wanted}}
+        )
+        assert ("lm_head" in read.lora_config.form.targets) == wanted

@@ -19,7 +19,7 @@ from archipel.door.wire.reading import (
     TrainingSeqId,
     Ttl,
 )
-from archipel.records.adapter import MICRO, TARGETS, AdapterForm, Target, in_order
+from archipel.records.adapter import HEAD, MICRO, AdapterForm, Target, in_order
 from archipel.training.tenants.operations import OptimStep
 
 ALPHA = 32
@@ -27,7 +27,7 @@ ALPHA = 32
 DEFAULT_RANK = 32
 ATTENTION: tuple[Target, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP: tuple[Target, ...] = ("gate_proj", "up_proj", "down_proj")
-UNEMBEDDING: tuple[Target, ...] = tuple(each for each in TARGETS if each not in ATTENTION + MLP)
+UNEMBEDDING: tuple[Target, ...] = (HEAD,)
 """The layer above the decoder's layers."""
 
 
