@@ -1,0 +1,87 @@
+"""What pages show that no other document tells: operators, audits, releases, and a lab in a few numbers."""
+
+from archipel.records.document import Document
+
+
+class Counts(Document):
+    """A lab in a few numbers."""
+
+    runs: int
+    live_runs: int
+    """That go on."""
+    nodes: int
+    """Known, whether they are here or gone."""
+    here: int
+    """Nodes of which the lab heard lately; of a replica: that joined and did not leave."""
+    operators: int
+    leases: int
+    open_cases: int
+    paid_micro: int
+    """Micro-credits that runs paid, or promised to open leases."""
+
+
+class OperatorView(Document):
+    """Whoever answers for one or more nodes, and what is known of it."""
+
+    operator: str
+    """Its key; a node without an operator is its own."""
+    nodes: tuple[str, ...]
+    """Keys of its nodes, those that are here first; at most MAX_NODES_SHOWN."""
+    num_nodes: int
+    groups: int
+    tokens: int
+    wallet_micro: int
+    stake_micro: int
+    verified: int
+    """Answers of it that audits found right."""
+    refuted: int
+    quarantined_by: str | None = None
+    """Work whose verdict bars it; None: it is not barred."""
+
+
+class AuditView(Document):
+    """An answer that is or was looked at again."""
+
+    run: str
+    work: str
+    kind: str
+    node: str
+    """Whose answer it is."""
+    operator: str | None = None
+    stage: str
+    answered: int
+    """Entry of the answer."""
+    drawn: int | None = None
+    """Entry of the draw; None: it was looked at for another reason."""
+    looked: tuple[str, ...] = ()
+    """Keys that looked."""
+    closed: int | None = None
+    """Entry that ended it; None: it is open."""
+    verdict: str | None = None
+    reason: str = ""
+    """In words, as the verdict says it."""
+    slashed_micro: int = 0
+
+
+class ReleaseView(Document):
+    """A signed release folder that the lab shows."""
+
+    name: str
+    run: str | None = None
+    signed_by: str
+    made_ms: int
+    openness: tuple[tuple[str, str], ...]
+    """(scheme, class), computed from the release's bytes."""
+    holds: bool
+    """Whether its files are those that were signed."""
+    size_bytes: int
+    files: int
+    shares: tuple[tuple[str, int], ...] = ()
+    """(owner, millionths)."""
+    shaped_by: tuple[tuple[str, int], ...] = ()
+    """(who, millionths of what its weights learned from), the largest first."""
+    parents: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+MAX_NODES_SHOWN = 64
