@@ -67,9 +67,20 @@ class ReleaseView(Document):
     """A signed release folder that the lab shows."""
 
     name: str
+    """Of its folder."""
+    title: str = ""
     run: str | None = None
+    version: int | None = None
+    weights: str = ""
+    """State digest of that version."""
+    tree_size: int | None = None
+    """Entries of the ledger that it brings."""
+    licence: str | None = None
+    """Of its parameters; None: none is stated."""
     signed_by: str
+    """SHA-256 of the public key whose signature holds; empty: none does."""
     made_ms: int
+    """When its last entry was received by its lab."""
     openness: tuple[tuple[str, str], ...]
     """(scheme, class), computed from the release's bytes."""
     holds: bool
