@@ -1,0 +1,49 @@
+"""Ledgers told to a chronicle: folded once more, with what every entry moved."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from archipel.dashboard.chronicle.writing import ChronicleWriter
+from archipel.dashboard.told import Told
+from archipel.lab.apply import apply
+from archipel.lab.entry import read_examined
+from archipel.lab.state import LabState
+from archipel.market.journal import Posting, listening
+
+GOLDEN = Path(__file__).parent / "vectors" / "ledger-11.json"
+
+
+@dataclass(frozen=True)
+class Telling:
+    """A whole ledger."""
+
+    state: LabState
+    """After it."""
+    told: tuple[Told, ...]
+
+    def written(self, path: Path, cuts: Iterable[int] = ()) -> Path:
+        """Its chronicle, in batches that end at `cuts`."""
+        ends = sorted({each % (len(self.told) + 1) for each in cuts} | {len(self.told)})
+        with ChronicleWriter(path, self.state.lab) as writer:
+            for start, end in zip([0, *ends], ends, strict=False):
+                writer.take(self.told[start:end])
+        return path
+
+
+def telling(lab: str, entries: Iterable[bytes]) -> Telling:
+    """Of entries whose signatures are not looked at."""
+    state, told = LabState(lab=lab), []
+    for number, data in enumerate(entries):
+        entry, heard = read_examined(data), list[Posting]()
+        with listening(heard.append):
+            state = apply(state, entry.statement, entry.at_ms)
+        told.append(Told(number, entry.at_ms, entry.statement, tuple(heard)))
+    return Telling(state, tuple(told))
+
+
+def golden_telling() -> Telling:
+    """Of the newest kept ledger, which has every kind of statement."""
+    kept = json.loads(GOLDEN.read_text())
+    return telling(kept["lab"], [each.encode() for each in kept["entries"]])
