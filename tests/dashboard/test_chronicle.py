@@ -19,6 +19,7 @@ from archipel.dashboard.chronicle.rows import SPAN_MS
 from archipel.dashboard.chronicle.writing import MAX_BATCH, ChronicleRefused, ChronicleWriter
 from archipel.lab import views
 from archipel.lab.programmes import rl
+from archipel.lab.withdrawals import withdrawals
 from archipel.market.journal import Move, escrow, held
 from archipel.records.kinds import WORDS_OF
 from archipel.records.statements import RunStopped, WorkAnswered
@@ -49,10 +50,11 @@ def chronicle(path: Path) -> Chronicle:
     return Chronicle(path)
 
 
-def test_every_table_has_rows_of_a_ledger_with_every_statement(path: Path) -> None:
+def test_every_table_has_rows_of_a_ledger_with_every_statement(golden: Telling, path: Path) -> None:
     rows = dump(path)
     assert rows.keys() == EXPECTED_TABLES
-    assert [name for name, found in rows.items() if not found] == []
+    assert [name for name, found in rows.items() if not found] == ["lease"]
+    assert not golden.state.leases
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -146,7 +148,7 @@ def test_another_format_and_a_damaged_file_are_made_anew_and_readers_see_it(
         _ = Chronicle(place).size
     with ChronicleWriter(place, golden.state.lab) as writer:
         assert writer.size == reader.size == 0
-    golden.written(place)
+    place = golden.written(tmp_path / "damaged.sqlite")
     data = place.read_bytes()
     place.write_bytes(data[:100] + b"\xff" * 4000 + data[4100:])
     with pytest.raises(ChronicleUnusable):
@@ -236,12 +238,12 @@ def test_what_a_run_came_to_is_what_the_fold_says(golden: Telling, chronicle: Ch
         assert (opened.entry, opened.at_ms) == (run.entry, run.opened_at_ms)
         assert opened.versions == run.opened.terms.versions
         assert opened.stopped == stopped.get(name)
-        assert [each.paid_micro <= opened.paid_micro or each for each in chronicle.series(name)]
+        assert all(each.units <= opened.units for each in chronicle.series(name))
         view = views.run_view(golden.state, run, golden.told[-1].at_ms)
         history = chronicle.history(name)
         assert history.versions == view.versions
         assert history.exams == exams_of(view.evaluations)
-        rewards = tuple(value for _, value in history.series("reward"))
+        rewards = tuple(value for version, value in history.series("reward") if version > 0)
         assert rewards == view.rewards
 
 
@@ -258,10 +260,8 @@ def test_learner_use_and_staleness_are_those_of_the_view(
         ages: Counter[int] = Counter()
         for each in series:
             ages.update(each.ages)
-        if not run.opened.pace.refill and not any(  # type: ignore[attr-defined]
-            told.postings and told.postings[0].move is Move.CLAWBACK for told in golden.told
-        ):
-            assert dict(ages) == dict(rl.course(run).staleness)
+        twice = len(withdrawals(golden.state, name))
+        assert (ages - Counter(rl.course(run).staleness)).total() == twice, name
         compared += 1
     assert compared > 2
 
@@ -378,4 +378,4 @@ def test_strangers_words_are_values_and_never_statements(chronicle: Chronicle) -
         assert chronicle.series(word) == []
         assert chronicle.movements(word) == []
         assert chronicle.earnings([word]) == []
-    assert chronicle.clearings("traded", start=2**70 % 2**40) == []
+    assert chronicle.clearings("traded", start=2**40) == []

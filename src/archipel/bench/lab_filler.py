@@ -50,6 +50,11 @@ _BLOB = refer(b"named, not made")
 class Filler:
     """A lab of `nodes` nodes whose ledger grows as far as it is told."""
 
+    terms = TERMS
+    """Of its run."""
+    step_ms = 3
+    """Between two entries."""
+
     def __init__(self, nodes: int, log: Log | None, identity: Identity, groups: int = 200) -> None:
         """`log`: None for a state without a ledger."""
         self.identity = identity
@@ -63,12 +68,12 @@ class Filler:
         self._groups = groups
         self._log = log
         self._data: list[bytes] = []
-        self._now_ms = time.time_ns() // 1_000_000
+        self._now_ms = self._begins_ms()
         self._begin()
 
     def say(self, author: Identity, statement: Recorded) -> Entry:
         """One more entry."""
-        self._now_ms += 3
+        self._now_ms += self.step_ms
         envelope = sign(author, encode(statement), RECORD_TYPE)
         entry = Entry(self._now_ms, envelope, statement)
         self.state = apply(self.state, statement, self._now_ms)
@@ -139,12 +144,15 @@ class Filler:
         )
         self.say(self.identity, taken)
 
+    def _begins_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
     def _begin(self) -> None:
         lab = self.state.lab
         operator, author = self._operator.did, self._operator.did
         self.say(self.identity, LabOpened(lab=lab, author=lab, seq=1, operators=(operator,)))
         opened = RunOpened(
-            lab=lab, author=author, seq=1, run=RUN, recipe=_BLOB, terms=TERMS,
+            lab=lab, author=author, seq=1, run=RUN, recipe=_BLOB, terms=self.terms,
             pace=pace(self._groups), model=(ModelFile(name="config.json", blob=_BLOB),),
             trusted=(self.learner.did,),
         )  # fmt: skip
@@ -175,7 +183,7 @@ class Filler:
         if not isinstance(spec, UpdateSpec):
             raise TypeError(f"nobody here answers {spec.kind} work")
         version = spec.version
-        is_saved = version > 0 and version % TERMS.checkpoint_every == 0
+        is_saved = version > 0 and version % self.terms.checkpoint_every == 0
         return UpdateAnswer(
             version=version,
             parent=spec.parent,
