@@ -293,7 +293,15 @@ def test_earnings_are_the_same_by_minute_hour_and_day(
     accounts = [each.did for each in golden.state.nodes.values()]
     by_minute = chronicle.earnings(accounts)
     total = sum(each.micro for each in by_minute)
-    assert total > 0
+    earned = {"PAY", "CHARGE", "EARN", "RESTORE"}
+    for_work = [each for told in golden.told for each in told.postings]
+    gained = sum(
+        each.micro for each in for_work if each.target in accounts and each.move.name in earned
+    )
+    lost = sum(
+        each.micro for each in for_work if each.source in accounts and each.move is Move.CLAWBACK
+    )
+    assert (gained > 0, lost > 0, total) == (True, True, gained - lost)
     for by, span in SPAN_MS.items():
         rows = chronicle.earnings(accounts, by=by)  # type: ignore[arg-type]
         assert sum(each.micro for each in rows) == total

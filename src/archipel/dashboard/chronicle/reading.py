@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from archipel.curves.history import Exam, History, Point, plain, plain_exam
 from archipel.dashboard.chronicle.file import opened_for_reading, unusable
@@ -35,10 +35,9 @@ LIMIT = 10_000
 MAX_POINTS = 100_000
 """Versions of a history."""
 MAX_ACCOUNTS = 1_000
-T = TypeVar("T")
 _SPLIT = 500
 """Values in one statement: SQLite takes 999 and more."""
-_GAIN = {"PAY": 1, "CHARGE": 1, "EARN": 1, "RESTORE": 1, "CLAWBACK": -1}
+_GAINS = ("PAY", "CHARGE", "EARN", "RESTORE", "CLAWBACK")
 """What an account earns: what comes in by these, less what goes out by the last."""
 
 
@@ -264,7 +263,7 @@ _NEWEST = "ORDER BY minute DESC, move DESC, run DESC LIMIT ?"
 
 def _earned(count: int) -> str:
     """The query, for so many accounts."""
-    gains = ", ".join(f"'{move}'" for move in _GAIN)
+    gains = ", ".join(f"'{move}'" for move in _GAINS)
     micro = "sum(CASE move WHEN 'CLAWBACK' THEN -out_micro ELSE in_micro END)"
     return (
         f"SELECT minute * 60000 / ? * ? AS start, {micro}, sum(count), min(first), max(last) FROM movement "  # noqa: S608

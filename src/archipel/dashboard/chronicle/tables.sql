@@ -3,8 +3,7 @@
 CREATE TABLE chronicle (
     one   INTEGER PRIMARY KEY CHECK (one = 0),
     lab   TEXT NOT NULL,
-    size  INTEGER NOT NULL CHECK (size >= 0),
-    at_ms INTEGER NOT NULL
+    size  INTEGER NOT NULL CHECK (size >= 0)
 ) STRICT;
 
 -- Keys, accounts and runs, in the order in which they came up; 0 is none.

@@ -139,7 +139,7 @@ class ChronicleWriter:
         return None if row is None or row[1] is None else Batches(*row)
 
     def _claim(self, lab: str) -> None:
-        self._db.execute("INSERT OR IGNORE INTO chronicle VALUES (0, ?, 0, 0)", (lab,))
+        self._db.execute("INSERT OR IGNORE INTO chronicle VALUES (0, ?, 0)", (lab,))
         found = self._db.execute("SELECT lab FROM chronicle").fetchone()[0]
         if found != lab:
             raise ChronicleRefused(
@@ -160,8 +160,7 @@ class ChronicleWriter:
         for told in fresh:
             gathered.take(told)
         self._put(gathered)
-        now = (fresh[-1].number + 1, fresh[-1].at_ms)
-        self._db.execute("UPDATE chronicle SET size = ?, at_ms = ?", now)
+        self._db.execute("UPDATE chronicle SET size = ?", (fresh[-1].number + 1,))
 
     def _put(self, rows: Gathered) -> None:
         many = self._db.executemany
