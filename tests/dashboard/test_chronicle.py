@@ -23,7 +23,7 @@ from archipel.lab.withdrawals import withdrawals
 from archipel.market.journal import Move, escrow, held
 from archipel.records.kinds import WORDS_OF
 from archipel.records.statements import RunStopped, WorkAnswered
-from tellings import Telling
+from tellings import Telling, golden_telling
 
 EXPECTED_TABLES = {
     "age", "chronicle", "cost", "exam", "growth", "lease", "movement", "name", "point", "round",
@@ -38,6 +38,12 @@ def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
     found = {each: sorted(db.execute(f"SELECT * FROM {each}"), key=repr) for each in tables}
     db.close()
     return found
+
+
+@pytest.fixture(scope="module")
+def golden() -> Telling:
+    """A ledger with every kind of statement."""
+    return golden_telling()
 
 
 @pytest.fixture(scope="module")
