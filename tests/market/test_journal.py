@@ -1,5 +1,7 @@
 """The journal: every posting takes from one account what it gives to another, and only by a rule."""
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,17 +88,14 @@ def test_balances_add_up_to_zero_whatever_is_posted_and_the_old_book_stays(posti
 
 
 @pytest.mark.parametrize("move", Move)
-@pytest.mark.parametrize("source", ACCOUNTS)
-@pytest.mark.parametrize("target", ACCOUNTS)
-def test_every_movement_that_no_rule_allows_is_refused(
-    move: Move, source: str, target: str
-) -> None:
+def test_every_movement_that_no_rule_allows_is_refused(move: Move) -> None:
     kinds = {(m, a.split(":")[0], b.split(":")[0]) for m, a, b in LAWFUL}
-    if (move, source.split(":")[0], target.split(":")[0]) in kinds:
-        assert Posting(move, source, target, 1).micro == 1
-        return
-    with pytest.raises(BadPosting, match=move.name):
-        Posting(move, source, target, 1)
+    for source, target in product(ACCOUNTS, repeat=2):
+        if (move, source.split(":")[0], target.split(":")[0]) in kinds:
+            assert Posting(move, source, target, 1).micro == 1
+            continue
+        with pytest.raises(BadPosting, match=move.name):
+            Posting(move, source, target, 1)
 
 
 def test_nobody_pays_less_than_nothing() -> None:

@@ -89,11 +89,10 @@ async def _meet(answer: bytes | None, scheme: str = "http") -> Exception:
         writer.write(answer or b"")
         writer.close()
 
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))  # its port answers nobody, and nobody else is given it meanwhile
     if answer is None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        server = None
+        port, server = held.getsockname()[1], None
     else:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -103,6 +102,7 @@ async def _meet(answer: bytes | None, scheme: str = "http") -> Exception:
     except (LabUnreachable, LabRefused) as error:
         return error
     finally:
+        held.close()
         if server is not None:
             server.close()
     raise AssertionError("that was no lab")
