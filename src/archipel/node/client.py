@@ -29,6 +29,7 @@ from archipel.node.exchange import (
     Bounds,
     LabRefused,
     LabUnreachable,
+    authorities,
     believed,
     bounded_body,
     given_up,
@@ -73,7 +74,11 @@ class LabReader:
         self.bytes_down = 0
         limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
         self.http = httpx.AsyncClient(
-            base_url=self.url, timeout=limits, trust_env=False, headers=NO_COMPRESSION
+            base_url=self.url,
+            timeout=limits,
+            trust_env=False,
+            headers=NO_COMPRESSION,
+            verify=authorities(),
         )
 
     async def __aenter__(self) -> Self:

@@ -4,6 +4,7 @@ import json
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 import httpx
@@ -37,6 +38,12 @@ class Bounds:
 
 DOCUMENT = Bounds()
 NO_HURRY = Bounds(limit_s=None)
+
+
+@cache
+def authorities() -> ssl.SSLContext:
+    """Whose certificates are believed; read once, for reading them takes longer than most requests."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class LabUnreachable(Exception):
