@@ -22,7 +22,9 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 def event_file(history: History) -> bytes:
     """The whole file: the version line, then one event a version of each point and evaluation."""
     start = history.points[0].at_s if history.points else 0.0
-    return first_record(start) + records(history, {point.version: point.at_s for point in history.points})
+    return first_record(start) + records(
+        history, {point.version: point.at_s for point in history.points}
+    )
 
 
 def first_record(start_s: float) -> bytes:

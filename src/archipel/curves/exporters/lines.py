@@ -95,7 +95,9 @@ def line_key(line: bytes, run: str, where: str) -> Key:
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict) or type(version := row.get("version")) is not int:
-        raise CannotExport(f"{where} holds something else than versions of a run: name another file")
+        raise CannotExport(
+            f"{where} holds something else than versions of a run: name another file"
+        )
     if row.get("run") != run:
         raise CannotExport(
             f"{where} holds run {row.get('run')!r:.80}, expected {run!r}: name another file"

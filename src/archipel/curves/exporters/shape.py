@@ -1,6 +1,5 @@
 """What every exporter is: opened at a place for one run, told what is new, closed."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -35,23 +34,8 @@ class Exporter(Protocol):
     def close(self) -> None: ...
 
 
-def keys_of(history: History) -> Iterable[Key]:
-    """What a history would write."""
-    yield from ((TRAIN, point.version) for point in history.points)
-    yield from ((EVAL, exam.version) for exam in history.exams)
-
-
 def unheld(history: History, held: frozenset[Key] | set[Key]) -> History:
     """The history without what is held: a late evaluation of an old version is new as well."""
     points = tuple(each for each in history.points if (TRAIN, each.version) not in held)
     exams = tuple(each for each in history.exams if (EVAL, each.version) not in held)
     return replace(history, points=points, exams=exams)
-
-
-def go_on(exporter: Exporter, history: History) -> int:
-    """Write what is new of a history; how many points and evaluations that were. Raises as `Exporter.add`."""
-    new = unheld(history, exporter.held())
-    count = len(new.points) + len(new.exams)
-    if count:
-        exporter.add(new)
-    return count

@@ -102,6 +102,8 @@ def read_csv(data: bytes) -> list[Mapping[str, Any]]:
     """Rows of a CSV file with a head. Raises ValueError."""
     try:
         found = csv.DictReader(io.StringIO(data.decode("utf-8")))
+        if not {"run", "version"} <= set(found.fieldnames or ()):
+            raise ValueError("its head names no run and no version")
         table: list[Mapping[str, Any]] = []
         for row in found:
             if None in row or len(table) >= MAX_ROWS:
