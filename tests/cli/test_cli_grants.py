@@ -70,7 +70,9 @@ def test_a_person_is_attested_granted_and_charged_and_everybody_can_see_it(desk:
         out, permit = desk.home / "attestation.json", desk.home / "permit.json"
         attesting = ("grants", "attest", ADA.did, "--lab-did", LAB, "--out", out)
         attesting = (*attesting, "--key", desk.key("verifier"))
-        first, again = (desk.says(None, *attesting, "--person", name) for name in ("Quillwort", "QUILLWORT "))
+        first, again = (
+            desk.says(None, *attesting, "--person", name) for name in ("Quillwort", "QUILLWORT ")
+        )
         assert first["person"] == again["person"]
         assert "quillwort" not in out.read_text().lower()
         asked = desk.says(url, "grants", "request", out, "--key", own)

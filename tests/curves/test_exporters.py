@@ -115,7 +115,9 @@ def test_tensorboard_reads_every_scalar_of_a_file_that_was_appended_to(tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_weights_and_biases_offline_holds_every_version_once_over_two_folders(tmp_path: Path) -> None:
+def test_weights_and_biases_offline_holds_every_version_once_over_two_folders(
+    tmp_path: Path,
+) -> None:
     assert _go_on(WandbRun, tmp_path, EARLY) == {(TRAIN, version) for version in range(4)}
     assert _go_on(WandbRun, tmp_path, WHOLE) == KEYS
     again = WandbRun(tmp_path, "run")

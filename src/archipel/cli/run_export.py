@@ -144,7 +144,13 @@ def _export_curves(name: str, form: str, out: Path, given: dict[str, Any]) -> No
     ):
         first = _first(source)
         exporter = exporters()[form](out, name)
-        told: dict[str, Any] = {"run": name, "to": form, "out": str(out), "versions": 0, "evaluations": 0}
+        told: dict[str, Any] = {
+            "run": name,
+            "to": form,
+            "out": str(out),
+            "versions": 0,
+            "evaluations": 0,
+        }
         try:
             _take(exporter, first, told)
             if given["follow"] and not first.is_over:
