@@ -15,6 +15,8 @@ from archipel.curves.exporters.shape import EVAL, TRAIN, CannotExport, Exporter,
 from archipel.curves.exporters.tables import csv_table, parquet_table
 from archipel.curves.exporters.weights_and_biases import WandbRun, rows_of
 from archipel.curves.history import History
+from archipel.curves.lines import thinned
+from archipel.curves.report import Told, report
 from histories import exam, history
 
 WHOLE = history(6, exams=(exam(0, 0.25), exam(6, 0.5)))
@@ -129,3 +131,34 @@ def test_weights_and_biases_offline_holds_every_version_once_over_two_folders(
     found = sorted((row["version"], row["train/reward"]) for row in rows if "train/reward" in row)
     assert found == WHOLE.series("reward")
     assert [row["eval/greedy"] for row in rows if "eval/greedy" in row] == [0.25, 0.5]
+
+
+HOSTILE = "<script>alert(1)</script>&\"'"
+
+
+def test_a_report_is_the_same_bytes_again_and_no_text_in_it_becomes_markup() -> None:
+    told = Told(
+        history=replace(WHOLE, run=HOSTILE),
+        facts=[(HOSTILE, HOSTILE)],
+        workers=[(HOSTILE, HOSTILE, 3)],
+        audits=[(7, HOSTILE, HOSTILE, HOSTILE)],
+        published={version: version + 10 for version in range(7)},
+        rated={6: 99},
+        check=HOSTILE,
+    )
+    page = report(told)
+    assert page == report(told)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 9
+    assert "<td>16</td><td>99</td>" in page, "version 6, its entry and that of its evaluation"
+    for name in WHOLE.names():
+        if not name.endswith(("_low", "_high")):
+            assert f"<figcaption>{name.replace('_', ' ')}</figcaption><svg" in page
+
+
+def test_thinning_a_line_loses_no_peak_and_neither_end() -> None:
+    points = [(float(x), 1.0 if x == 5_003 else x / 1e6) for x in range(10_000)]
+    kept = thinned(points)
+    assert len(kept) <= 600
+    assert {points[0], points[-1], points[5_003]} <= set(kept)
+    assert kept == sorted(kept)

@@ -8,6 +8,7 @@ goes on after an end writes another folder of the same run, as wandb itself does
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from archipel.extras import needs
 
 PROJECT = "archipel"
 MAX_FOLDERS = 1000
+MAX_WRITING_S = 30.0
 _HEADER = b":W&B"
 _HEADER_BYTES, _BLOCK_BYTES, _HEAD_BYTES = 7, 32768, 7
 _FULL, _FIRST, _LAST = 1, 2, 4
@@ -61,9 +63,22 @@ class WandbRun:
             self._held.add((EVAL, exam.version))
 
     def close(self) -> None:
-        """Waits until everything is written."""
-        if self._run is not None:
-            self._run.finish()
+        """Ends the folder, and reads it back: wandb writes in a process of its own, which may be behind.
+
+        Raises:
+            CannotExport: it does not hold what was logged.
+        """
+        if self._run is None:
+            return
+        self._run.finish()
+        self._run = None
+        deadline = time.monotonic() + MAX_WRITING_S
+        while not self._held <= held_in(*self._place):
+            if time.monotonic() > deadline:
+                raise CannotExport(
+                    f"wandb did not write everything within {MAX_WRITING_S} s; the same command goes on"
+                )
+            time.sleep(0.2)
 
 
 def _begun(wandb: Any, folder: Path, run: str) -> Any:
@@ -145,6 +160,6 @@ def _payloads(data: bytes) -> Iterator[bytes]:
 
 def _key(row: dict[str, Any]) -> Key | None:
     version = row.get("version")
-    if type(version) is not int:
+    if not isinstance(version, int | float) or version != int(version):
         return None
-    return (TRAIN if "at_s" in row else EVAL), version
+    return (TRAIN if "at_s" in row else EVAL), int(version)
