@@ -38,8 +38,8 @@ def line_chart(points: Points, band: Sequence[tuple[float, float, float]] = ()) 
         y = float(at(left, value).split(",")[1])
         parts.append(f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
-    for x, anchor, place in ((left, "start", LEFT), (right, "end", WIDTH - RIGHT)):
-        parts.append(f'<text x="{place}" y="{HEIGHT - 8}" text-anchor="{anchor}">{x:g}</text>')
+    for x, anchor, edge_at in ((left, "start", LEFT), (right, "end", WIDTH - RIGHT)):
+        parts.append(f'<text x="{edge_at}" y="{HEIGHT - 8}" text-anchor="{anchor}">{x:g}</text>')
     if len(band) > 1:
         edge = [at(x, y) for x, _, y in band] + [at(x, y) for x, y, _ in reversed(band)]
         parts.append(f'<polygon class="band" points="{" ".join(edge)}"/>')
