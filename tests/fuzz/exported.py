@@ -54,12 +54,14 @@ def _places(form: Callable[[Path, str], Exporter], name: str, file: str) -> Read
 def readers() -> dict[str, Reader]:
     """One for each."""
     events = _written(EventFile, "logs", f"logs/run/{FILE_NAME}")
-    (length,) = struct.unpack_from("<Q", events, 40)
+    second = 16 + struct.unpack_from("<Q", events)[0]
+    length = struct.unpack_from("<Q", events, second)[0]
+    event = events[second + 12 : second + 12 + length]
     return {
         "exported JSON lines": _places(JsonLines, "a.jsonl", "a.jsonl"),
         "exported CSV": _places(csv_table, "a.csv", "a.csv"),
         "exported event files": _places(EventFile, "logs", f"logs/run/{FILE_NAME}"),
-        "events of TensorBoard": Reader(told, (events[52 : 52 + length],), (ValueError,)),
+        "events of TensorBoard": Reader(told, (event,), (ValueError,)),
         "files of Weights & Biases": Reader(
             lambda data: list(rows_of(data, "run.wandb")), (_of_wandb(),), (CannotExport,)
         ),

@@ -160,6 +160,8 @@ def _payloads(data: bytes) -> Iterator[bytes]:
 
 def _key(row: dict[str, Any]) -> Key | None:
     version = row.get("version")
-    if not isinstance(version, int | float) or version != int(version):
+    if isinstance(version, float) and version.is_integer():
+        version = int(version)  # as wandb writes a million
+    if type(version) is not int:
         return None
-    return (TRAIN if "at_s" in row else EVAL), int(version)
+    return (TRAIN if "at_s" in row else EVAL), version
