@@ -80,6 +80,7 @@ from fuzz import (
     contributed,
     corpora_read,
     disputed,
+    exported,
     foreign,
     graded,
     pool_said,
@@ -142,6 +143,7 @@ def _readers() -> dict[str, Reader]:
         | released.readers()
         | graded.readers()
         | corpora_read.readers()
+        | exported.readers()
         | tenanted.readers()
         | answered.readers()
         | _doors()

@@ -122,8 +122,10 @@ def _write(
 
 def _write_events(folder: Path, data: bytes) -> Path:
     """One file a run, written aside and renamed, so that a reader never finds half of it."""
+    from archipel.curves.exporters.event_files import FILE_NAME
+
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "events.out.tfevents.0000000000.archipel"
+    path = folder / FILE_NAME
     aside = folder / ".partial"
     aside.write_bytes(data)
     aside.replace(path)

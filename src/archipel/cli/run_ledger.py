@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from archipel.curves.history import History, Point, plain
 from archipel.lab.entry import Entry, read_entry
+from archipel.lab.run_course import version_in
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabRefused
-from archipel.node.histories import VERSIONS
 from archipel.records.documents import LabFacts
-from archipel.records.kinds import WORDS_OF
-from archipel.records.kinds.merge import MergeAnswer
 from archipel.records.kinds.update import UpdateAnswer
-from archipel.records.statements import InvalidRecord, RunOpened, WorkAnswered
+from archipel.records.statements import InvalidRecord, RunOpened
 
 if TYPE_CHECKING:
     from archipel.records.fields import BlobRef
@@ -50,26 +48,18 @@ async def with_older(lab: LabReader, opened: RunOpened, history: History) -> His
         said = entry.statement
         if isinstance(said, RunOpened) and said.run == opened.run:
             break
-        made = _publication(said, opened)
-        if made is not None and WORDS_OF[made.kind].publishes(made) is not None:
+        made = version_in(said, opened)
+        if made is not None:
             older[made.version] = Point(made.version, entry.at_ms / 1000, plain(made.metrics))
     known = {point.version: point for point in history.points}
     both = older | known
     return replace(history, points=tuple(both[version] for version in sorted(both)))
 
 
-def _publication(said: Any, opened: RunOpened) -> UpdateAnswer | MergeAnswer | None:
-    """The version of this run that is published here, if one is."""
-    if not isinstance(said, WorkAnswered) or not isinstance(said.answer, VERSIONS):
-        return None
-    is_ours = said.work.rpartition(".")[0] == opened.run and said.author in opened.trusted
-    return said.answer if is_ours else None
-
-
 async def prompt_blobs(lab: LabReader, opened: RunOpened, batch: int) -> "BlobRef | None":
     """Where the prompts of a batch lie, as the version that brought them says."""
     async for entry in newest_first(lab):
-        made = _publication(entry.statement, opened)
+        made = version_in(entry.statement, opened)
         for each in made.prompts if isinstance(made, UpdateAnswer) else ():
             if each.batch == batch:
                 return each.blob

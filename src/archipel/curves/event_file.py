@@ -6,34 +6,49 @@ double, 2 step int64, 3 file_version string, 5 summary {1 value {1 tag string, 2
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from archipel.curves.history import History
 
 POLYNOMIAL = 0x82F63B78
 """Castagnoli, reflected (RFC 3720, appendix B.4)."""
 MASK_DELTA = 0xA282EAD8
+FILE_VERSION = b"brain.Event:2"
+TRAIN, EVAL = "train/", "eval/"
+"""What the tags of measurements and of evaluations begin with."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def event_file(history: History) -> bytes:
     """The whole file: the version line, then one event a version of each point and evaluation."""
     start = history.points[0].at_s if history.points else 0.0
-    times = {point.version: point.at_s for point in history.points}
-    events = [_event(start, 0, _field(3, _BYTES, b"brain.Event:2"))]
+    return first_record(start) + records(
+        history, {point.version: point.at_s for point in history.points}
+    )
+
+
+def first_record(start_s: float) -> bytes:
+    """What every file begins with."""
+    return framed(_event(start_s, 0, _field(3, _BYTES, FILE_VERSION)))
+
+
+def records(history: History, times: Mapping[int, float]) -> bytes:
+    """A record for each point and each evaluation, to be appended. times: of versions, for their evaluations."""
+    start = min(times.values(), default=0.0)
+    events = []
     for point in history.points:
-        scalars = _summary((f"train/{name}", value) for name, value in point.values.items())
+        scalars = _summary((f"{TRAIN}{name}", value) for name, value in point.values.items())
         events.append(_event(point.at_s, point.version, scalars))
     for exam in history.exams:
-        scalars = _summary((f"eval/{name}", value) for name, value in exam.values.items())
+        scalars = _summary((f"{EVAL}{name}", value) for name, value in exam.values.items())
         events.append(_event(times.get(exam.version, start), exam.version, scalars))
-    return b"".join(framed(event) for event in events)
+    return b"".join(map(framed, events))
 
 
 def framed(data: bytes) -> bytes:
     """One record."""
     length = struct.pack("<Q", len(data))
-    return length + _masked(length) + data + _masked(data)
+    return length + masked(length) + data + masked(data)
 
 
 def crc32c(data: bytes) -> int:
@@ -57,7 +72,7 @@ def _table() -> tuple[int, ...]:
 _TABLE = _table()
 
 
-def _masked(data: bytes) -> bytes:
+def masked(data: bytes) -> bytes:
     """A checksum of data that holds checksums is rotated and shifted, so that it is none of them."""
     crc = crc32c(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + MASK_DELTA) & 0xFFFFFFFF)

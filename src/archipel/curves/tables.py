@@ -29,7 +29,7 @@ def rows(histories: Sequence[History], names: Sequence[str] = ()) -> list[dict[s
 
 def to_csv(table: Sequence[dict[str, float | str]]) -> str:
     """Comma-separated, with a head; what a version did not measure is empty."""
-    columns = ["run", "version", *_columns(table)]
+    columns = ["run", "version", *columns_of(table)]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -37,7 +37,8 @@ def to_csv(table: Sequence[dict[str, float | str]]) -> str:
     return text.getvalue()
 
 
-def _columns(table: Sequence[dict[str, float | str]]) -> list[str]:
+def columns_of(table: Sequence[dict[str, float | str]]) -> list[str]:
+    """Every measurement of a table, as people read them: training, then evaluations."""
     names = {name for row in table for name in row} - {"run", "version"}
     exams = sorted(name for name in names if name.startswith("eval_"))
     return [*in_order(names - set(exams)), *exams]
