@@ -13,6 +13,7 @@ from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, new_passphrase
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.ledger_place import checked_ledger, ledger_options
+from archipel.cli.operator_login import login
 from archipel.cli.operator_pause import pause, resume
 from archipel.plurals import counted
 
@@ -44,7 +45,7 @@ def command() -> None:
     """
 
 
-for each in (pause, resume):
+for each in (login, pause, resume):
     command.add_command(each)
 
 

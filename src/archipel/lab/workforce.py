@@ -9,7 +9,7 @@ Law: whoever replays the ledger finds the same set.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from archipel.lab.audits import audits
 from archipel.lab.cases import Case, Outcome
@@ -60,12 +60,15 @@ def followed(before: LabState, state: LabState, statement: Recorded, at_ms: int)
             state = _answered(before, state, before.leases[statement.work], at_ms)
         case LeaseExpired(cause="deadline"):
             state = _run_out(state, before.leases[statement.work])
-        case NodeJoined() | NodeLeft() | KeyRevoked():
-            state = _moved(state, ended_nodes(statement))
-        case NodePaused() | NodeResumed():
-            state = _moved(state, (statement.node,))
-        case NodesForgotten():
-            state = _moved(state, statement.nodes, is_forgotten=True)
+        case (
+            NodeJoined()
+            | NodeLeft()
+            | KeyRevoked()
+            | NodesForgotten()
+            | NodePaused()
+            | NodeResumed()
+        ):
+            state = _moved(state, statement)
         case _ if isinstance(statement, Judging):
             state = _judged(before, state, state.live)
     if state.markets is not before.markets:
@@ -141,8 +144,19 @@ def _published(earlier: Run, run: Run) -> WorkingSet:
     return changed(known, step_ms=max(step_ms, run.version >= 1), is_stale=True)
 
 
-def _moved(state: LabState, gone: Collection[str], is_forgotten: bool = False) -> LabState:
+Moving = NodeJoined | NodeLeft | KeyRevoked | NodesForgotten | NodePaused | NodeResumed
+
+
+def _moved(state: LabState, statement: Moving) -> LabState:
     """Nodes came or went: they are in no set before that is decided anew; who is forgotten leaves no figures."""
+    is_forgotten = isinstance(statement, NodesForgotten)
+    match statement:
+        case NodesForgotten():
+            gone = statement.nodes
+        case NodePaused() | NodeResumed():
+            gone = (statement.node,)
+        case _:
+            gone = ended_nodes(statement)
     for name in state.live:
         run = state.runs[name]
         known, dids = run.working, [did for did in gone if did in run.working.figures]
