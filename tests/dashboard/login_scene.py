@@ -12,6 +12,8 @@ from archipel.dashboard.sessions.challenges import Challenges
 from archipel.dashboard.sessions.routes import LoginDoor, login_routes
 from archipel.dashboard.sessions.sessions import Sessions
 from archipel.identity import Identity, sign
+from archipel.lab.lab import Lab
+from archipel.lab.state import Node
 from archipel.lab.views import node_view
 from archipel.market.journal import wallet
 from archipel.records.canonical import canonical_json
@@ -27,25 +29,28 @@ ORIGIN = "http://lab.example"
 OWN = {"Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
 
 
-class WorldLook:
+class LabLook:
     """What the log-in asks of a look, cut from the lab's own views."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._state = world.state
-        self.now_ms = world.now_ms
+    def __init__(self, lab: Lab) -> None:
+        self._state = lab.state
+        self._asked_ms = lab.asked_ms
+        self.now_ms = lab.clock_ms()
         self.size = self._state.size
 
     def node(self, did: str) -> NodeView | None:
         node = self._state.nodes.get(did)
-        return None if node is None else node_view(self._state, node, self.now_ms)
+        return None if node is None else self._view(node)
 
     def nodes(
         self, start: int, limit: int, by: str = "joined", operator: str | None = None
     ) -> Sequence[NodeView]:
-        views = [node_view(self._state, each, self.now_ms) for each in self._state.nodes.values()]
+        views = [self._view(each) for each in self._state.nodes.values()]
         own = [each for each in views if (each.operator or each.node) == operator]
         return own[start : start + limit]
+
+    def _view(self, node: Node) -> NodeView:
+        return node_view(self._state, node, self.now_ms, self._asked_ms)
 
     def joined(self, did: str) -> int | None:
         node = self._state.nodes.get(did)
@@ -58,19 +63,19 @@ class WorldLook:
         return ()
 
 
-class WorldSource:
-    """A source over a world."""
+class LabLooks:
+    """A source over a lab."""
 
     is_lab = True
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
 
     def look(self) -> Any:
-        return WorldLook(self._world)
+        return LabLook(self._lab)
 
     def entries(self, start: int, limit: int) -> Sequence[bytes]:
-        return self._world.lab.log.read(start, limit)
+        return self._lab.log.read(start, limit)
 
 
 class FirstPay:
@@ -96,7 +101,7 @@ class Scene:
         sessions = Sessions(Challenges(self.world.state.lab, b"k" * 32), self._chance)
         self.now_ms = self.world.now_ms
         self.sessions = sessions
-        self.door = LoginDoor(sessions, WorldSource(self.world), lambda: self.now_ms, pays)  # type: ignore[arg-type]
+        self.door = LoginDoor(sessions, LabLooks(self.world.lab), lambda: self.now_ms, pays)  # type: ignore[arg-type]
         self.app = Starlette(routes=[Mount("/pages", routes=login_routes(self.door))])
 
     def close(self) -> None:

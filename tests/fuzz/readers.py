@@ -82,6 +82,7 @@ from fuzz import (
     disputed,
     foreign,
     graded,
+    logged_in,
     pool_said,
     pooled,
     presented,
@@ -134,6 +135,7 @@ def _readers() -> dict[str, Reader]:
         | disputed.readers()
         | presented.readers()
         | served.readers()
+        | logged_in.readers()
         | pooled.readers()
         | pool_said.readers()
         | cascaded.readers()

@@ -39,6 +39,7 @@ from archipel.dashboard.sessions.sessions import (
     Sessions,
 )
 from archipel.dashboard.source import Source
+from archipel.market.journal import wallet
 from archipel.records.document import Document
 from archipel.records.login import Polled, Presented, Wished, Wishes
 
@@ -224,7 +225,7 @@ class LoginDoor:
         return await asyncio.to_thread(made)
 
     def _stamp(self, did: str) -> dict[int, int]:
-        pay = None if self._pays is None else self._pays.first_pay((own.wallet(did),))
+        pay = None if self._pays is None else self._pays.first_pay((wallet(did),))
         if pay is None:
             return {}
         found = self._source.entries(pay.first_entry, 1)
