@@ -27,11 +27,13 @@ def scene(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Scene]:
     made.close()
 
 
-def at(scene: Scene, *words: str, pages: bool = True) -> Result:
-    async def whole() -> Result:
+def at(scene: Scene, *commands: tuple[str, ...], pages: bool = True) -> list[Result]:
+    """What each of these commands came to."""
+
+    async def whole() -> list[Result]:
         async with live(scene.world, pages=scene.door.routes() if pages else ()) as url:
-            asked = ["operator", *words, "--lab", url]
-            return await asyncio.to_thread(CliRunner().invoke, command, asked)
+            asked = [["operator", *words, "--lab", url] for words in commands]
+            return [await asyncio.to_thread(CliRunner().invoke, command, each) for each in asked]
 
     return asyncio.run(whole())
 
@@ -42,33 +44,41 @@ def said(done: Result) -> str:
 
 def test_a_node_is_paused_and_resumed_with_one_command_each(scene: Scene) -> None:
     did = scene.node.did
-    done = at(scene, "pause", did, "--reason", "hot")
-    assert done.output.startswith(f"{did} is paused, entry ")
-    assert scene.world.state.paused[did].reason == "hot"
-    assert "paused already" in said(at(scene, "pause", did))
-    assert at(scene, "resume", did, "--json").exit_code == 0
+    paused, again, resumed, foreign = at(
+        scene,
+        ("pause", did, "--reason", "hot"),
+        ("pause", did),
+        ("resume", did, "--json"),
+        ("pause", scene.foreign.did),
+    )
+    assert paused.output.startswith(f"{did} is paused, entry ")
+    assert "paused already" in said(again)
+    assert json.loads(resumed.output)["node"] == did
     assert not scene.world.state.paused
-    assert "may not say" in said(at(scene, "pause", scene.foreign.did))
+    assert "may not say" in said(foreign)
+    reasons = [each.reason for each in scene.world.statements() if each.kind == "node.paused"]  # type: ignore[attr-defined]
+    assert reasons == ["hot"]
 
 
 def test_logging_in_once_prints_a_link_and_signs_nothing_in_the_ledger(scene: Scene) -> None:
     scene.door._now_ms = lambda: scene.world.lab.clock_ms()
     before = scene.world.state.size
-    done = at(scene, "login", "--once", "--no-browser", "--json")
+    (done,) = at(scene, ("login", "--once", "--no-browser", "--json"))
     assert done.exit_code == 0, said(done)
     told = json.loads(done.output)
     assert told["by"] == BOSS.did
     assert "/pages/login#" in told["link"]
     assert len(scene.sessions) == 1
     assert scene.world.state.size == before
-    without = at(scene, "login", "--once", "--no-browser", pages=False)
+    (without,) = at(scene, ("login", "--once", "--no-browser"), pages=False)
     assert "shows no pages to log in at" in said(without)
 
 
 def test_a_challenge_of_another_lab_is_not_signed(scene: Scene) -> None:
     scene.door._now_ms = lambda: scene.world.lab.clock_ms()
     scene.sessions.challenges.lab = OTHER.did
-    assert "the challenge is of lab" in said(at(scene, "login", "--once", "--no-browser"))
+    (done,) = at(scene, ("login", "--once", "--no-browser"))
+    assert "the challenge is of lab" in said(done)
     assert len(scene.sessions) == 0
 
 
