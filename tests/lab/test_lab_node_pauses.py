@@ -1,5 +1,6 @@
 """A paused node is given no work of any kind; what it holds is answered and paid; only who it belongs to may say so."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -14,9 +15,10 @@ from archipel.lab.refusals import NodeIsPaused, NotAllowed
 from archipel.lab.snapshots import ENCODERS, decode_state, encode_state
 from archipel.lab.views import node_view
 from archipel.records.membership import KeyRevoked, NodePaused, NodeResumed
-from archipel.records.statements import LeaseGranted, NodeLeft
+from archipel.records.statements import LeaseGranted, LeaseRequested, NodeLeft
+from door import Door
 from keyring import delegation
-from people import Provider, identity
+from people import Provider, envelope, identity
 from trading import TERMS, exchange_at
 from world import World
 
@@ -180,3 +182,44 @@ def test_a_market_passes_over_a_paused_node_and_takes_its_award_back() -> None:
     assert nodes["a"].did in trade.sell(a=300_000, b=400_000, c=800_000).awards
     world.check_replay()
     world.close()
+
+
+def test_who_waits_for_work_is_sent_off_when_paused_and_served_when_resumed(world: World) -> None:
+    one = node(world)
+    held = one.ask()
+    assert held is not None
+    one.answer(held)
+    lab = world.lab
+
+    async def waiting() -> "asyncio.Task[object]":
+        said = world.statement(one.identity, LeaseRequested, kinds=("evaluate",), holding=())
+        asked = asyncio.ensure_future(lab.lease(envelope(one.identity, said), 20))
+        await asyncio.sleep(0.01)
+        assert not asked.done(), "it waits: nothing is to be evaluated"
+        return asked
+
+    async def story() -> None:
+        asked = await waiting()
+        said = world.statement(BOSS, NodePaused, node=one.did, reason="")
+        await lab.submit(envelope(BOSS, said))
+        assert await asyncio.wait_for(asked, 1) is None
+        said = world.statement(one.identity, LeaseRequested, kinds=("rollout",), holding=())
+        asked = asyncio.ensure_future(lab.lease(envelope(one.identity, said), 20))
+        await asyncio.sleep(0.01)
+        assert not asked.done(), "there is work, for others"
+        await lab.submit(envelope(BOSS, world.statement(BOSS, NodeResumed, node=one.did)))
+        assert await asyncio.wait_for(asked, 1) is not None
+
+    world.await_(story())
+
+
+def test_over_http_a_paused_node_that_waited_in_vain_is_told_in_words(world: World) -> None:
+    one = node(world)
+    pause(world, one)
+    door = Door(world)
+    said = world.statement(one.identity, LeaseRequested, kinds=("rollout",), holding=())
+    answer = door.ask(envelope(one.identity, said))
+    door.close()
+    assert answer.status_code == 409
+    assert answer.json()["type"].endswith("/node-paused")
+    assert "archipel operator resume" in answer.json()["detail"]
