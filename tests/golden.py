@@ -31,6 +31,8 @@ from archipel.records.membership import (
     Effort,
     JoiningRuled,
     KeyRevoked,
+    NodePaused,
+    NodeResumed,
     effort_prefix,
     find_nonce,
 )
@@ -449,6 +451,9 @@ def with_operators(world: World) -> None:
         invitation=invitation(world.operator, world.state.lab, world.now_ms + 1000),
         effort=Effort(size=head.size, root=root, nonce=nonce),
     )
+    world.speak(boss, NodePaused, node=second.did, reason="the room is hot")
+    world.speak(boss, NodeResumed, node=second.did)
+    world.speak(guest.identity, NodePaused, node=guest.did, reason="it is needed here")
     world.speak(boss, KeyRevoked, node=second.did, reason="sold")
 
 

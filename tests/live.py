@@ -3,10 +3,11 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import uvicorn
+from starlette.routing import BaseRoute, Mount
 
 from archipel.connections import Connections, guarded
 from archipel.lab.api import make_api
@@ -18,15 +19,24 @@ CHUNK_BYTES = 16_384
 
 @asynccontextmanager
 async def live(
-    world: World, port: int = 0, skew_ms: int = 0, limits: DoorLimits | None = None
+    world: World,
+    port: int = 0,
+    skew_ms: int = 0,
+    limits: DoorLimits | None = None,
+    pages: Sequence[BaseRoute] = (),
 ) -> AsyncIterator[str]:
-    """The lab's URL while the block lasts; from now on its clock is this machine's, but for `skew_ms`."""
+    """The lab's URL while the block lasts; from now on its clock is this machine's, but for `skew_ms`.
+
+    pages: what is mounted at /pages.
+    """
     world.lab.clock_ms = lambda: time.time_ns() // 1_000_000 + skew_ms
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
+        api = make_api(world.lab, limits=limits)
+        api.router.routes.append(Mount("/pages", routes=pages))
         config = uvicorn.Config(
-            make_api(world.lab, limits=limits),
+            api,
             http=guarded(Connections(1000, 1000)),
             log_level="critical",
             timeout_graceful_shutdown=1,

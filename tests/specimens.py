@@ -39,7 +39,15 @@ from archipel.records.kinds.merge import MergeAnswer, MergeSpec, Verdict
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.sample import SampleAnswer, SampleSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
-from archipel.records.membership import MAX_ALLOWED, MAX_USES, Effort, JoiningRuled, KeyRevoked
+from archipel.records.membership import (
+    MAX_ALLOWED,
+    MAX_USES,
+    Effort,
+    JoiningRuled,
+    KeyRevoked,
+    NodePaused,
+    NodeResumed,
+)
 from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.ownership import (
     MAX_PROPOSAL_CHARACTERS,
@@ -333,6 +341,8 @@ SMALL: dict[str, Statement] = {
         **_by(OPERATOR, 6), policy="invited", allowed=(NODE,), effort_bits=18, places=8
     ),
     "key.revoked": KeyRevoked(**_by(OPERATOR, 7), node=NODE, reason="stolen é"),
+    "node.paused": NodePaused(**_by(OPERATOR, 8), node=NODE, reason="until Monday é"),
+    "node.resumed": NodeResumed(**_by(OPERATOR, 9), node=NODE),
     "node.left": NodeLeft(**_by(NODE, 9)),
     "nodes.forgotten": NodesForgotten(**_by(LAB, 7), nodes=(NODE,)),
     "nodes.forgotten (kept)": NodesForgotten(**_by(LAB, 7), nodes=(NODE,), revocations="kept"),
@@ -597,6 +607,8 @@ LARGE: tuple[Statement, ...] = (
         **_MOST, policy="invited", allowed=(NODE,) * MAX_ALLOWED, effort_bits=28, places=1024
     ),
     KeyRevoked(**_MOST, node=NODE, reason=_TEXT),
+    NodePaused(**_MOST, node=NODE, reason=_TEXT),
+    NodeResumed(**_MOST, node=NODE),
     RunSeeded(**_MOST, run=_RUN, size=bounds.MAX_SEQ, root=POLICY),
     AuditsDrawn(**_MOST, size=bounds.MAX_SEQ, root=POLICY),
     VerdictContested(**_MOST, run=_RUN, work=_WORK, reason=_TEXT),

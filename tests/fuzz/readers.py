@@ -83,6 +83,7 @@ from fuzz import (
     exported,
     foreign,
     graded,
+    logged_in,
     pool_said,
     pooled,
     presented,
@@ -135,6 +136,7 @@ def _readers() -> dict[str, Reader]:
         | disputed.readers()
         | presented.readers()
         | served.readers()
+        | logged_in.readers()
         | pooled.readers()
         | pool_said.readers()
         | cascaded.readers()

@@ -61,6 +61,7 @@ OWN = {
     ("door/sampled.py", "answer_bytes"): "a row of the door's own journal",
     ("door/sampled.py", "written_bytes"): "a row of the door's own journal",
     ("door/turning.py", "_save"): "a row of the door's own journal",
+    ("dashboard/sessions/routes.py", "_stamp"): "an entry of the ledger that pages are cut from",
     # What comes with the package:
     ("planning/checking.py", "figures"): "a table of the package",
     ("release/code.py", "_requirements"): "pyproject.toml of this very software",

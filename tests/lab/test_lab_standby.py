@@ -18,6 +18,7 @@ from archipel.lab.working_set import Figures, measured, stepped
 from archipel.market.provisioning import Why
 from archipel.records.bids import Bid, seal_of
 from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.membership import NodePaused, NodeResumed
 from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.recipe_market import MarketTerms
 from archipel.records.rounds import BidCommitted, BidRevealed
@@ -432,3 +433,23 @@ def check_set(world: World) -> None:
     again = workforce.decided(world.state, world.run(), world.run().chain[-1].at_ms)
     assert not known.is_stale
     assert again.members.keys() <= known.members.keys()
+
+
+def test_a_pause_wakes_who_was_spare_and_who_is_resumed_may_be_needed_again(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    idle = max(made.members)
+    node = made.workers[idle].node
+    world.speak(node.identity, NodePaused, node=node.did, reason="")
+    assert spare in made.members
+    assert idle not in made.members
+    others = made.workers.keys() - {idle}
+    worker = made.workers.pop(idle)
+    made.versions(2)
+    assert made.members == others
+    made.workers[idle] = worker
+    world.speak(node.identity, NodeResumed, node=node.did)
+    gone = max(others)
+    made.workers.pop(gone).node.leave()
+    assert idle in made.members
+    world.check_replay()

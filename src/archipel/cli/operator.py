@@ -13,6 +13,8 @@ from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, new_passphrase
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.ledger_place import checked_ledger, ledger_options
+from archipel.cli.operator_login import login
+from archipel.cli.operator_pause import pause, resume
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -39,8 +41,12 @@ NEW_FILE = click.option(
 def command() -> None:
     """One key for all nodes of an operator: what they earn, risk and are known for is its own.
 
-    The key signs delegations and revocations and nothing else; keep it away from the nodes' machines.
+    The key signs delegations, revocations, pauses and log-ins and nothing else; keep it away from the nodes' machines.
     """
+
+
+for each in (login, pause, resume):
+    command.add_command(each)
 
 
 @command.command()
@@ -239,11 +245,13 @@ def _key_facts(state: "LabState", operator: str, key: str) -> dict[str, Any]:
     known = state.delegations.get(key)
     if known is None or known.operator != operator:
         gone = "before it came"
-        return {"node": key, "here": False, "works": 0, "until_ms": None, "revoked": gone}
+        known_of = {"node": key, "here": False, "paused": None, "works": 0, "until_ms": None}
+        return known_of | {"revoked": gone}
     node = state.nodes.get(key)
     return {
         "node": key,
         "here": node is not None and node.present,
+        "paused": None if key not in state.paused else state.paused[key].reason,
         "works": 0 if node is None else node.works,
         "until_ms": known.until_ms,
         "revoked": known.revoked,
@@ -261,6 +269,8 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
     )
     for key in row["keys"]:
         holds = "here" if key["here"] else "away"
+        if key["paused"] is not None:
+            holds += f", paused: {json.dumps(printable(key['paused']), ensure_ascii=False)}"
         if key["revoked"] is not None:
             holds = f"revoked: {json.dumps(printable(key['revoked']), ensure_ascii=False)}"
         yield f"  {key['node']}  {counted(key['works'], 'work')}  {holds}"

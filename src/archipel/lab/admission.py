@@ -14,7 +14,7 @@ from archipel.records.door import AtDoor, DoorAsked
 from archipel.records.fields import BlobRef
 from archipel.records.judging import Judging
 from archipel.records.kinds import Answer
-from archipel.records.membership import JoiningRuled, KeyRevoked
+from archipel.records.membership import JoiningRuled, KeyRevoked, NodePaused, NodeResumed
 from archipel.records.money import Paying
 from archipel.records.ownership import Owning
 from archipel.records.pauses import RunPaused, RunResumed
@@ -84,7 +84,7 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             _admit_retry(state, statement)
         case RunPaused() | RunResumed():
             _admit_pause(state, statement)
-        case NodeJoined() | JoiningRuled() | KeyRevoked():
+        case NodeJoined() | JoiningRuled() | KeyRevoked() | NodePaused() | NodeResumed():
             joining.admit(state, statement, now_ms)
         case LeaseRequested():
             joined(state, statement.author)

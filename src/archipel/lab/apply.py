@@ -20,6 +20,7 @@ from archipel.lab import (
     judging,
     keys,
     money,
+    node_pauses,
     owning,
     pauses,
     seeding,
@@ -40,7 +41,7 @@ from archipel.market.journal import Move, Posting, held, post
 from archipel.records.changed import changed
 from archipel.records.door import AtDoor
 from archipel.records.judging import Judging
-from archipel.records.membership import JoiningRuled, KeyRevoked
+from archipel.records.membership import JoiningRuled, KeyRevoked, NodePaused, NodeResumed
 from archipel.records.money import Paying
 from archipel.records.ownership import Owning
 from archipel.records.pauses import RunPaused, RunResumed
@@ -116,6 +117,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return seeding.seeded(state, statement)
         case NodeJoined() | NodeLeft() | JoiningRuled() | KeyRevoked():
             return _taking_part(state, statement, at_ms)
+        case NodePaused() | NodeResumed():
+            return node_pauses.followed(state, statement, at_ms)
         case NodesForgotten():
             return forgotten(state, statement)
         case LeaseGranted():
@@ -210,6 +213,8 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     run = state.runs[spec.run]
     if grant.work != f"{run.name}.{run.next_work}":
         raise Contradiction(f"{grant.work} is not the next work of {run.name}")
+    if grant.node in state.paused:
+        raise Contradiction(f"{grant.work} is for {grant.node}, which is paused")
     bought = awards.checked(state, grant, RULES_OF[spec.kind], at_ms)
     lease = endings.lease_of(state, grant, at_ms)
     state = endings.granted(state, lease)

@@ -18,7 +18,7 @@ def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
     wanted, active = _needs(state), dict[str, list[Node]]()
     for did in state.nodes:
         node = seen(state, did)
-        if node is not None and is_active(node, now_ms):
+        if node is not None and did not in state.paused and is_active(node, now_ms):
             met = wanted.intersection(node.meets)
             for word in abilities(set(node.capabilities.kinds), met):
                 active.setdefault(word, []).append(node)

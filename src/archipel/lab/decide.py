@@ -13,6 +13,7 @@ from typing import Literal
 from archipel.lab import awards, escrow, failures, quarantine, stakes
 from archipel.lab.company import NOBODY, Crowds, is_active
 from archipel.lab.kinds import RULES, RULES_OF
+from archipel.lab.node_pauses import may_work
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import here_of, num_keys_of, seen, standing_of
 from archipel.lab.rules import Asking, Copies, Rules
@@ -126,7 +127,7 @@ def grant(
     """
     found = [each for each in found if _may_have(each, request, crowds, now_ms)]
     node = seen(state, request.author) if found else None
-    if node is None or not node.present:
+    if node is None or not may_work(state, node.did):
         return None
     found = _open_to(state, node, found, now_ms)
     found = [
@@ -210,7 +211,7 @@ def second_copy(
     """The work of a late lease for an idle node that should be done before that lease runs out."""
     node, run = seen(state, request.author), state.runs[lease.spec.run]
     rules = RULES_OF[lease.spec.kind]
-    if node is None:
+    if node is None or not may_work(state, node.did):
         return None
     opportunity = Opportunity(run, rules)
     is_able = may_take(node, request.kinds, opportunity)
@@ -271,7 +272,9 @@ def may_be_given_more(state: LabState, did: str, now_ms: int) -> bool:
     buys of it.
     """
     node: Node | None = state.nodes.get(did)
-    if node is None or not node.present or standing_of(state, did).quarantine is not None:
+    if node is None or not may_work(state, did):
+        return False
+    if standing_of(state, did).quarantine is not None:
         return False
     return len(node.leases) < _most_leases(node) and not awards.is_on_hold(state, did, now_ms)
 

@@ -4,7 +4,7 @@ said again. Pure.
 
 from collections.abc import Iterable, Mapping
 
-from archipel.lab import awards
+from archipel.lab import awards, node_pauses
 from archipel.lab.decide import next_seq
 from archipel.lab.membership import Provider
 from archipel.lab.presence import NOBODY_ASKED, is_gone, last_heard_ms
@@ -30,7 +30,7 @@ def forgotten(state: LabState, statement: NodesForgotten) -> LabState:
     for did in dids:
         if state.nodes[did].leases:
             raise ValueError(f"{did} holds work, it cannot be forgotten")
-    state = awards.ended(state, dids)
+    state = node_pauses.ended(awards.ended(state, dids), dids)
     state = changed(state, nodes=state.nodes.drop(*dids))
     blank = _blank(state, dids)
     if statement.revocations is not None:

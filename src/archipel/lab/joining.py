@@ -5,7 +5,7 @@ replays it sees that nobody was let in against it. That the head of an effort wa
 lab looks at: the effort protects nobody but the lab.
 """
 
-from archipel.lab import quarantine, refusals
+from archipel.lab import node_pauses, quarantine, refusals
 from archipel.lab.keys import delegation_in, why_barred, why_not_delegated, why_not_revoked
 from archipel.lab.membership import Joining, Used
 from archipel.lab.providers import account_of, is_here, keys_of
@@ -16,6 +16,8 @@ from archipel.records.membership import (
     Invitation,
     JoiningRuled,
     KeyRevoked,
+    NodePaused,
+    NodeResumed,
     effort_bits,
     read_signed,
 )
@@ -60,7 +62,11 @@ def is_known(state: LabState, joined: NodeJoined) -> bool:
     return did in state.operators or any(did in run.opened.trusted for run in runs)
 
 
-def admit(state: LabState, statement: NodeJoined | JoiningRuled | KeyRevoked, now_ms: int) -> None:
+def admit(
+    state: LabState,
+    statement: NodeJoined | JoiningRuled | KeyRevoked | NodePaused | NodeResumed,
+    now_ms: int,
+) -> None:
     """Refuse, or return."""
     match statement:
         case NodeJoined():
@@ -69,6 +75,8 @@ def admit(state: LabState, statement: NodeJoined | JoiningRuled | KeyRevoked, no
             _refuse_if(_why_not_ruled(state, statement))
         case KeyRevoked():
             _refuse_if(why_not_revoked(state, statement))
+        case NodePaused() | NodeResumed():
+            _refuse_if(node_pauses.why_not(state, statement))
 
 
 def _admit_node(state: LabState, joined: NodeJoined, now_ms: int) -> None:

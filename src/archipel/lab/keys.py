@@ -5,7 +5,7 @@ key earned; and a revoked key comes back for nobody. Who revokes a key that has 
 it may be another's.
 """
 
-from archipel.lab import accusations, earning, endings
+from archipel.lab import accusations, earning, endings, node_pauses
 from archipel.lab.membership import Delegated, Provider
 from archipel.lab.providers import account_of
 from archipel.lab.reputation import Standing, merged
@@ -221,6 +221,7 @@ def _without_key(state: LabState, did: str, why: str, at_ms: int) -> LabState:
     """What the key held goes back, and its node is gone for good."""
     known = changed(state.delegations[did], revoked=state.delegations[did].revoked or why)
     state = changed(state, delegations=state.delegations.put(did, known))
+    state = node_pauses.ended(state, (did,))
     if did not in state.nodes:
         return state
     state = endings.left_behind(state, did, at_ms)

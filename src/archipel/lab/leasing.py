@@ -32,6 +32,7 @@ from archipel.lab.state import Lease
 from archipel.lab.waiting import Granted, Waiter, Waiting, told_when_durable
 from archipel.lab.working_set import WorkingSet
 from archipel.records.audits import AuditsDrawn
+from archipel.records.membership import NodePaused, NodeResumed
 from archipel.records.rounds import MarketCleared
 from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequested, RunOpened
 from archipel.records.statements import Recorded as RecordedStatement
@@ -85,9 +86,7 @@ class Leasing:
         """
         if request.seq <= self._asked.get(request.author, 0):
             raise refusals.Replayed(f"lease request {request.seq} was made before")
-        older = self._waiting.of(request.author)
-        if older is not None and not older.granted.done():
-            older.granted.set_result(None)
+        self._waiting.send_off(request.author)
         self._asked[request.author] = request.seq
         self.asked_ms[request.author] = self._clock_ms()
         node = self._committer.ahead.nodes.get(request.author)
@@ -138,6 +137,10 @@ class Leasing:
         self._follow_sets()
         if isinstance(said, BRINGS_WORK) or any(lease.spec.kind != KIND for lease in ended):
             self._waiting.take_back_all()
+        if isinstance(said, NodePaused):  # it is told so, and waits again
+            self._waiting.send_off(said.node)
+        elif isinstance(said, NodeResumed):
+            self._waiting.take_back(said.node)
         for did in (said.author, *(lease.node for lease in ended)):
             self._waiting.take_back(did)
 

@@ -109,7 +109,8 @@ def lots_wanted(state: LabState, run: Run, terms: MarketTerms) -> int:
 
 
 def _present(state: LabState) -> Iterable[Node]:
-    return (node for node in state.nodes.values() if node.present)
+    here = (node for node in state.nodes.values() if node.present)
+    return (node for node in here if node.did not in state.paused)
 
 
 def needed_milli(run: Run, terms: MarketTerms) -> int | None:

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 
 from archipel.identity import MAX_ENVELOPE_BYTES
-from archipel.lab import refusals
+from archipel.lab import node_pauses, refusals
 from archipel.lab.arrivals import author_of, is_work
 from archipel.lab.description import signed_body
 from archipel.lab.doorman import Doorman
@@ -95,6 +95,7 @@ async def _leased(lab: Lab, doorman: Doorman, request: Request, wait_s: float) -
     finally:
         doorman.end_waiting(address)
     if out is None:
+        node_pauses.tell(lab.ahead, author_of(record))
         return Response(status_code=204)
     return _parcel(out.handout.model_dump_json().encode(), out)
 

@@ -57,6 +57,12 @@ class NotJoined(Refused):
     problem, status = "not-joined", 403
 
 
+class NodeIsPaused(Refused):
+    """Its operator paused the node: there is no work for it before that ends."""
+
+    problem, status = "node-paused", 409
+
+
 class Unknown(Refused):
     """No such run, work, version or blob."""
 

@@ -13,7 +13,8 @@ import re
 from archipel.lab.amends import slashed
 from archipel.lab.awards import in_force
 from archipel.lab.markets import MAX_PAST, Cleared, OpenRound, Past, RunMarket, price_of
-from archipel.lab.providers import account_of, is_here, standing_of
+from archipel.lab.node_pauses import may_work
+from archipel.lab.providers import account_of, standing_of
 from archipel.lab.qualities import KIND, lots_wanted, qualities, quality_in
 from archipel.lab.state import OPEN_PHASES, LabState, Phase, Run
 from archipel.market import clearing, sealed
@@ -234,10 +235,10 @@ def _cleared(
 
 
 def _can_work(state: LabState, did: str) -> bool:
-    """Whether a bidder is here when work begins, and believed: what it offers could not be bought otherwise."""
+    """Whether a bidder is here when work begins, not paused, and believed: what it offers could not be bought otherwise."""
     known = state.delegations.get(did)
     is_barred = known is not None and known.revoked is not None
-    return is_here(state, did) and not is_barred and standing_of(state, did).quarantine is None
+    return may_work(state, did) and not is_barred and standing_of(state, did).quarantine is None
 
 
 def _digest(last: Cleared) -> str:

@@ -21,13 +21,15 @@ from archipel.lab.state import LabState, Run
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.table import Table
 
-FORMAT = 8
+FORMAT = 9
 """Of what `encode_state` writes and `decode_state` reads."""
 ROWS_AT_ONCE = 200
 """Rows of a table that are encoded in one call: some milliseconds."""
 LARGE = ("runs", "markets", "owned")
 """Tables of which a row by itself may be large."""
-SINCE_8 = frozenset({"pool", "granted", "persons", "pledged"})
+SINCE_9 = frozenset({"paused"})
+"""Fields of the state that form 8 had not."""
+SINCE_8 = frozenset({"pool", "granted", "persons", "pledged"}) | SINCE_9
 """Fields of the state that form 7 had not."""
 SINCE_7 = frozenset({"owned", "deciding", "meters"}) | SINCE_8
 """Fields of the state that form 6 had not."""
@@ -62,6 +64,11 @@ def _encode_6(state: LabState) -> bytes:
 def _encode_7(state: LabState) -> bytes:
     """As releases wrote it that knew no pool."""
     return _encoded(state, 7, SINCE_8)
+
+
+def _encode_8(state: LabState) -> bytes:
+    """As releases wrote it that knew no paused nodes."""
+    return _encoded(state, 8, SINCE_9)
 
 
 def _encoded(state: LabState, form: int, unknown: frozenset[str]) -> bytes:
@@ -99,6 +106,7 @@ def _dumped(state: LabState) -> dict[str, Any]:
 ENCODERS: Mapping[int, Callable[[LabState], bytes]] = {
     6: _encode_6,
     7: _encode_7,
+    8: _encode_8,
     FORMAT: encode_state,
 }
 """The forms in which this release can still write a state."""

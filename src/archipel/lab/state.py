@@ -258,3 +258,5 @@ class LabState:
     """Person, by tag, and key that asked -> position of the entry that it was given this month's grant by."""
     pledged: Table[str, Pledge] = field(default_factory=Table)
     """Provider -> the part of its pay that goes to the pool."""
+    paused: Table[str, Pause] = field(default_factory=Table)
+    """Node -> why it is given no work for now."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from archipel.lab.awards import in_force
 from archipel.lab.markets import price_of
-from archipel.lab.providers import is_here, standing_of
+from archipel.lab.node_pauses import may_work
+from archipel.lab.providers import standing_of
 from archipel.lab.standby import is_late
 from archipel.lab.state import LabState, Node, Run
 from archipel.lab.working_set import WorkingSet
@@ -41,7 +42,7 @@ def supplies(state: LabState, run: Run, parts: int) -> Iterator[Supply]:
     for did, figures in run.working.figures.items():
         node: Node | None = state.nodes.get(did)
         award = None if awards is None else awards.get(did)
-        if node is None or not node.present or (awards is not None and award is None):
+        if node is None or not may_work(state, did) or (awards is not None and award is None):
             continue
         rate_micro, fetch_ms = figures.supply
         yield Supply(
@@ -60,7 +61,7 @@ def outbid(state: LabState, run: Run) -> Iterator[str]:
     if awards is None:
         return
     for did in run.working.figures:
-        if is_here(state, did) and did not in awards:
+        if may_work(state, did) and did not in awards:
             yield did
 
 

@@ -107,6 +107,7 @@ def node_view(
         expired=node.expired,
         returned=node.returned,
         present=node.present,
+        paused=None if node.did not in state.paused else state.paused[node.did].reason,
         silent_s=max(now_ms - last_heard_ms(node, asked_ms), 0) / 1000,
         credit_micro=owned_micro(state, node.did),
         stake_micro=staked_micro(state, node.did),

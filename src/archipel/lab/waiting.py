@@ -81,6 +81,12 @@ class Waiting:
             if self._aside.pop(author, None) is None:
                 self._step_out(waiter)
 
+    def send_off(self, author: str) -> None:
+        """Its request ends empty-handed."""
+        waiter = self._of.get(author)
+        if waiter is not None and not waiter.granted.done():
+            waiter.granted.set_result(None)
+
     def set_aside(self, waiter: Waiter) -> None:
         """It has no room for more work: `able` does not name it until `take_back`."""
         author = waiter.request.author

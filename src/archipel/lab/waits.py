@@ -54,6 +54,8 @@ class Sight:
     @property
     def _active(self) -> Iterator[Node]:
         for node in self.state.nodes.values():
+            if node.did in self.state.paused:
+                continue
             if node.present and (node.leases or self.now_ms - node.last_seen_ms < ACTIVE_MS):
                 yield node
 

@@ -15,8 +15,9 @@ from archipel.lab.audits import audits
 from archipel.lab.cases import Case, Outcome
 from archipel.lab.endings import ended_nodes
 from archipel.lab.kinds import RULES_OF
+from archipel.lab.node_pauses import may_work
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.providers import is_here, keys_of, standing_of
+from archipel.lab.providers import keys_of, standing_of
 from archipel.lab.standby import demand_of, is_late, pace_of
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.lab.supplies import awards_of, heard_of, outbid, supplies
@@ -28,7 +29,7 @@ from archipel.market.provisioning import (
 )
 from archipel.records.changed import changed
 from archipel.records.judging import Judging
-from archipel.records.membership import KeyRevoked
+from archipel.records.membership import KeyRevoked, NodePaused, NodeResumed
 from archipel.records.statements import (
     LeaseExpired,
     LeaseGranted,
@@ -59,7 +60,14 @@ def followed(before: LabState, state: LabState, statement: Recorded, at_ms: int)
             state = _answered(before, state, before.leases[statement.work], at_ms)
         case LeaseExpired(cause="deadline"):
             state = _run_out(state, before.leases[statement.work])
-        case NodeJoined() | NodeLeft() | KeyRevoked() | NodesForgotten():
+        case (
+            NodeJoined()
+            | NodeLeft()
+            | KeyRevoked()
+            | NodesForgotten()
+            | NodePaused()
+            | NodeResumed()
+        ):
             state = _moved(state, statement)
         case _ if isinstance(statement, Judging):
             state = _judged(before, state, state.live)
@@ -136,17 +144,25 @@ def _published(earlier: Run, run: Run) -> WorkingSet:
     return changed(known, step_ms=max(step_ms, run.version >= 1), is_stale=True)
 
 
-def _moved(
-    state: LabState, statement: NodeJoined | NodeLeft | KeyRevoked | NodesForgotten
-) -> LabState:
-    """A node came or went: it is in no set before that is decided anew; who is forgotten leaves no figures."""
-    gone = statement.nodes if isinstance(statement, NodesForgotten) else ended_nodes(statement)
+Moving = NodeJoined | NodeLeft | KeyRevoked | NodesForgotten | NodePaused | NodeResumed
+
+
+def _moved(state: LabState, statement: Moving) -> LabState:
+    """Nodes came or went: they are in no set before that is decided anew; who is forgotten leaves no figures."""
+    is_forgotten = isinstance(statement, NodesForgotten)
+    match statement:
+        case NodesForgotten():
+            gone = statement.nodes
+        case NodePaused() | NodeResumed():
+            gone = (statement.node,)
+        case _:
+            gone = ended_nodes(statement)
     for name in state.live:
         run = state.runs[name]
         known, dids = run.working, [did for did in gone if did in run.working.figures]
         for did in dids:
             known = changed(known.without(did), is_stale=True)
-        if dids and isinstance(statement, NodesForgotten):
+        if dids and is_forgotten:
             known = changed(
                 known,
                 figures=known.figures.drop(*dids),
@@ -221,7 +237,7 @@ def _filled_up(state: LabState, run: Run, at_ms: int) -> WorkingSet:
     while known.reserve and known.period_ms and not known.suffices:
         (did, brings_micro), *others = known.reserve
         known = changed(known, reserve=tuple(others))
-        if is_here(state, did) and standing_of(state, did).quarantine is None:
+        if may_work(state, did) and standing_of(state, did).quarantine is None:
             known = changed(
                 known,
                 members=known.members.put(did, Member(at_ms, run.version, brings_micro)),

@@ -26,6 +26,8 @@ from archipel.records.membership import (
     Effort,
     Invitation,
     KeyRevoked,
+    NodePaused,
+    NodeResumed,
     NotSigned,
     Signed,
     effort_prefix,
@@ -85,6 +87,20 @@ async def revoke_key(url: str, identity: Identity, node: str, reason: str) -> Re
     async with LabClient(url, identity) as client:
         await client.greet()
         return await client.submit(KeyRevoked, node=node, reason=reason)
+
+
+async def pause_node(url: str, identity: Identity, node: str, reason: str) -> Receipt:
+    """A node's operator has it given no work. Raises LabUnreachable, LabRefused."""
+    async with LabClient(url, identity) as client:
+        await client.greet()
+        return await client.submit(NodePaused, node=node, reason=reason)
+
+
+async def resume_node(url: str, identity: Identity, node: str) -> Receipt:
+    """A node's operator lets it have work again. Raises LabUnreachable, LabRefused."""
+    async with LabClient(url, identity) as client:
+        await client.greet()
+        return await client.submit(NodeResumed, node=node)
 
 
 async def brought(lab: LabClient, settings: NodeSettings, standing: Standing) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from archipel.node.exchange import LabRefused
 from archipel.node.failures import Failures, WorkFailure
 from archipel.node.patience import Patience
 from archipel.node.settings import NodeSettings
-from archipel.node.standing import NO_ANSWER
+from archipel.node.standing import NO_ANSWER, PAUSED
 from archipel.node.totals import Totals
 from archipel.records.fields import Fault
 from archipel.records.statements import LeaseGranted
@@ -93,7 +93,10 @@ class Setbacks:
         return error.bars_from_joining and self.misread not in range(1, MAX_MISREAD)
 
     async def refused(self, error: LabRefused) -> None:
-        """The lab said no."""
+        """The lab said no; or not now, its operator paused this node."""
+        if error.problem == "node-paused":
+            await self._patience.pause(0, PAUSED, error.detail)
+            return
         logger.warning("refused", extra={"reason": str(error)})
         self._refusals = self._refusals + 1 if self._patience.suffers(REFUSED) else REFUSED_PAUSE
         await self._patience.pause(self._refusals, REFUSED, str(error))

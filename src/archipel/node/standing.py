@@ -35,6 +35,8 @@ FREE = {
 """What the work process may do all the same where the engine that was chosen is several processes."""
 NO_ANSWER = "no answer"
 """The trouble that is the lab's or the network's."""
+PAUSED = "paused by its operator"
+"""The trouble that is none: the lab was told to give this node no work."""
 MAX_NEWS = 50
 """Whoever does not look for so long misses the oldest."""
 

@@ -4,7 +4,7 @@ Pure: the time is an argument.
 """
 
 from archipel.node.asks import brought_words
-from archipel.node.standing import Doing, Standing, Trouble
+from archipel.node.standing import PAUSED, Doing, Standing, Trouble
 from archipel.node.totals import Totals
 from archipel.plurals import counted
 
@@ -91,6 +91,8 @@ def duration(s: float) -> str:
 
 
 def _troubled(trouble: Trouble, now_s: float) -> str:
+    if trouble.what == PAUSED:
+        return f"{PAUSED}: {trouble.reason}"
     left_s = max(int(trouble.retry_at_s - now_s + 0.5), 0)
     again = f", trying again in {left_s} s" if left_s else ", trying again"
     return f"{trouble.what}{again}: {trouble.reason}"

@@ -257,6 +257,8 @@ class NodeView(Document):
     expired: int
     returned: int
     present: bool
+    paused: str | None = None
+    """Why its operator has it given no work; None: it is not paused."""
     silent_s: float
     credit_micro: int
     """What it was paid and did not lose, its stake included; of the node, or of its operator."""

@@ -109,7 +109,24 @@ class KeyRevoked(Statement):
     reason: Reason
 
 
-TakingPart: TypeAlias = JoiningRuled | KeyRevoked
+class NodePaused(Statement):
+    """A node's operator, or the node where it has none, says that it is given no work from now on; what it holds may
+    still be answered, and is paid.
+    """
+
+    kind: Literal["node.paused"] = "node.paused"
+    node: Did
+    reason: Reason
+
+
+class NodeResumed(Statement):
+    """The same says that it may be given work again."""
+
+    kind: Literal["node.resumed"] = "node.resumed"
+    node: Did
+
+
+TakingPart: TypeAlias = JoiningRuled | KeyRevoked | NodePaused | NodeResumed
 """What may stand in a ledger of who takes part, besides what nodes say of themselves."""
 
 

@@ -1,0 +1,168 @@
+"""What an operator's own page shows: its machines, what they earned and how soon, what is disputed, what was clicked. Pure.
+
+Law: the figures are the look's and the series'; nothing here is known of an operator that the public pages do not tell.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from archipel.dashboard.sessions.sessions import Session
+from archipel.dashboard.source import Look
+from archipel.market.journal import wallet
+from archipel.records.documents import NodeView
+from archipel.records.login import Act, Outcome, Wish
+from archipel.records.page_documents import MAX_NODES_SHOWN
+
+SILENT_S = 120.0
+"""A node that holds nothing asks for work every half minute."""
+MAX_DISPUTES = 20
+
+
+class Pay(Protocol):
+    """Credits that came."""
+
+    @property
+    def micro(self) -> int: ...
+
+    @property
+    def first_entry(self) -> int: ...
+
+
+class Pays(Protocol):
+    """The part of a chronicle that is asked for the first pay."""
+
+    def first_pay(self, accounts: Sequence[str]) -> Pay | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first pay of somebody."""
+
+    micro: int
+    entry: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One of an operator's nodes."""
+
+    node: str
+    state: str
+    """In one word: paused, working, here, silent or away."""
+    why_paused: str | None
+    leases: tuple[str, ...]
+    groups: int
+    tokens: int
+    device: str
+    engine: str
+    acts: tuple[Act, ...]
+    """What can be clicked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What the page says."""
+
+    by: str
+    size: int
+    machines: tuple[Machine, ...]
+    credit_micro: int
+    stake_micro: int
+    first: str
+    """When the first earnings came, in words."""
+    first_entry: int | None
+    disputes: tuple[Mapping[str, Any], ...]
+    is_attended: bool
+    wishes: tuple[Wish, ...]
+    outcomes: tuple[Outcome, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON shows them."""
+        told = asdict(self)
+        told["wishes"] = [each.model_dump() for each in self.wishes]
+        told["outcomes"] = [each.model_dump() for each in self.outcomes]
+        return told
+
+
+def nodes_of(look: Look, did: str) -> list[NodeView]:
+    """Nodes that this key may speak for: an operator's, or one without an operator itself."""
+    alone = look.node(did)
+    if alone is not None and alone.operator is None:
+        return [alone]
+    return list(look.nodes(0, MAX_NODES_SHOWN, operator=did))
+
+
+def is_of(look: Look, did: str, node: str) -> bool:
+    """Whether this key may speak for that node."""
+    found = look.node(node)
+    return found is not None and (found.operator or found.node) == did
+
+
+def is_known(look: Look, did: str) -> bool:
+    """Whether any node here is this key's."""
+    return bool(nodes_of(look, did))
+
+
+def own_page(look: Look, session: Session, first: First | None, is_lab: bool, now_ms: int) -> Own:
+    """is_lab: it knows when nodes were heard of last."""
+    did = session.by
+    nodes = nodes_of(look, did)
+    joined = [at_ms for each in nodes if (at_ms := look.joined(each.node)) is not None]
+    operator = look.operator(did)
+    disputes = look.audits(0, MAX_DISPUTES, operator=did)
+    return Own(
+        by=did,
+        size=look.size,
+        machines=tuple(_machine(each, is_lab) for each in nodes),
+        credit_micro=nodes[0].credit_micro if nodes else operator.wallet_micro if operator else 0,
+        stake_micro=nodes[0].stake_micro if nodes else 0,
+        first=_first_words(first, min(joined, default=None)),
+        first_entry=None if first is None else first.entry,
+        disputes=tuple(each.model_dump() for each in disputes),
+        is_attended=session.is_attended(now_ms),
+        wishes=tuple(session.wishes),
+        outcomes=tuple(reversed(session.outcomes)),
+    )
+
+
+def _machine(view: NodeView, is_lab: bool) -> Machine:
+    acts: tuple[Act, ...] = ("resume",) if view.paused is not None else ("pause",)
+    return Machine(
+        node=view.node,
+        state=_state(view, is_lab),
+        why_paused=view.paused,
+        leases=view.leases,
+        groups=view.groups,
+        tokens=view.tokens,
+        device=view.device,
+        engine=view.engine,
+        acts=acts if view.operator is None else (*acts, "retire"),
+    )
+
+
+def _state(view: NodeView, is_lab: bool) -> str:
+    if not view.present:
+        return "away"
+    if view.paused is not None:
+        return "paused"
+    if view.leases:
+        return "working"
+    return "silent" if is_lab and view.silent_s > SILENT_S else "here"
+
+
+def _first_words(first: First | None, joined_ms: int | None) -> str:
+    if first is None:
+        return "no earnings yet"
+    if joined_ms is None or first.at_ms < joined_ms:
+        return "first earnings before its newest machines joined"
+    return f"first earnings {(first.at_ms - joined_ms) / 1000:.0f} s after joining"
+
+
+def first_of(pays: Pays | None, did: str, stamp: Mapping[int, int]) -> First | None:
+    """The first pay of a key; stamp: entry -> when it was taken in, of the one that is asked for."""
+    pay = None if pays is None else pays.first_pay((wallet(did),))
+    if pay is None or pay.first_entry not in stamp:
+        return None
+    return First(pay.micro, pay.first_entry, stamp[pay.first_entry])
