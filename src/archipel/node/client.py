@@ -21,7 +21,6 @@ from archipel.identity import Identity, sign
 from archipel.node.address import lab_address
 from archipel.node.clock import LabClock, Numbers
 from archipel.node.exchange import (
-    CONNECT_LIMIT_S,
     DOCUMENT,
     NO_ANSWER_FROM,
     NO_HURRY,
@@ -29,10 +28,10 @@ from archipel.node.exchange import (
     Bounds,
     LabRefused,
     LabUnreachable,
-    authorities,
     believed,
     bounded_body,
     given_up,
+    open_client,
     refusal,
     unreachable,
 )
@@ -55,8 +54,6 @@ from archipel.records.statements import (
 MAX_TRANSFER_ATTEMPTS = 5
 FIRST_PAUSE_S = 0.2
 """Between attempts at a transfer, doubling."""
-NO_COMPRESSION = {"Accept-Encoding": "identity"}
-"""Sizes are bounded as they travel; nothing swells on arrival."""
 JSON = {"Content-Type": "application/json"}
 PARCEL = {"Content-Type": MEDIA_TYPE}
 
@@ -72,14 +69,7 @@ class LabReader:
         self.lab = ""
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
-        limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
-        self.http = httpx.AsyncClient(
-            base_url=self.url,
-            timeout=limits,
-            trust_env=False,
-            headers=NO_COMPRESSION,
-            verify=authorities(),
-        )
+        self.http = open_client(self.url)
 
     async def __aenter__(self) -> Self:
         return self

@@ -19,6 +19,8 @@ ANSWER_LIMIT_S = 120.0
 """A document that drips for longer counts as unreachable, too."""
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """No document of a lab is larger."""
+NO_COMPRESSION = {"Accept-Encoding": "identity"}
+"""Sizes are bounded as they travel; nothing swells on arrival."""
 NO_ANSWER_FROM = 300
 """Statuses from here on carry no document."""
 TROUBLE = frozenset({429, 502, 503, 504, 507})
@@ -44,6 +46,18 @@ NO_HURRY = Bounds(limit_s=None)
 def authorities() -> ssl.SSLContext:
     """Whose certificates are believed; read once, for reading them takes longer than most requests."""
     return httpx.create_ssl_context(trust_env=False)
+
+
+def open_client(url: str) -> httpx.AsyncClient:
+    """Connections to the lab at this address, within the bounds above."""
+    limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
+    return httpx.AsyncClient(
+        base_url=url,
+        timeout=limits,
+        trust_env=False,
+        headers=NO_COMPRESSION,
+        verify=authorities(),
+    )
 
 
 class LabUnreachable(Exception):

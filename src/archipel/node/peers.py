@@ -20,7 +20,8 @@ from archipel.blobs import BlobStore
 from archipel.blobs.errors import BlobBusy, DigestMismatch
 from archipel.blobs.writer import BlobWriter
 from archipel.node.addresses import NotDialled, peer_url
-from archipel.node.client import NO_COMPRESSION, LabReader
+from archipel.node.client import LabReader
+from archipel.node.exchange import NO_COMPRESSION
 from archipel.node.sharing import Shared
 from archipel.records.fields import BlobRef
 from archipel.records.sources import (
