@@ -4,6 +4,7 @@ Law: of each model the newest count of the metric counts, once; totals that othe
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from archipel.observatory.measures.measure import (
@@ -64,6 +65,15 @@ TOTALS: Final = Definition(
     ("by",),
     (*FLAWS, "Only members that somebody printed are compared, so shares are of those alone."),
 )
+DOWNLOADS: Final = Definition(
+    "downloads/1",
+    "Counted adoption",
+    "As adoption/1, in counts: the sum over a group's models of the newest count of the metric. The figure is the sum "
+    "over all models.",
+    "downloads",
+    ("by", "metric", "scheme"),
+    FLAWS,
+)
 WEIGHTS: Final = {"1": 1.0, "2": 2.0 / 3.0, "3": 1.0 / 3.0, "0": 0.0}
 
 
@@ -79,6 +89,16 @@ def newest(snapshot: Snapshot, metric: str) -> dict[str, CountRow]:
 def adoption(snapshot: Snapshot, asked: Asked) -> Found:
     """`adoption/1`."""
     return _shared(snapshot, asked, lambda _: (1.0, ()), "")
+
+
+def downloads(snapshot: Snapshot, asked: Asked) -> Found:
+    """`downloads/1`."""
+    found = adoption(snapshot, asked)
+    whole = float(sum(each.value for each in newest(snapshot, asked.metric).values()))
+    if not found.lines:
+        return found
+    lines = tuple(replace(each, value=(each.value or 0.0) * whole) for each in found.lines)
+    return Found(whole, f"{whole:,.0f} {asked.metric} of all models", lines)
 
 
 def adoption_open(snapshot: Snapshot, asked: Asked) -> Found:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from archipel.observatory.measures.sizes import size_class
 from archipel.observatory.rows import UNKNOWN, ModelRow, Row
 from archipel.observatory.snapshot import Snapshot
 
@@ -42,7 +43,7 @@ class Asked:
     """What a measure may be asked; empty: the measure's own choice."""
 
     by: str = "country"
-    """`country`, `organisation`, `access` or `openness`."""
+    """`country`, `organisation`, `access`, `size` or `openness`."""
     metric: str = "downloads_all"
     leaderboard: str = ""
     benchmark: str = ""
@@ -188,9 +189,15 @@ def group_of(snapshot: Snapshot, model: ModelRow, asked: Asked) -> str:
         return maker_of(snapshot, model)
     if asked.by == "access":
         return model.access
+    if asked.by == "size":
+        return size_class(model.params) or (
+            "below 1B" if isinstance(model.params, int) else UNKNOWN
+        )
     if asked.by == "openness":
         return grades(snapshot, asked.scheme).get(model.id, (UNKNOWN, ""))[0]
-    raise CannotAsk(f"--by {asked.by!r:.40}: expected country, organisation, access or openness")
+    raise CannotAsk(
+        f"--by {asked.by!r:.40}: expected country, organisation, access, size or openness"
+    )
 
 
 def one_of(word: str, known: Iterable[str], what: str) -> str:

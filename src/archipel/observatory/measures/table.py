@@ -25,6 +25,7 @@ from archipel.observatory.snapshot import Snapshot
 Rule = Callable[[Snapshot, Asked], Found]
 RULES: Final[tuple[tuple[Definition, Rule], ...]] = (
     (adoption.ADOPTION, adoption.adoption),
+    (adoption.DOWNLOADS, adoption.downloads),
     (adoption.OPEN, adoption.adoption_open),
     (adoption.ROBUST, adoption.adoption_robust),
     (adoption.TOTALS, adoption.adoption_published),
