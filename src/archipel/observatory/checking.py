@@ -21,6 +21,7 @@ RULE: Final = (
     "agrees: within 2% of what was printed (or not below it, where it says at least); differs: further; "
     "cannot: this snapshot lacks the rows"
 )
+NOTHING: Final = Asked()
 Verdict = Literal["agrees", "differs", "cannot"]
 
 
@@ -38,7 +39,7 @@ class Published:
     """When it was printed."""
     hand: Literal["read", "second-hand"]
     measure: str
-    asked: Asked = Asked()
+    asked: Asked = NOTHING
     line: str = ""
     """Part of the measure; empty: its figure."""
     relation: Literal["=", "at least"] = "="

@@ -8,7 +8,7 @@ from typing import Final
 
 from archipel.observatory.checking import RULE, Checked, summary
 from archipel.observatory.differing import Difference
-from archipel.observatory.measures.measure import Line, Measure
+from archipel.observatory.measures.measure import Definition, Line, Measure
 from archipel.observatory.rows import UNKNOWN
 from archipel.observatory.snapshot import Snapshot
 from archipel.planning.layout import indented, inside, lined_up, wrapped
@@ -55,7 +55,7 @@ def measure_text(measure: Measure, width: int | None = None, *, is_full: bool = 
 
 def _parts(measure: Measure) -> list[tuple[str, ...]]:
     unit = measure.definition.unit
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (each.label, value_text(each.value, unit), each.note, rows_text(each))
         for each in measure.lines[:MAX_LINES]
     ]
@@ -106,6 +106,19 @@ def listed_text(snapshot: Snapshot, where: str) -> list[str]:
         (each.id, each.hand, each.retrieved, each.licence, each.title) for each in manifest.sources
     ]
     return said + indented(lined_up(("source", "hand", "read", "licence", ""), sources))
+
+
+def defined_text(known: Sequence[Definition], width: int | None = None) -> list[str]:
+    """Every measure: its id, what it is, how it is computed, what it may be asked."""
+    said: list[str] = []
+    for each in known:
+        options = " ".join(f"--{name}" for name in each.asks)
+        said += [
+            f"{each.id}  {each.title} ({each.unit})",
+            *indented(wrapped(each.words, inside(width))),
+        ]
+        said += indented([f"options: {options}"]) if options else []
+    return said
 
 
 def difference_text(found: Difference, width: int | None = None) -> str:

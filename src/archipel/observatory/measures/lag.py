@@ -1,7 +1,8 @@
 """Lag: how long after a closed model an open one reached its score.
 
 Law: a record is a closed model better than every closed one before it; the first open model with at least its score
-ends the lag; a record that none has reached is told with the months so far, and is in no median.
+ends the lag; a record that none has reached is told with the
+months up to the newest model with a score, and is in no median.
 """
 
 import datetime
@@ -62,9 +63,9 @@ def lag(snapshot: Snapshot, asked: Asked) -> Found:
         if not wanted:
             raise CannotAsk(f"no closed model {asked.model!r:.80} has a score of {benchmark} here")
     lines, reached = [], []
-    today = datetime.date.fromisoformat(snapshot.manifest.day)
+    newest = max((each.day for each in scored), default=datetime.date.min)
     for record in wanted:
-        line, months = _line(record, is_open, today)
+        line, months = _line(record, is_open, newest)
         lines.append(line)
         if months is not None:
             reached.append(months)
@@ -109,15 +110,18 @@ def _records(closed: list[_Scored]) -> list[_Scored]:
 
 
 def _line(
-    record: _Scored, is_open: list[_Scored], today: datetime.date
+    record: _Scored, is_open: list[_Scored], newest: datetime.date
 ) -> tuple[Line, float | None]:
     score = record.row.score_micro
     name = f"{record.model.name} ({score / 1e6:.3f}, {record.model.released})"
     rows = (*named("scores", record.row), *named("models", record.model))
     reached = next((each for each in is_open if each.row.score_micro >= score), None)
     if reached is None:
-        so_far = (today - record.day).days / DAYS_PER_MONTH
-        return Line(name, None, f"not reached in {so_far:.1f} months", rows), None
+        so_far = (newest - record.day).days / DAYS_PER_MONTH
+        note = (
+            f"not reached within {so_far:.1f} months, when the newest model with a score came out"
+        )
+        return Line(name, None, note, rows), None
     months = max(0, (reached.day - record.day).days) / DAYS_PER_MONTH
     note = f"{reached.model.name} ({reached.row.score_micro / 1e6:.3f}, {reached.model.released})"
     rows = (*rows, *named("scores", reached.row), *named("models", reached.model))
