@@ -37,13 +37,18 @@ def page(snapshot: Snapshot, title: str = TITLE) -> str:
         digest=snapshot.digest,
         measures=[
             _shown(name, each, place)
-            for place, (name, each) in enumerate(headlines(snapshot).items(), 1)
+            for place, (name, each) in enumerate(_known_first(headlines(snapshot)), 1)
         ],
         checked=[_compared(each) for each in checked],
         checked_summary=summary(checked),
         rule=RULE,
         sources=[_source(each) for each in snapshot.manifest.sources],
     )
+
+
+def _known_first(found: dict[str, Measure]) -> list[tuple[str, Measure]]:
+    """In their order, those that this snapshot cannot give behind the others."""
+    return sorted(found.items(), key=lambda item: item[1].value is None)
 
 
 def _shown(name: str, measure: Measure, place: int) -> dict[str, Any]:
