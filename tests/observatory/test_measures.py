@@ -1,5 +1,7 @@
 """Measures: what their definitions say, worked out by hand on small snapshots; unknown stays unknown."""
 
+from pathlib import Path
+
 import pytest
 
 from archipel.observatory.checking import Checked, check, published
@@ -242,3 +244,11 @@ def test_a_difference_tells_rows_and_the_figures_that_moved() -> None:
     }
     assert moved["adoption/1"] == (0.5, 1.0)
     assert difference(before, before).tables == ()
+
+
+def test_the_reference_page_has_every_definition_and_flaw_as_they_are() -> None:
+    text = (Path(__file__).parents[2] / "docs/reference/observatory.md").read_text("utf-8")
+    for definition, _ in MEASURES.values():
+        assert f"### `{definition.id}` {definition.title}" in text
+        assert definition.words in text
+        assert all(flaw in text for flaw in definition.flaws), definition.id
