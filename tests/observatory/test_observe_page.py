@@ -113,8 +113,7 @@ def test_diff_and_pictures_come_from_folders(tmp_path: Path) -> None:
         about=ABOUT,
     )
     write(newer, tmp_path / "new")
-    told = ran("diff", str(tmp_path / "old"), str(tmp_path / "new")).output.split("
-")
+    told = ran("diff", str(tmp_path / "old"), str(tmp_path / "new")).output.splitlines()
     assert "adoption/1 100.0% 75.0% CN: 75.0%" in [" ".join(line.split()) for line in told]
     out = tmp_path / "p.svg"
     assert ran("page", "--at", str(tmp_path / "new"), "--out", str(out)).exit_code == 0
