@@ -84,6 +84,7 @@ from fuzz import (
     foreign,
     graded,
     logged_in,
+    observed_read,
     pool_said,
     pooled,
     presented,
@@ -144,6 +145,7 @@ def _readers() -> dict[str, Reader]:
         | turned.readers()
         | released.readers()
         | graded.readers()
+        | observed_read.readers()
         | corpora_read.readers()
         | exported.readers()
         | tenanted.readers()

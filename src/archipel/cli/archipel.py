@@ -75,6 +75,7 @@ COMMANDS = {
     "answer": ("answer", "Recompute what somebody signed that a model answered"),
     "exact": ("exact", "Recompute what the exact contract gave, to the bit"),
     "plan": ("plan", "What it costs, what it buys, when to stop: every number with its source"),
+    "observe": ("observe", "The world's open models: who makes, downloads and tops them, how open"),
     "simulate": ("simulate", "A market of thousands of providers, by the lab's own code"),
     "bench": ("bench", "Measure: engine, sync, parity, staleness, overhead, peers, lab"),
     "completion": ("completion", "Print the shell completion script"),

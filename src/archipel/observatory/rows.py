@@ -55,7 +55,7 @@ Unknown = Literal["unknown"]
 Text = Annotated[
     str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS), AfterValidator(plain_text)
 ]
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@+-]{0,199}$")]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,199}$")]
 """Of a model, an organisation or a source. A model on Hugging Face has its address there (`org/name`)."""
 RowId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,499}$")]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
@@ -176,7 +176,7 @@ class ShareRow(Row):
 
     about: Word
     """What was totalled: `downloads`, `openrouter_tokens`, `models_disclosing_data`."""
-    by: Literal["country", "organisation", "access", "model", "kind", "all"]
+    by: Literal["country", "organisation", "access", "model", "size", "all"]
     member: Text
     """The group's member: a country's code, an id, `all`."""
     value: Amount
