@@ -27,7 +27,7 @@ USER_AGENT = "archipel-observe/1 (an observatory of open models; one request a s
 
 
 class AskAgain(Exception):
-    """This attempt brought nothing; another may. The message says what came."""
+    """Nothing came of an attempt; another may bring it. The message says what came."""
 
     def __init__(self, why: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(why)
@@ -162,7 +162,8 @@ def _target(response: httpx.Response, url: str) -> str | None:
     location = response.headers.get("location", "")
     if not location:
         raise CannotFetch(f"{_short(url)} answered {response.status_code} without a place to go")
-    return urljoin(url, location[: MAX_URL_CHARACTERS + 1])
+    target: str = urljoin(url, location[: MAX_URL_CHARACTERS + 1])
+    return target
 
 
 def _short(url: str) -> str:
