@@ -67,16 +67,6 @@ def take(file: BinaryIO, taking: Taking) -> None:
         take_model(each, place, taking)
 
 
-def take_page(data: bytes, place: str, taking: Taking) -> None:
-    """Take in one page of the API.
-
-    Raises:
-        BadTable: it is none; TooStrict: a model was refused, and none may be.
-    """
-    for at, each in enumerate(read_page(data), 1):
-        take_model(each, f"{place}, model {at}", taking)
-
-
 def read_page(data: bytes) -> list[Any]:
     """The models of one page, each still to be looked at.
 
