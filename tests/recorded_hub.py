@@ -58,7 +58,9 @@ class Hub:
         """Bytes, and where the next one is."""
         body = json.dumps(self.models[cursor : cursor + self.a_page]).encode()
         follows = cursor + self.a_page
-        return body, f"{self.url}/api/models?cursor={follows}" if follows < len(self.models) else None
+        return body, f"{self.url}/api/models?cursor={follows}" if follows < len(
+            self.models
+        ) else None
 
 
 class Handler(BaseHTTPRequestHandler):

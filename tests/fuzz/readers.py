@@ -83,6 +83,7 @@ from fuzz import (
     exported,
     foreign,
     graded,
+    imported,
     logged_in,
     pool_said,
     pooled,
@@ -148,6 +149,7 @@ def _readers() -> dict[str, Reader]:
         | exported.readers()
         | tenanted.readers()
         | answered.readers()
+        | imported.readers()
         | _doors()
     )
 

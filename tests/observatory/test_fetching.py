@@ -79,7 +79,9 @@ def _bodies(journal: Journal) -> list[bytes]:
     return [journal.body(page) for page in journal.pages]
 
 
-def test_pages_follow_the_cursor_to_the_end_no_faster_than_the_pace(hub: Hub, tmp_path: Path) -> None:
+def test_pages_follow_the_cursor_to_the_end_no_faster_than_the_pace(
+    hub: Hub, tmp_path: Path
+) -> None:
     time = Time()
     journal = _fetch(hub, tmp_path / "a", time)
     assert [page.num_facts for page in journal.pages] == [4, 4, 2]
@@ -249,7 +251,9 @@ def test_what_a_server_says_of_waiting_is_read_or_left(
 
 def test_the_next_page_is_that_of_the_link_named_next() -> None:
     url = "http://h/api/models?limit=2"
-    assert next_page({"link": '<http://h/b?cursor=x%3D>; rel="next"'}, url) == "http://h/b?cursor=x%3D"
+    assert (
+        next_page({"link": '<http://h/b?cursor=x%3D>; rel="next"'}, url) == "http://h/b?cursor=x%3D"
+    )
     assert next_page({"link": '</p>; rel="prev", </n?c=1>; rel="next"'}, url) == "http://h/n?c=1"
     assert next_page({"link": '</p>; rel="prev"'}, url) is None
     assert next_page({"link": "<" * 100_000}, url) is None
