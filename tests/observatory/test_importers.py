@@ -126,7 +126,7 @@ def test_a_line_that_is_wrong_is_refused_with_its_place_and_the_others_stay(
 def test_columns_may_be_called_otherwise_and_one_that_is_missing_is_named() -> None:
     other = EPOCH.replace("Model,", "system,", 1).replace("Publication date", "RELEASE DATE", 1)
     assert _snapshot(_epoch(other)).models == _snapshot(_epoch(EPOCH)).models
-    with pytest.raises(BadTable, match="no column 'access'.*found 'Model', 'Publication date'"):
+    with pytest.raises(BadTable, match=r"no column 'access'.*found 'Model', 'Publication date'"):
         _epoch(EPOCH.replace("Model accessibility", "Openness", 1))
     with pytest.raises(BadTable, match="2 times"):
         _epoch(EPOCH.replace("Something else", "model", 1))
@@ -317,7 +317,7 @@ def test_forms_are_told_apart_before_anything_is_read(tmp_path: Path) -> None:
         wrong = tmp_path / "a.csv" if FORMATS[form].is_folder else tmp_path
         with pytest.raises(BadTable, match="expected"):
             take_path(form, wrong, _taking(form))
-    with pytest.raises(BadTable, match="0 .yml files"):
+    with pytest.raises(BadTable, match=r"0 \.yml files"):
         take_path("mot", tmp_path, _taking("mot"))
     with pytest.raises(BadTable, match="rank nor one for the score"):
         leaderboard.taking_of("x")(io.BytesIO(b"Model\nA\n"), _taking("leaderboard"))

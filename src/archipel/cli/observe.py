@@ -4,14 +4,14 @@ import click
 
 from archipel.cli.archipel import Lazy
 
-COMMANDS = {
+VERBS = {
     "import": ("observe_import", "Take in others' tables and lists as a new snapshot"),
     "fetch": ("observe_fetch", "Fetch new facts politely, and keep them as a new snapshot"),
 }
 
 
 @click.group(
-    cls=Lazy, commands_in=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=Lazy, commands_in=VERBS, context_settings={"help_option_names": ["-h", "--help"]}
 )
 def command() -> None:
     """What is known of the world's open models: adoption, standing, openness, lag; each figure with its rows.
