@@ -10,9 +10,7 @@ VERBS = {
 }
 
 
-@click.group(
-    cls=Lazy, commands_in=VERBS, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group(cls=Lazy, commands_in=VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """What is known of the world's open models: adoption, standing, openness, lag; each figure with its rows.
 
