@@ -147,10 +147,11 @@ def address(url: str) -> SplitResult:
 
 
 def client() -> httpx.Client:
-    """One every wait of which ends; the caller closes it."""
+    """One every wait of which ends, without a word from the environment; the caller closes it."""
     return httpx.Client(
         timeout=httpx.Timeout(SILENCE_S),
         follow_redirects=False,
+        trust_env=False,
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
     )
 
