@@ -74,7 +74,10 @@ COMMANDS = {
     "proofs": ("proofs", "Thresholds for audits of floating-point results, measured"),
     "answer": ("answer", "Recompute what somebody signed that a model answered"),
     "exact": ("exact", "Recompute what the exact contract gave, to the bit"),
-    "observe": ("observe", "Adoption and openness of the world's open models, from dated snapshots"),
+    "observe": (
+        "observe",
+        "Adoption and openness of the world's open models, from dated snapshots",
+    ),
     "plan": ("plan", "What it costs, what it buys, when to stop: every number with its source"),
     "simulate": ("simulate", "A market of thousands of providers, by the lab's own code"),
     "bench": ("bench", "Measure: engine, sync, parity, staleness, overhead, peers, lab"),
