@@ -83,6 +83,7 @@ from fuzz import (
     exported,
     foreign,
     graded,
+    imported,
     logged_in,
     observed_read,
     pool_said,
@@ -150,6 +151,7 @@ def _readers() -> dict[str, Reader]:
         | exported.readers()
         | tenanted.readers()
         | answered.readers()
+        | imported.readers()
         | _doors()
     )
 

@@ -10,6 +10,8 @@ VERBS = {
     "page": ("observe_page", "A snapshot as one HTML page, or its pictures"),
     "check": ("observe_check", "What others published, recomputed from a snapshot"),
     "diff": ("observe_diff", "Two snapshots: rows that changed, and figures that moved"),
+    "import": ("observe_import", "Take in others' tables and lists as a new snapshot"),
+    "fetch": ("observe_fetch", "Fetch new facts politely, and keep them as a new snapshot"),
     "add-releases": ("observe_add", "Releases of one's own as models like any others"),
 }
 
@@ -28,4 +30,5 @@ def command() -> None:
       archipel observe show lag --benchmark mmlu
       archipel observe check
       archipel observe page --out observatory.html
+      archipel observe fetch --from huggingface --limit 2000 --out hub-2026-11
     """
