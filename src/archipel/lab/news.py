@@ -1,4 +1,4 @@
-"""Wakes who waits for what becomes of a run.
+"""Wakes who waits for what becomes of a run, or for the ledger to grow.
 
 Law: every wait has a deadline; nothing is lost between looking at the state and waiting, as nothing is awaited between.
 """
@@ -18,7 +18,17 @@ class News:
     def __init__(self) -> None:
         self._waited: dict[str, asyncio.Event] = {}
         """Run -> set when something was answered or withdrawn in it."""
+        self._grown: asyncio.Event | None = None
+        """Set when the ledger has grown; None: nobody waits for that."""
         self._is_closed = False
+
+    async def grown(self, timeout_s: float) -> None:
+        """Wait until more is durable than now, or for so long."""
+        if self._is_closed:
+            return
+        self._grown = self._grown or asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._grown.wait(), timeout_s)
 
     async def of(self, run: str, timeout_s: float) -> None:
         """Wait until something becomes known of a run, or for so long."""
@@ -30,6 +40,7 @@ class News:
 
     def follow(self, entries: Sequence[Entry]) -> None:
         """These are durable, and the state shows them."""
+        self._tell_growth()
         if not self._waited:
             return
         for entry in entries:
@@ -44,6 +55,7 @@ class News:
         self._is_closed = True
         for run in list(self._waited):
             self._tell(run)
+        self._tell_growth()
 
     @property
     def is_closed(self) -> bool:
@@ -52,5 +64,10 @@ class News:
 
     def _tell(self, run: str) -> None:
         event = self._waited.pop(run, None)
+        if event is not None:
+            event.set()
+
+    def _tell_growth(self) -> None:
+        event, self._grown = self._grown, None
         if event is not None:
             event.set()
