@@ -4,8 +4,6 @@ Law: it reads what is durable and nothing else; a look costs nothing until it is
 event for all who wait.
 """
 
-import time
-
 from archipel.lab.lab import Lab
 from archipel.lab.look import Look
 
@@ -53,10 +51,4 @@ class LabSource:
 
     async def grown(self, size: int, limit_s: float) -> int:
         """The ledger's size once it is above `size`, or after `limit_s`; at once when the lab is about to end."""
-        lab, until_s = self._lab, time.monotonic() + limit_s
-        while lab.state.size <= size and not lab.news.is_closed:
-            left_s = until_s - time.monotonic()
-            if left_s <= 0:
-                break
-            await lab.news.grown(left_s)
-        return lab.state.size
+        return await self._lab.news.growth.above(size, limit_s)

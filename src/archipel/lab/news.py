@@ -5,9 +5,10 @@ Law: every wait has a deadline; nothing is lost between looking at the state and
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from archipel.lab.entry import Entry
+from archipel.lab.growth import Growth
 from archipel.records.door import DoorAsked, DoorWithdrawn
 from archipel.records.statements import RunStopped, WorkAnswered
 
@@ -15,20 +16,12 @@ from archipel.records.statements import RunStopped, WorkAnswered
 class News:
     """Of one lab; told of every durable entry."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: Callable[[], int]) -> None:
+        """size: durable entries."""
+        self.growth = Growth(size)
         self._waited: dict[str, asyncio.Event] = {}
         """Run -> set when something was answered or withdrawn in it."""
-        self._grown: asyncio.Event | None = None
-        """Set when the ledger has grown; None: nobody waits for that."""
         self._is_closed = False
-
-    async def grown(self, timeout_s: float) -> None:
-        """Wait until more is durable than now, or for so long."""
-        if self._is_closed:
-            return
-        self._grown = self._grown or asyncio.Event()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._grown.wait(), timeout_s)
 
     async def of(self, run: str, timeout_s: float) -> None:
         """Wait until something becomes known of a run, or for so long."""
@@ -40,7 +33,7 @@ class News:
 
     def follow(self, entries: Sequence[Entry]) -> None:
         """These are durable, and the state shows them."""
-        self._tell_growth()
+        self.growth.tell()
         if not self._waited:
             return
         for entry in entries:
@@ -53,9 +46,9 @@ class News:
     def close(self) -> None:
         """The lab is about to end: nobody waits any more."""
         self._is_closed = True
+        self.growth.close()
         for run in list(self._waited):
             self._tell(run)
-        self._tell_growth()
 
     @property
     def is_closed(self) -> bool:
@@ -64,10 +57,5 @@ class News:
 
     def _tell(self, run: str) -> None:
         event = self._waited.pop(run, None)
-        if event is not None:
-            event.set()
-
-    def _tell_growth(self) -> None:
-        event, self._grown = self._grown, None
         if event is not None:
             event.set()
