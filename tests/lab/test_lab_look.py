@@ -235,6 +235,6 @@ def test_the_fold_once_more_tells_every_entry_and_what_moved(court: World) -> No
     book = post(Table(), [posting for each in told for posting in each.postings])
     assert book == court.state.book
     assert any(each.postings for each in told)
-    # from any state on, the same; of what comes before `since`, nothing
+    # from any state on, the same
     middle = next(s for s, each in retelling(LabState(lab=lab), entries) if each.number == 3)
-    assert [each for _, each in retelling(middle, entries[4:], since=6)] == told[6:]
+    assert [each for _, each in retelling(middle, entries[4:])] == told[4:]

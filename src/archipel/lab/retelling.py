@@ -37,18 +37,12 @@ def retold(state: LabState, entry: Entry) -> tuple[LabState, Retold]:
     return after, Retold(state.size, entry.at_ms, entry.statement, tuple(heard))
 
 
-def retelling(
-    state: LabState, entries: Iterable[Entry], since: int = 0
-) -> Iterator[tuple[LabState, Retold]]:
-    """The same of each of these entries, of which the first is number `state.size`; of those before entry `since` nothing
-    is told.
+def retelling(state: LabState, entries: Iterable[Entry]) -> Iterator[tuple[LabState, Retold]]:
+    """The same of each of these entries, of which the first is number `state.size`.
 
     Raises:
         Contradiction: one cannot follow.
     """
     for entry in entries:
-        if state.size < since:
-            state = apply(state, entry.statement, entry.at_ms)
-            continue
         state, told = retold(state, entry)
         yield state, told

@@ -72,10 +72,22 @@ class GrowingLog:
         Raises: LedgerCorrupt: one is missing or another.
         """
         while start < size:
-            with self._reader.turn() as storage:
-                rows = checked_rows(storage, start, min(PAGE, size - start))
-            yield from (row.data for row in rows)
+            rows = self._rows(start, min(PAGE, size - start))
+            yield from rows
             start += len(rows)
+
+    @property
+    def size(self) -> int:
+        """Entries under the newest head that was looked at."""
+        return self._frontier.size
+
+    def read(self, start: int, limit: int) -> list[bytes]:
+        """Entries `start` to `start + limit`, as far as that head covers them; raises as `entries`."""
+        return self._rows(start, max(min(limit, self.size - start), 0))
+
+    def _rows(self, start: int, wanted: int) -> list[bytes]:
+        with self._reader.turn() as storage:
+            return [row.data for row in checked_rows(storage, start, wanted)]
 
     def close(self) -> None:
         """Let go of the rows."""
