@@ -106,6 +106,8 @@ class Chronicling:
         except OSError as error:
             return str(error)
         code = child.wait()
+        with contextlib.suppress(OSError):  # the line of one that died before it read it
+            child.stdin.close()
         return said.decode("utf-8", "replace").strip() or f"it ended with {code}"
 
 
