@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from archipel.cli.lab import _listen
+from archipel.cli.listening import listen
 
 
 def test_answers_of_the_lab_do_not_wait_for_acknowledgements() -> None:
@@ -15,7 +15,7 @@ def test_answers_of_the_lab_do_not_wait_for_acknowledgements() -> None:
         writer.close()
 
     async def talk() -> None:
-        server = await asyncio.start_server(serve, sock=_listen("127.0.0.1", 0))
+        server = await asyncio.start_server(serve, sock=listen("127.0.0.1", 0))
         host, port = server.sockets[0].getsockname()
         reader, writer = await asyncio.open_connection(host, port)
         assert await reader.read() == b""

@@ -8,7 +8,7 @@ import pytest
 from archipel.bench.site import Site
 from archipel.cli.archipel import run
 from archipel.cli.doors import Mendable
-from archipel.cli.lab import _listen
+from archipel.cli.listening import listen
 from archipel.node.address import lab_address
 from terminal import environment
 
@@ -40,4 +40,4 @@ def test_a_lab_on_ipv6_says_an_address_that_its_readers_can_use(
 @pytest.mark.parametrize("host", ["no such host", "..", "192.0.2.1"])
 def test_an_address_that_cannot_be_listened_on_is_one_sentence(host: str) -> None:
     with pytest.raises(Mendable, match="cannot listen on"):
-        _listen(host, 0)
+        listen(host, 0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -42,6 +42,7 @@ def command(
       archipel audits --ledger mirror --json
     """
     from archipel.cli.doors import Mendable
+    from archipel.lab.audit_views import case_facts, cases_of, counts_of
 
     checked = checked_ledger(url, home, ledger, expect)
     state = checked.found.state
@@ -52,8 +53,8 @@ def command(
     facts = {
         "lab": checked.did,
         "entries": state.size,
-        "runs": {each.name: _counts(each) for each in shown},
-        "cases": [case_facts(each, case) for each in shown for case in _cases(each)],
+        "runs": {each.name: counts_of(each) for each in shown},
+        "cases": [case_facts(each, case) for each in shown for case in cases_of(each)],
     }
     show(facts, as_json, lambda: printable("\n".join(_lines(state, shown, run))))
 
@@ -62,58 +63,8 @@ def _entry(run: "Run") -> int:
     return run.entry
 
 
-def _cases(run: "Run") -> "list[Case]":
-    """Closed ones that are remembered, then open ones, the oldest first."""
-    from archipel.lab.audits import audits
-
-    known = audits(run)
-    waiting = sorted(known.cases.values(), key=lambda case: case.answer.entry)
-    return [*known.closed, *waiting]
-
-
-def _counts(run: "Run") -> dict[str, Any]:
-    from archipel.lab.audits import audits
-
-    known = audits(run)
-    return {
-        "drawn": known.drawn,
-        "passed": known.passed,
-        "unseen": known.unseen,
-        "waiting": len(known.waiting) - len(known.seen),
-        "open": len(known.cases),
-        "outcomes": dict(known.outcomes),
-        "positions_recomputed": known.positions,
-    }
-
-
-def case_facts(run: "Run", case: "Case") -> dict[str, Any]:
-    """One case for machines."""
-    verdict = case.verdict
-    return {
-        "run": run.name,
-        "work": case.work,
-        "node": case.answer.party,
-        "entry": case.answer.entry,
-        "stage": case.stage.value,
-        "outcome": None if verdict is None else verdict.outcome.value,
-        "reason": "" if verdict is None else verdict.reason,
-        "final": verdict is not None and verdict.is_final,
-        "contested": case.contested,
-        "at_ms": None if verdict is None else verdict.at_ms,
-        "seconds": None if verdict is None else (verdict.at_ms - case.answer.at_ms) / 1000,
-        "planted": case.planted,
-        "slashed_micro": 0 if verdict is None else verdict.slashed_micro,
-        "touched_versions": [] if verdict is None else list(verdict.touched),
-        "withdrawn": [] if verdict is None else list(verdict.withdrawn),
-        "taken_back_micro": 0 if verdict is None else sum(micro for _, micro in verdict.taken),
-        "opinions": [
-            {"auditor": each.auditor, "trusted": each.is_trusted, "says": each.says, "work": each.work}
-            for each in case.opinions
-        ],
-    }  # fmt: skip
-
-
 def _lines(state: "LabState", runs: "list[Run]", name: str | None) -> Iterator[str]:
+    from archipel.lab.audit_views import cases_of, counts_of
     from archipel.lab.cases import sentence
 
     yield f"lab {state.lab}, by {counted(state.size, 'entry', 'entries')}"
@@ -121,7 +72,7 @@ def _lines(state: "LabState", runs: "list[Run]", name: str | None) -> Iterator[s
         yield f"run {name} is not audited" if name else "no run of this lab is audited"
         yield "others can look at an answer where a run is exact, or names its engine and cites a calibration"
     for run in runs:
-        found, cases = _counts(run), _cases(run)
+        found, cases = counts_of(run), cases_of(run)
         told = ", ".join(f"{count} {what}" for what, count in found["outcomes"].items() if count)
         waiting = f", {found['unseen']} passed as too many waited" if found["unseen"] else ""
         yield (

@@ -11,8 +11,10 @@ from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, load_or_make_key, name_of_key
 from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_joining import invite, joining
+from archipel.cli.lab_pages import RELEASES, Shown, pages
 from archipel.cli.lab_status import status
 from archipel.cli.ledger_checked import HEAD_FILE
+from archipel.cli.listening import listen
 from archipel.cli.node_stake import vouch
 from archipel.plurals import counted
 
@@ -73,6 +75,10 @@ for each in (status, joining, invite, backup, restore, vouch):
     type=click.Path(path_type=Path),
     help="Structured log [HOME/log.jsonl at a terminal, else standard error].",
 )
+@click.option(
+    "--no-pages", is_flag=True, help="Serve records and blobs alone, no pages for people."
+)
+@RELEASES
 def start(
     home: Path | None,
     host: str,
@@ -83,6 +89,8 @@ def start(
     per_address: int,
     uplink_mbit: float | None,
     log_file: Path | None,
+    no_pages: bool,
+    releases: Path | None,
 ) -> None:
     """Start a lab, or continue one where its ledger ends.
 
@@ -125,14 +133,14 @@ def start(
         quota = int(max_store_gb * 2**30)
         store = BlobStore(folder / "blobs", quota_bytes=quota, reserve_bytes=quota // 4)
         lab = Lab(identity, log, store, clock_ms=EvenClock(), uplink=bytes_per_s(uplink_mbit))
-    listener = _listen(host, port)
+    listener = listen(host, port)
     shown = f"http://{in_brackets(host)}:{listener.getsockname()[1]}"
     head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
     click.echo(f"{head}, home {folder}{_next_steps(shown, log_file)}", err=True)
     publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator, *operators), limits)
-    with until_ctrl_c():
+    with pages(api, lab, folder, ledger, None if no_pages else Shown(releases)), until_ctrl_c():
         LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
     if lab.failure is not None:
         raise Mendable(f"the lab could not go on: {lab.failure}; start it again")
@@ -261,23 +269,3 @@ def publish_url(folder: Path, url: str) -> None:
     partial = folder / "url.partial"
     partial.write_text(url, "utf-8")
     partial.replace(folder / "url")
-
-
-def _listen(host: str, port: int):  # type: ignore[no-untyped-def]  # a socket; its import is local
-    import socket
-
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, not left to the system: asyncio turns Nagle's algorithm off only for sockets that say
-    # TCP, and with it on every answer waits 40 ms for the client's delayed acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except (OSError, UnicodeError) as error:
-        listener.close()
-        said = getattr(error, "strerror", None) or error
-        raise Mendable(
-            f"cannot listen on {host} port {port}: {said}; choose another --host or --port"
-        ) from None
-    listener.listen(1024)
-    return listener

@@ -96,7 +96,7 @@ def disputes(
       archipel node disputes
       archipel node disputes --node did:key:z6Mk... --lab http://lab.example:8440 --json
     """
-    from archipel.cli.audits import case_facts
+    from archipel.lab.audit_views import case_facts
     from archipel.lab.audits import of_party
     from archipel.lab.providers import keys_of
 

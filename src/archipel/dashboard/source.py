@@ -78,6 +78,10 @@ class Source(Protocol):
     def is_lab(self) -> bool:
         """False: a replica, which knows nothing but the ledger."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why it shows nothing newer, in a sentence; None: nothing keeps it."""
+
     def look(self) -> Look: ...
 
     def head(self) -> str:

@@ -7,10 +7,10 @@ book of the fold after every entry that moves one of them.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from archipel.lab.apply import apply
 from archipel.lab.entry import Entry
+from archipel.lab.retelling import retold
 from archipel.lab.state import LabState
-from archipel.market.journal import Move, Posting, listening
+from archipel.market.journal import Move, Posting
 from archipel.records.money import CreditsSettled
 
 
@@ -47,7 +47,6 @@ class Bookkeeper:
     def __init__(self, lab: str, accounts: Collection[str]) -> None:
         self._accounts = frozenset(accounts)
         self._balances = dict.fromkeys(accounts, 0)
-        self._heard: list[Posting] = []
         self.state = LabState(lab=lab)
         """After the entries so far."""
         self.movements: list[Movement] = []
@@ -64,16 +63,14 @@ class Bookkeeper:
             Contradiction: it cannot follow.
             DoesNotAddUp: an account does not hold what its movements come to.
         """
-        self._heard.clear()
-        with listening(self._heard.append):
-            self.state = apply(self.state, entry.statement, entry.at_ms)
+        self.state, told = retold(self.state, entry)
         said = entry.statement
         if isinstance(said, CreditsSettled):
             if said.usd_micro is not None:
                 self.rate = (said.micro, said.usd_micro)
             if said.direction == "in":
                 self.paid_in.add(said.account)
-        for each in self._heard:
+        for each in told.postings:
             self._move(entry, each, each.source, each.target, -each.micro)
             self._move(entry, each, each.target, each.source, each.micro)
         for account in self._accounts:

@@ -94,7 +94,7 @@ class Lab:
         )
         self._answers = Answers(blobs, in_thread=in_thread)
         self._auctioneer = Auctioneer(log)
-        self.news = News()
+        self.news = News(lambda: self.state.size)
         self._newcomers = Newcomers(log, lambda: self.clock_ms(), in_thread=in_thread)
         self._losses = Buckets(LOSSES_PER_KEY, lambda: self.clock_ms() / 1000)
         self._failure: BaseException | None = None

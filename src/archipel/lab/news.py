@@ -1,13 +1,14 @@
-"""Wakes who waits for what becomes of a run.
+"""Wakes who waits for what becomes of a run, or for the ledger to grow.
 
 Law: every wait has a deadline; nothing is lost between looking at the state and waiting, as nothing is awaited between.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from archipel.lab.entry import Entry
+from archipel.lab.growth import Growth
 from archipel.records.door import DoorAsked, DoorWithdrawn
 from archipel.records.statements import RunStopped, WorkAnswered
 
@@ -15,7 +16,9 @@ from archipel.records.statements import RunStopped, WorkAnswered
 class News:
     """Of one lab; told of every durable entry."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: Callable[[], int]) -> None:
+        """size: durable entries."""
+        self.growth = Growth(size)
         self._waited: dict[str, asyncio.Event] = {}
         """Run -> set when something was answered or withdrawn in it."""
         self._is_closed = False
@@ -30,6 +33,7 @@ class News:
 
     def follow(self, entries: Sequence[Entry]) -> None:
         """These are durable, and the state shows them."""
+        self.growth.tell()
         if not self._waited:
             return
         for entry in entries:
@@ -42,6 +46,7 @@ class News:
     def close(self) -> None:
         """The lab is about to end: nobody waits any more."""
         self._is_closed = True
+        self.growth.close()
         for run in list(self._waited):
             self._tell(run)
 

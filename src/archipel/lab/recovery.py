@@ -15,7 +15,8 @@ from typing import Protocol
 from archipel.blobs.errors import BlobError
 from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
 from archipel.lab.entry import Entry, read_entry, read_examined
-from archipel.lab.examining import read_entries
+from archipel.lab.examining import Read, read_entries
+from archipel.lab.retelling import Retold, retold
 from archipel.lab.seeding import MAX_DRAW_LAG
 from archipel.lab.snapshots import ENCODERS, FORMAT, BadSnapshot, decode_state
 from archipel.lab.state import LabState
@@ -87,24 +88,49 @@ def replayed(
         Contradiction: an entry that cannot follow, a snapshot of another state, or a draw by another root.
         InvalidRecord, IdentityError: an entry that is none, or is not by its author.
     """
-    state, compared, passed_over = LabState(lab=lab), 0, 0
-    recent, trees = _Recent(state), _Trees()
-    for data, entry in read_entries(entries):
-        following = apply(state, entry.statement, entry.at_ms)
-        if isinstance(entry.statement, SnapshotTaken):
-            is_compared = _compare(entry.statement, recent.at(entry.statement.size))
-            compared, passed_over = compared + is_compared, passed_over + (not is_compared)
-        if isinstance(entry.statement, AuditsDrawn | RunSeeded):
-            trees.check(entry.statement)
-        if isinstance(entry.statement, MarketCleared):
-            trees.check_seed(entry.statement)
-        trees.add(data)
-        if isinstance(entry.statement, BidRevealed):
-            trees.remember(entry.statement.run)
-        recent.add(data, following)
-        state = following
-        seen(entry)
-    return Replayed(state, compared, passed_over)
+    replaying = Replaying(lab)
+    for read in read_entries(entries):
+        replaying.take(read)
+        seen(read.entry)
+    return replaying.replayed
+
+
+class Replaying:
+    """A ledger, folded entry by entry from its beginning; every snapshot compared that can be, every draw checked."""
+
+    def __init__(self, lab: str) -> None:
+        self.state = LabState(lab=lab)
+        """After the entries so far."""
+        self._compared = self._passed_over = 0
+        self._recent, self._trees = _Recent(self.state), _Trees()
+
+    @property
+    def replayed(self) -> Replayed:
+        """What they amount to."""
+        return Replayed(self.state, self._compared, self._passed_over)
+
+    def take(self, read: Read) -> Retold:
+        """One more, of which all of `read_entry` was shown; returns what to tell of it.
+
+        Raises:
+            Contradiction: it cannot follow, shows another state, or draws by another root.
+        """
+        data, statement = read.data, read.entry.statement
+        following, told = retold(self.state, read.entry)
+        if isinstance(statement, SnapshotTaken):
+            is_compared = _compare(statement, self._recent.at(statement.size))
+            self._compared += is_compared
+            self._passed_over += not is_compared
+        if isinstance(statement, AuditsDrawn | RunSeeded):
+            self._trees.check(statement)
+        if isinstance(statement, MarketCleared):
+            self._trees.check_seed(statement)
+        self._trees.add(data)
+        if isinstance(statement, BidRevealed):
+            self._trees.remember(statement.run)
+        self._recent.add(data, following)
+        self.state = following
+        return told
 
 
 class _Recent:
@@ -214,7 +240,7 @@ def recover(lab: str, log: Entries, blobs: Blobs) -> LabState:
 
     Raises: as `replay`.
     """
-    state = _from_snapshot(log, blobs)
+    state = snapshot_before(log, blobs, log.size)
     if state is None or state.lab != lab:
         state = LabState(lab=lab)
     for _, entry in read_entries(pages(log, state.size)):
@@ -222,8 +248,11 @@ def recover(lab: str, log: Entries, blobs: Blobs) -> LabState:
     return state
 
 
-def _from_snapshot(log: Entries, blobs: Blobs) -> LabState | None:
+def snapshot_before(log: Entries, blobs: Blobs, size: int) -> LabState | None:
+    """The state of the newest usable snapshot of at most `size` entries; None: there is none."""
     for taken in _snapshots(log):
+        if taken.size > size:
+            continue
         if taken.format != FORMAT:
             logger.warning("snapshot unusable", extra={"reason": f"of format {taken.format}"})
             continue

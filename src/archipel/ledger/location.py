@@ -6,6 +6,7 @@ from pathlib import Path
 
 from archipel.extras import needs
 from archipel.identity import Identity
+from archipel.ledger.growing import GrowingLog
 from archipel.ledger.head_file import HeadFile
 from archipel.ledger.log import Log
 from archipel.ledger.signed_note import BadNote, NoteKey
@@ -49,6 +50,11 @@ def read_log(location: str | Path, key: NoteKey, head_file: Path | None = None) 
         signed. LedgerUnavailable: there is none.
     """
     return _open(location, key, None, head_file)
+
+
+def follow_log(location: str | Path, key: NoteKey) -> GrowingLog:
+    """The log at `location`, to be read as it grows; opened when it is first asked."""
+    return GrowingLog(partial(_storage, location, writable=False, create=False), key)
 
 
 def read_first_entry(location: str | Path) -> bytes:

@@ -33,8 +33,9 @@ class OperatorView(Document):
     wallet_micro: int
     stake_micro: int
     verified: int
-    """Answers of it that audits found right."""
+    """Answers found right since one was found wrong last."""
     refuted: int
+    """Verdicts against it, ever."""
     quarantined_by: str | None = None
     """Work whose verdict bars it; None: it is not barred."""
 
@@ -51,12 +52,14 @@ class AuditView(Document):
     stage: str
     answered: int
     """Entry of the answer."""
-    drawn: int | None = None
-    """Entry of the draw; None: it was looked at for another reason."""
+    drawn_ms: int
+    """The lab's time of the entry that drew it."""
     looked: tuple[str, ...] = ()
     """Keys that looked."""
-    closed: int | None = None
-    """Entry that ended it; None: it is open."""
+    looks: tuple[str, ...] = ()
+    """The works by which they did, in the same order."""
+    closed_ms: int | None = None
+    """The lab's time of the entry that ended it; None: it is open."""
     verdict: str | None = None
     reason: str = ""
     """In words, as the verdict says it."""

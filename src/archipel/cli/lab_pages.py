@@ -1,0 +1,98 @@
+"""The pages of a lab and of a replica, wired: their source, their chronicle, the releases that they show."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from archipel.cli.chronicling import CHRONICLE_FILE, Chronicling
+from archipel.cli.doors import Mendable
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.routing import BaseRoute
+
+    from archipel.dashboard.source import Source
+    from archipel.lab.lab import Lab
+    from archipel.release.shown import Shelf
+
+logger = logging.getLogger("archipel.lab")
+
+LOOK_S = 30.0
+"""Between two looks for releases that are new or changed."""
+RELEASES = click.option(
+    "--releases",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Show the releases in this folder, each a folder, on the pages.",
+)
+
+
+def routes(source: "Source", chronicle: Path, shelf: "Shelf | None" = None) -> "list[BaseRoute]":
+    """The routes of the pages of a lab or a replica; chronicle: its file, perhaps not there yet."""
+    from archipel.dashboard.chronicle.reading import Chronicle
+    from archipel.dashboard.chronicled import Chronicled
+    from archipel.dashboard.http.routes import Site, page_routes
+
+    releases = None if shelf is None else shelf.releases
+    return page_routes(Site(source, Chronicled(Chronicle(chronicle)), releases))
+
+
+class Shown(NamedTuple):
+    """What pages show beside the lab."""
+
+    releases: Path | None
+
+
+@contextlib.contextmanager
+def pages(
+    api: "FastAPI", lab: "Lab", folder: Path, ledger: str | None, shown: Shown | None
+) -> Iterator[None]:
+    """Add the pages to a lab's routes, and keep what they are cut from while the block lasts.
+
+    folder: the lab's home. ledger: where its ledger lies, if not there. shown: None: no pages.
+    """
+    if shown is None:
+        yield
+        return
+    from archipel.cli.ledger_checked import LEDGER_FILE
+    from archipel.lab.look_source import LabSource
+
+    chronicle, place = folder / CHRONICLE_FILE, ledger or str(folder / LEDGER_FILE)
+    with (
+        shelf_of(shown.releases) as shelf,
+        Chronicling(place, folder / "blobs", chronicle, lab.identity.did),
+    ):
+        api.router.routes.extend(routes(LabSource(lab), chronicle, shelf))
+        yield
+
+
+@contextlib.contextmanager
+def shelf_of(releases: Path | None) -> "Iterator[Shelf | None]":
+    """The releases below a folder, looked at now and again in a thread while the block lasts; None: there is no folder."""
+    if releases is None:
+        yield None
+        return
+    from archipel.release.shown import Shelf
+
+    if not releases.is_dir():
+        raise Mendable(f"--releases: {releases} is no folder; make it, and put releases in it")
+    shelf, over = Shelf(releases), threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            try:
+                shelf.look()
+            except OSError as error:
+                logger.warning("releases unreadable", extra={"reason": str(error)})
+            over.wait(LOOK_S)
+
+    threading.Thread(target=look, name="releases", daemon=True).start()
+    try:
+        yield shelf
+    finally:
+        over.set()
