@@ -1,14 +1,17 @@
 """How runs are spoken of on a screen: one place for the words that several commands share."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from archipel.curves.history import Exam, History
-from archipel.market.amounts import dollars, written
-from archipel.plurals import counted
-from archipel.records.capacity import CapacityView, PlaceView
+from archipel.curves.history import History
+from archipel.dashboard.run_words import capacity_words as capacity_words
+from archipel.dashboard.run_words import credit_words as credit_words
+from archipel.dashboard.run_words import exam_words as exam_words
+from archipel.dashboard.run_words import number as number
+from archipel.dashboard.run_words import place_words as place_words
+from archipel.dashboard.run_words import progress_words as progress_words
+from archipel.dashboard.run_words import version_words as version_words
 from archipel.records.documents import RunView
 
 OVER = ("complete", "stopped")
@@ -34,56 +37,6 @@ def greedy_words(run: RunView) -> str:
     return f"greedy {newest['greedy'] / 1e6:.3f} @{newest['version']}"
 
 
-def version_words(version: int, versions: int) -> str:
-    """How far a run is; a dash before version 0."""
-    return f"{'-' if version < 0 else version}/{versions}"
-
-
-def exam_words(exam: Exam) -> str:
-    """Each score with its interval."""
-    low, high = "_low", "_high"
-    scores = [
-        f"{name.replace('_', ' ')} {value:.3f} "
-        f"[{exam.values[name + low]:.3f}, {exam.values[name + high]:.3f}]"
-        for name, value in exam.values.items()
-        if name + low in exam.values and name + high in exam.values
-    ]
-    plain = [f"{name.replace('_', ' ')} {number(value)}" for name, value in exam.values.items()]
-    return "  ".join(scores or plain)
-
-
-def progress_words(run: RunView) -> str:
-    """What the run's programme counts, in its own words."""
-    return "  ".join(f"{name.replace('_', ' ')} {_plain(v)}" for name, v in run.progress.items())
-
-
-def capacity_words(capacity: CapacityView | None) -> list[str]:
-    """How much work is wanted and brought, by how many nodes, and why the others wait; none where nobody measured it."""
-    if capacity is None:
-        return []
-    wanted = f"{capacity.wanted_per_s:.3g} rollouts/s wanted, {capacity.brought_per_s:.3g} brought"
-    by = f"by {counted(capacity.active, 'node')}"
-    others = (
-        f"{capacity.standby} on standby" if capacity.binds else f"{capacity.standby} more at work"
-    )
-    why = "; ".join(f"{reason}: {number}" for reason, number in capacity.reasons.items())
-    return [f"{wanted} {by}; {others} (learner busy {capacity.target:.0%}): {why}"]
-
-
-def place_words(place: PlaceView) -> str:
-    """What a node is to one run."""
-    doing = "active" if place.is_active else "standby" if place.waits else "works"
-    told = f"{place.run}: {doing}, {place.why}"
-    if place.ask_micro is None:
-        return told
-    paid = (
-        "its last round bought none of it"
-        if place.award_micro is None
-        else f"is paid {written(place.award_micro)}"
-    )
-    return f"{told}; asked {written(place.ask_micro)} credits a million tokens, {paid}"
-
-
 def part_words(history: History | None) -> list[str]:
     """The newest version's reward parts and metrics, in one line; none where there are none."""
     values = history.points[-1].values if history is not None and history.points else {}
@@ -93,21 +46,6 @@ def part_words(history: History | None) -> list[str]:
         if name.startswith(PARTS)
     ]
     return ["  ".join(shown)] if shown else []
-
-
-def credit_words(run: RunView, rate_micro: int | None = None) -> str:
-    """What it cost so far, and what sponsors have set aside for it; in dollars as well at a stated rate."""
-    usd = "" if rate_micro is None else f" ({written(dollars(run.spent_micro, rate_micro))} USD)"
-    spent = f"{written(run.spent_micro)} paid or promised{usd}"
-    if run.funded_micro is None:
-        return f"{spent}, on its operator's account"
-    return f"{spent}; {written(run.left_micro or 0)} left of {written(run.funded_micro)} set aside"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return " ".join(f"{key}:{count}" for key, count in value.items()) or "-"
-    return str(value)
 
 
 def sparkline(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
@@ -124,8 +62,3 @@ def sparkline(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
 def clock_words(at_s: float) -> str:
     """A time of day that means the same everywhere."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def number(value: float) -> str:
-    """A measurement in as few digits as say it."""
-    return f"{value:.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.4g}"

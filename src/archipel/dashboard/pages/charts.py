@@ -1,0 +1,83 @@
+"""Series of a chronicle as charts. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from archipel.dashboard.pages.value import Chart, Line
+from archipel.dashboard.pages.wording import MICRO
+from archipel.dashboard.series import Measured, Moved
+
+MOST = 240
+"""Points of a chart: more than its pixels show."""
+_LOW, _HIGH = "_low", "_high"
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a chart of versions says: its title, unit, note, and which measurements are its lines."""
+
+    id: str
+    title: str
+    unit: str
+    lines: tuple[tuple[str, str], ...]
+    """(measurement, its name on the chart)."""
+    note: str = ""
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """`most` places of 0 .. count - 1, evenly apart, the first and the last among them; all if they are no more."""
+    if count <= most:
+        return list(range(count))
+    return [place * (count - 1) // (most - 1) for place in range(most)]
+
+
+def rounded(value: float | None) -> float | None:
+    """To six digits: more cannot be seen, and would only travel."""
+    return None if value is None else float(f"{value:.{_DIGITS}g}")
+
+
+def by_version(told: Told, rows: Sequence[Measured]) -> Chart | None:
+    """Measurements over versions; None: nothing of it was measured."""
+    there = [
+        (name, label) for name, label in told.lines if any(name in each.values for each in rows)
+    ]
+    if not there:
+        return None
+    names = [name for name, _ in there]
+    kept = [each for each in rows if any(name in each.values for name in names)]
+    return Chart(
+        told.id, told.title, told.unit, "version",
+        tuple(float(each.version) for each in kept),
+        tuple(_line(label, name, kept) for name, label in there),
+        tuple(each.entry for each in kept),
+        told.note,
+    )  # fmt: skip
+
+
+def _line(label: str, name: str, rows: Sequence[Measured]) -> Line:
+    def of(which: str) -> tuple[float | None, ...]:
+        return tuple(rounded(each.values.get(which)) for each in rows)
+
+    has_band = any(name + _LOW in each.values for each in rows)
+    return Line(label, of(name), *(of(name + end) for end in (_LOW, _HIGH) if has_band))
+
+
+def over_time(
+    told: Told,
+    rows: Sequence[Moved],
+    more: Mapping[str, Sequence[float | None]] | None = None,
+    is_bars: bool = False,
+) -> Chart | None:
+    """Credits that moved, over time; None: none did. more: further lines over the same times."""
+    if not rows:
+        return None
+    own = Line(told.lines[0][1], tuple(rounded(each.micro / MICRO) for each in rows))
+    others = (Line(name, tuple(map(rounded, values))) for name, values in (more or {}).items())
+    xs = tuple(float(each.at_ms) for each in rows)
+    entries = tuple(each.last_entry for each in rows)
+    kind: Literal["bars", "steps"] = "bars" if is_bars else "steps"
+    return Chart(
+        told.id, told.title, told.unit, "time", xs, (own, *others), entries, told.note, kind
+    )
