@@ -19,7 +19,7 @@ VLLM_VENV ?= .venv-vllm
 VLLM_PYTHON ?= $(VLLM_VENV)/bin/python
 VLLM_PIP ?=
 
-.PHONY: install demo demo-real test test-slow test-vllm test-papers test-clients mutants fuzz faults check format clean
+.PHONY: install demo demo-real test test-slow test-pages test-vllm test-papers test-clients mutants fuzz faults check format clean
 
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
@@ -38,6 +38,15 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "slow and not gpu" $(PYTEST_OPTIONS)
+
+# The pages in a real browser: Debian's chromium (installed if this is root), and axe-core, which looks for barriers.
+test-pages: $(VENV)/.test $(VENV)/axe/.axe
+	@command -v chromium chromedriver >/dev/null || { apt-get update -q && apt-get install -qy chromium chromium-driver; }
+	$(BIN)/python -m pytest -q -rs -m slow tests/dashboard $(PYTEST_OPTIONS)
+
+$(VENV)/axe/.axe:
+	npm install --silent --no-save --prefix $(VENV)/axe axe-core@4.14.1
+	touch $@
 
 # vLLM run for real with a tiny model: weights by version in place, adapters, log-probabilities against the trainer's.
 test-vllm: $(VENV)/.test $(if $(filter $(VLLM_VENV)/bin/python,$(VLLM_PYTHON)),$(VLLM_VENV)/.vllm)

@@ -127,7 +127,9 @@ def pages_world(folder: Path, versions: int = 6, steps: int = 12) -> PagesWorld:
     learner.work()
     nodes = [courtroom.node(world, name) for name in ("north", "south", "east")]
     cheat = courtroom.node(world, "sly", Cheat)
-    found = PagesWorld(world, folder / "chronicle.sqlite", learner, nodes, None, LabState(lab=world.state.lab))  # type: ignore[arg-type]
+    found = PagesWorld(
+        world, folder / "chronicle.sqlite", learner, nodes, None, LabState(lab=world.state.lab)
+    )  # type: ignore[arg-type]
     source = LabSource(world.lab)
     found.site = Site(source, Chronicled(Chronicle(found.path)), lambda: RELEASES)
     courtroom.sampled(world, cheat)
@@ -136,7 +138,9 @@ def pages_world(folder: Path, versions: int = 6, steps: int = 12) -> PagesWorld:
         courtroom.audited(world, each)
     for _ in range(steps):
         found.step()
-    market = exchange_at(world, TERMS.model_copy(update={"central_micro": 880_000}), "harbour", versions=versions)
+    market = exchange_at(
+        world, TERMS.model_copy(update={"central_micro": 880_000}), "harbour", versions=versions
+    )
     market.measured("west", "far")
     market.sell(west=400_000, far=700_000)
     found.nodes += market.nodes

@@ -45,7 +45,7 @@ def environment() -> "jinja2.Environment":
     folder = resources.files("archipel.dashboard") / "templates"
     made = jinja2.Environment(
         loader=jinja2.DictLoader({each.name: each.read_text("utf-8") for each in folder.iterdir() if each.name.endswith(".j2")}),
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_seen,
     )  # fmt: skip
     made.globals |= {
         "rooms": ROOMS,
@@ -55,6 +55,11 @@ def environment() -> "jinja2.Environment":
     }
     made.filters |= {"chart_json": chart_json, "chart_rows": chart_rows, "count": wording.count}
     return made
+
+
+def _seen(value: Any) -> Any:
+    """Whatever a template prints, wherever it came from; markup is the template's own, or escaped already."""
+    return wording.visible(value) if type(value) is str else value
 
 
 def html(page: Page, lab: str, now_ms: int, part: bool = False, **more: Any) -> bytes:
@@ -98,7 +103,7 @@ def chart_json(chart: Chart) -> Any:
     from markupsafe import Markup
 
     told = {
-        "x": chart.x, "unit": chart.unit, "kind": chart.kind, "xs": [int(each) if each == int(each) else each for each in chart.xs],
+        "x": chart.x, "unit": chart.unit, "kind": chart.kind, "is_log": chart.is_log, "xs": [int(each) if each == int(each) else each for each in chart.xs],
         "lines": [{"name": line.name, "values": line.values, "low": line.low, "high": line.high} for line in chart.lines],
     }  # fmt: skip
     text = json.dumps(told, ensure_ascii=True, separators=(",", ":"), allow_nan=False)

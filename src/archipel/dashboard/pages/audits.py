@@ -24,11 +24,13 @@ def audits(sight: Sight) -> Page:
     title = f"Audits of {wording.shown(name)}" if name else "Audits"
     words = (
         "Answers are drawn by the ledger after they were given, made again by others, and paid back where they were wrong.",
-        "To check all of it from the ledger yourself:",
     )
     return Page(
         title, paths.asked(where, run=name), "audits", sight.look.size,
         crumbs=(Link("Audits", where),) if name else (),
         figures=(Figure("open_cases", "Open audits", wording.count(counts.open_cases), counts.open_cases, "of all runs"),),
-        sections=(Section("all", "Cases", words, tables=(table,), code=("archipel audits --lab URL",)),),
+        sections=(
+            Section("all", "Cases", words, tables=(table,)),
+            Section("check", "Check it yourself", ("Fold the ledger, and come to the same verdicts:",), code=("archipel audits --lab URL",)),
+        ),
     )  # fmt: skip

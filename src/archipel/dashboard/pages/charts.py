@@ -24,6 +24,7 @@ class Told:
     lines: tuple[tuple[str, str], ...]
     """(measurement, its name on the chart)."""
     note: str = ""
+    is_log: bool = False
 
 
 def thinned(count: int, most: int) -> list[int]:
@@ -53,6 +54,7 @@ def by_version(told: Told, rows: Sequence[Measured]) -> Chart | None:
         tuple(_line(label, name, kept) for name, label in there),
         tuple(each.entry for each in kept),
         told.note,
+        is_log=told.is_log,
     )  # fmt: skip
 
 

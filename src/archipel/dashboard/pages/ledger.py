@@ -73,7 +73,7 @@ def ledger(sight: Sight) -> Page:
     size = sight.look.size
     first = sight.number("from", max(size - paths.ROWS, 0))
     entries = sight.source.entries(first, paths.ROWS) if first < size else ()
-    rows = [read_entry(first + place, data) for place, data in enumerate(entries)]
+    rows = [read_entry(first + place, data) for place, data in enumerate(entries)][::-1]
     where = paths.path("ledger")
     growth = growth_chart(sight)
     head = sight.source.head()
@@ -95,11 +95,13 @@ def ledger(sight: Sight) -> Page:
 
 
 def _turn(where: str, first: int, shown: int, size: int) -> Pager | None:
+    """Back is towards what is newer."""
     if first == 0 and shown >= size:
         return None
-    back = f"{where}?from={max(first - paths.ROWS, 0)}" if first else ""
-    on = f"{where}?from={first + shown}" if shown and first + shown < size else ""
-    return Pager(first, max(first + shown - 1, first), back, on)
+    newer, older = first + shown, max(first - paths.ROWS, 0)
+    back = f"{where}?from={newer}" if shown and newer < size else ""
+    on = f"{where}?from={older}" if first else ""
+    return Pager(max(newer - 1, first), first, back, on)
 
 
 def _witness_words(head: str) -> tuple[str, ...]:
@@ -136,7 +138,7 @@ def _listed(rows: Sequence[EntryRead], turn: Pager | None) -> Table:
     )
     return Table(
         "entries",
-        "In the order in which the lab received them",
+        "In the order in which the lab received them, the newest first",
         columns,
         cells,
         "There is no entry here.",

@@ -27,7 +27,7 @@ OF_VERSIONS = (
     ),
     Told(
         "bytes", "Bytes of a version", "bytes",
-        (("delta_bytes", "delta"), ("anchor_bytes", "anchor"), ("full_bytes", "whole weights")),
+        (("delta_bytes", "delta"), ("anchor_bytes", "anchor")), is_log=True,
     ),
 )  # fmt: skip
 OF_EXAMS = (

@@ -116,6 +116,8 @@ class Chart:
     """Of the ledger, one a point; empty: the lines say more than one each."""
     note: str = ""
     kind: Literal["line", "bars", "steps"] = "line"
+    is_log: bool = False
+    """Drawn on a logarithmic scale: its lines differ by orders of magnitude."""
 
 
 @dataclass(frozen=True, slots=True)

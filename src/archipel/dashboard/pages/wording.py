@@ -14,14 +14,23 @@ _STEP = 1000.0
 
 
 def shown(text: str, limit: int = MAX_SHOWN) -> str:
-    r"""A stranger's text: what moves, hides or turns letters is seen as its number, what is too long is cut.
-
-    Controls, format characters (which turn the direction of reading) and lone surrogates become `\u202e` and the like.
-    """
+    """A stranger's text in one line: `visible`, and cut where it is too long."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return visible(cut).replace("\n", "\\u000a")
+
+
+def visible(text: str) -> str:
+    r"""What moves, hides or turns letters is seen as its number, \u202e and the like; line breaks stay.
+
+    Controls, format characters (which turn the direction of reading), odd spaces and lone surrogates.
+    """
+    if text.isprintable():
+        return text
     return "".join(
-        sign if sign == " " or unicodedata.category(sign)[0] not in "CZ" else f"\\u{ord(sign):04x}"
-        for sign in cut
+        sign
+        if sign in " \n" or unicodedata.category(sign)[0] not in "CZ"
+        else f"\\u{ord(sign):04x}"
+        for sign in text
     )
 
 

@@ -21,8 +21,14 @@
     return data;
   }
 
+  const utc = (s) => new Date(s * 1000).toISOString();
+  const times = (_, splits, __, ___, step) => splits.map((s, n) => {
+    const at = utc(s), day = at.slice(5, 10), isNew = n === 0 || utc(splits[n - 1]).slice(0, 10) !== at.slice(0, 10);
+    return step >= 86400 ? at.slice(0, 10) : isNew ? `${at.slice(11, step < 60 ? 19 : 16)}\n${day}` : at.slice(11, step < 60 ? 19 : 16);
+  });
+
   function options(told, place) {
-    const series = [{ label: told.x, value: told.x === "time" ? undefined : (_, v) => (v === null ? "-" : String(v)) }];
+    const series = [{ label: told.x, value: told.x === "time" ? (_, v) => (v === null ? "-" : `${utc(v).slice(0, 16).replace("T", " ")} UTC`) : (_, v) => (v === null ? "-" : String(v)) }];
     const bands = [];
     told.lines.forEach((line, n) => {
       const colour = style(`--c${n % 4}`);
@@ -32,16 +38,22 @@
       if (told.kind === "bars") Object.assign(drawn, { paths: uPlot.paths.bars({ size: [0.7, 24] }), fill: colour, points: { show: false } });
       series.push(drawn);
       if (line.low.length) {
-        const edge = { stroke: "transparent", width: 0, points: { show: false }, value: (_, v) => short(v), spanGaps: true };
+        const edge = { class: "edge", stroke: "transparent", width: 0, points: { show: false }, value: (_, v) => short(v), spanGaps: true };
         series.push({ ...edge, label: "high" }, { ...edge, label: "low" });
         bands.push({ series: [series.length - 2, series.length - 1], fill: style("--band") });
       }
     });
     const axis = { stroke: style("--quiet"), font: "11px system-ui, sans-serif", grid: { stroke: style("--soft"), width: 1 }, ticks: { stroke: style("--line"), size: 4 } };
-    return { width: place.clientWidth, height: Math.max(place.clientHeight - 26, 120), series, bands,
-      scales: { x: { time: told.x === "time" }, y: told.kind === "bars" ? { range: (_, low, high) => [Math.min(low, 0), Math.max(high, 0) || 1] } : {} },
-      axes: [{ ...axis, size: 28 }, { ...axis, size: 54, values: (_, vs) => vs.map(short) }],
-      cursor: { y: false, drag: { x: true, y: false } }, legend: { live: true } };
+    return { width: place.clientWidth, height: innerWidth < 720 ? 160 : 190, series, bands,
+      scales: { x: { time: told.x === "time" }, y: told.is_log ? { distr: 3 } : told.kind === "bars" ? { range: (_, low, high) => [Math.min(low, 0), Math.max(high, 0) || 1] } : {} },
+      axes: [told.x === "time" ? { ...axis, size: 42, space: 68, values: times } : { ...axis, size: 28 }, { ...axis, size: 54, values: (_, vs) => vs.map((v) => (v === null ? "" : short(v))) }],
+      cursor: { y: false, drag: { x: true, y: false } }, legend: { live: true },
+      hooks: { ready: [newest], setData: [newest], setCursor: [(plot) => { if (plot.cursor.idx === null || plot.cursor.idx === undefined) newest(plot); }] } };
+  }
+
+  // Nobody points at the plot: its legend tells what is newest.
+  function newest(plot) {
+    plot.setLegend({ idx: plot.data[0].length - 1 }, false);
   }
 
   function draw(figure) {
