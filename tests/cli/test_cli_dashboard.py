@@ -102,8 +102,6 @@ def series_size(url: str) -> int:
 
 @pytest.mark.slow
 def test_a_lab_shows_its_pages_and_whoever_has_its_ledger_the_same(tmp_path: Path) -> None:
-    grow(tmp_path / "lab", 0, 5)
-    (tmp_path / "lab" / "lab.key").unlink(missing_ok=True)
     home = ["--home", str(tmp_path / "own"), "--port", "0", "--log-file", str(tmp_path / "log")]
     with process("lab", "start", *home) as lab:
         url = url_in(lab)
@@ -112,6 +110,8 @@ def test_a_lab_shows_its_pages_and_whoever_has_its_ledger_the_same(tmp_path: Pat
             assert time.monotonic() < until
             time.sleep(0.1)
         own = json.loads(asked(f"{url}/pages/index.json")[1])
+        for path in ("login", "login/challenge", "static/login.js", "static/app.js"):
+            assert asked(f"{url}/pages/{path}")[0] == 200
         with process("dashboard", "--lab", url, "--port", "0") as pages:
             there = url_in(pages)
             other = json.loads(asked(f"{there}/pages/index.json")[1])

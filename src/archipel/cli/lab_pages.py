@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,14 +32,32 @@ RELEASES = click.option(
 )
 
 
-def routes(source: "Source", chronicle: Path, shelf: "Shelf | None" = None) -> "list[BaseRoute]":
-    """The routes of the pages of a lab or a replica; chronicle: its file, perhaps not there yet."""
+def routes(
+    source: "Source",
+    chronicle: Path,
+    shelf: "Shelf | None" = None,
+    now_ms: Callable[[], int] | None = None,
+) -> "list[BaseRoute]":
+    """The routes of the pages of a lab or a replica.
+
+    chronicle: its file, perhaps not there yet. now_ms: the clock of a lab that operators log in at; None: they do not.
+    """
+    from starlette.routing import Route
+
     from archipel.dashboard.chronicle.reading import Chronicle
     from archipel.dashboard.chronicled import Chronicled
     from archipel.dashboard.http.routes import Site, page_routes
+    from archipel.dashboard.sessions.routes import PATH, LoginDoor, login_routes, sessions_of
 
-    releases = None if shelf is None else shelf.releases
-    return page_routes(Site(source, Chronicled(Chronicle(chronicle)), releases))
+    series, releases = Chronicled(Chronicle(chronicle)), None if shelf is None else shelf.releases
+    login: list[Route] = []
+    if now_ms is not None:
+        door = LoginDoor(sessions_of(source.lab), source, now_ms, series)
+        login = [
+            Route(PATH + each.path, each.endpoint, methods=list(each.methods or ()))
+            for each in login_routes(door)
+        ]
+    return page_routes(Site(source, series, releases), login)
 
 
 class Shown(NamedTuple):
@@ -67,7 +85,7 @@ def pages(
         shelf_of(shown.releases) as shelf,
         Chronicling(place, folder / "blobs", chronicle, lab.identity.did),
     ):
-        api.router.routes.extend(routes(LabSource(lab), chronicle, shelf))
+        api.router.routes.extend(routes(LabSource(lab), chronicle, shelf, lab.clock_ms))
         yield
 
 

@@ -120,8 +120,8 @@ def page_routes(site: Site, sessions: Sequence[BaseRoute] = ()) -> list[BaseRout
         Route("/", home, methods=["GET"]),
         Route("/pages", home, methods=["GET"]),
         Route("/pages/events", site.listeners.route, methods=["GET"]),
-        *file_routes(),
         *sessions,
+        *file_routes(),
         Route("/pages/ledger/{number:int}.raw", site.raw, methods=["GET"]),
         Route("/pages/{rest:path}", answered, methods=["GET"]),
     ]
