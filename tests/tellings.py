@@ -43,7 +43,11 @@ def telling(lab: str, entries: Iterable[bytes]) -> Telling:
     return Telling(state, tuple(told))
 
 
+def golden_entries() -> tuple[bytes, ...]:
+    """Of a kept ledger that has every kind of statement but the newest."""
+    return tuple(each.encode() for each in json.loads(GOLDEN.read_text())["entries"])
+
+
 def golden_telling() -> Telling:
-    """Of the newest kept ledger, which has every kind of statement."""
-    kept = json.loads(GOLDEN.read_text())
-    return telling(kept["lab"], [each.encode() for each in kept["entries"]])
+    """That ledger."""
+    return telling(json.loads(GOLDEN.read_text())["lab"], golden_entries())

@@ -91,6 +91,7 @@ from fuzz import (
     presented,
     released,
     served,
+    shown_entries,
     spoken,
     tenanted,
     turned,
@@ -139,6 +140,7 @@ def _readers() -> dict[str, Reader]:
         | presented.readers()
         | served.readers()
         | logged_in.readers()
+        | shown_entries.readers()
         | pooled.readers()
         | pool_said.readers()
         | cascaded.readers()

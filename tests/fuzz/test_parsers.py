@@ -12,6 +12,17 @@ from fuzz.readers import READERS
 OWN = {
     # What this machine wrote for itself, behind a digest or in a file that is replaced whole:
     ("serve/cascade/away.py", "body_of"): "of a schema that was a JSON object when it came",
+    ("dashboard/chronicle/reading.py", "exams"): "of rows that this machine's own chronicle holds",
+    (
+        "dashboard/chronicle/reading.py",
+        "history",
+    ): "of rows that this machine's own chronicle holds",
+    (
+        "dashboard/chronicle/reading.py",
+        "_points",
+    ): "of rows that this machine's own chronicle holds",
+    ("dashboard/chronicle/writing.py", "lease"): "of rows that this machine's own chronicle holds",
+    ("cli/chronicling.py", "serve"): "of the parent, which started it",
     ("lab/recovery.py", "_payload"): "of an entry of the lab's own ledger, whose head was verified",
     ("training/trainer.py", "_continued"): "of a checkpoint whose digest held",
     ("training/packing.py", "_choices"): "of a length and of numbers that were looked at before",
