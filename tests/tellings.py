@@ -12,7 +12,7 @@ from archipel.lab.entry import read_examined
 from archipel.lab.state import LabState
 from archipel.market.journal import Posting, listening
 
-GOLDEN = Path(__file__).parent / "vectors" / "ledger-11.json"
+GOLDEN = Path(__file__).parent / "vectors" / "ledger-12.json"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def telling(lab: str, entries: Iterable[bytes]) -> Telling:
 
 
 def golden_entries() -> tuple[bytes, ...]:
-    """Of a kept ledger that has every kind of statement but the newest."""
+    """Of a kept ledger that has every kind of statement."""
     return tuple(each.encode() for each in json.loads(GOLDEN.read_text())["entries"])
 
 
