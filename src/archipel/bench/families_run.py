@@ -12,8 +12,8 @@ from statistics import fmean
 from typing import Any
 
 from archipel.bench.processor import tree_seconds
-from archipel.curves.chronicle import chronicle
 from archipel.curves.history import History, Point, exams_of, plain, plain_exam
+from archipel.curves.spells import spells_of
 from archipel.engine.engine import LocalEngine
 from archipel.model.directory import read_model, write_model
 from archipel.model.tokenizer import Tokenizer
@@ -194,7 +194,7 @@ class _Watched:
         history = History(
             run.name, run.versions, tuple(self._points), exams_of(self._exams), bounds
         )
-        told = {each.kind: [each.first, each.last, each.text] for each in chronicle(history)}
+        told = {each.kind: [each.first, each.last, each.text] for each in spells_of(history)}
         rollouts = len(points) * run.groups_per_update * run.group_size
         return Learned(len(points), spent_s, rollouts, first, last, told)
 

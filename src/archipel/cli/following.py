@@ -18,9 +18,9 @@ from archipel.cli.run_words import (
     number,
 )
 from archipel.cli.watching import Scene, Watcher
-from archipel.curves.chronicle import Spell, chronicle, over
 from archipel.curves.concerns import Concern
 from archipel.curves.history import Exam, History
+from archipel.curves.spells import Spell, over, spells_of
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabUnreachable
 from archipel.records.capacity import CapacityView
@@ -170,7 +170,7 @@ def _all_told(scene: Scene, run: RunView) -> dict[str, Any]:
     """For the end of a run: which warnings stand, and which stood on the way, looked at or not."""
     standing = [concern.kind for concern in scene.warnings(run.run)]
     passed = (
-        over(chronicle(scene.histories[run.run]), standing) if run.run in scene.histories else []
+        over(spells_of(scene.histories[run.run]), standing) if run.run in scene.histories else []
     )
     told: dict[str, Any] = {"warnings": standing} if standing else {}
     return told | ({"earlier": [asdict(spell) for spell in passed]} if passed else {})

@@ -14,9 +14,9 @@ from archipel.cli.run_words import (
     progress_words,
     sparkline,
 )
-from archipel.curves.chronicle import chronicle, over
 from archipel.curves.concerns import Concern, concerns
 from archipel.curves.history import Exam, History, in_order
+from archipel.curves.spells import over, spells_of
 from archipel.records.documents import RunView, Wait
 
 MAX_EXAMS_SHOWN = 12
@@ -41,7 +41,7 @@ def for_machines(run: RunView, history: History, waits: Sequence[Wait]) -> dict[
         "measured": dict(newest.values) if newest else {},
         "waiting_for": [wait.waiting_for for wait in waits if wait.run == run.run],
         "warnings": [{"kind": concern.kind, "text": concern.text} for concern in concerns(history)],
-        "alarms": [asdict(spell) for spell in chronicle(history)],
+        "alarms": [asdict(spell) for spell in spells_of(history)],
     }
 
 
@@ -91,7 +91,7 @@ def _alarm_lines(history: History) -> Iterator[str]:
     """What stands, and what stood on the way."""
     found = concerns(history)
     yield from warning_lines(found)
-    if passed := over(chronicle(history), [concern.kind for concern in found]):
+    if passed := over(spells_of(history), [concern.kind for concern in found]):
         yield _labelled("earlier", f"warnings of {', '.join(map(str, passed))}")
 
 

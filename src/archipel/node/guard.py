@@ -8,8 +8,8 @@ import asyncio
 import logging
 from pathlib import Path
 
-from archipel.curves.chronicle import chronicle
 from archipel.curves.concerns import GRAVE, Concern, concerns
+from archipel.curves.spells import spells_of
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.histories import RunReader
@@ -63,7 +63,7 @@ class Guard:
         found = concerns(history)
         self._tell(run, view.version, found)
         if view.phase in OVER:
-            for spell in chronicle(history):  # between two looks there may have been more
+            for spell in spells_of(history):  # between two looks there may have been more
                 self._standing.earlier.setdefault(run, {})[spell.kind] = spell.first
             self._standing.runs.pop(run, None)
             self._readers.pop(run, None)

@@ -9,9 +9,9 @@ from rich.console import Console
 from archipel.cli.following import News, line
 from archipel.cli.run_page import for_machines, page
 from archipel.cli.watching import Scene, picture
-from archipel.curves.chronicle import chronicle, over
 from archipel.curves.concerns import GRAVE, concerns
 from archipel.curves.history import Exam, History, Point
+from archipel.curves.spells import over, spells_of
 from archipel.records.documents import RunView
 from archipel.records.recipe_alarms import AlarmSection
 from histories import exam, healthy, history
@@ -102,9 +102,9 @@ def test_a_planted_collapse_is_named_everywhere_while_the_reward_rises(name: str
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_the_same_run_without_what_was_planted_gives_no_alarm(name: str) -> None:
-    assert chronicle(collapsing({}, ())) == []
+    assert spells_of(collapsing({}, ())) == []
     kind, planted, exams = PLANTED[name]
-    assert [spell.kind for spell in chronicle(collapsing(planted, exams))] == [kind]
+    assert [spell.kind for spell in spells_of(collapsing(planted, exams))] == [kind]
 
 
 def _cut_for_a_while(version: int) -> Values:
@@ -114,7 +114,7 @@ def _cut_for_a_while(version: int) -> Values:
 def test_what_stood_on_the_way_is_told_at_the_end_though_nobody_looked_then() -> None:
     whole = history(VERSIONS, _cut_for_a_while)
     assert concerns(whole) == []
-    (spell,) = chronicle(whole)
+    (spell,) = spells_of(whole)
     assert (spell.kind, spell.first, spell.last) == ("cut-off", 12, 21)
     done = view(VERSIONS, "complete")
     *_, end = News().of(Scene([done], [], [], {"run": whole}), done)
@@ -129,17 +129,17 @@ def test_what_stood_on_the_way_is_told_at_the_end_though_nobody_looked_then() ->
 def test_an_alarm_hears_only_of_evaluations_that_there_were_then() -> None:
     exams = (exam(0, 0.8), exam(30, 0.4))
     flat: Callable[[int], Values] = lambda version: {"reward": 0.4}  # noqa: E731
-    (spell,) = chronicle(history(VERSIONS, flat, exams))
+    (spell,) = spells_of(history(VERSIONS, flat, exams))
     assert (spell.kind, spell.first) == ("worse", 30)
     assert str(spell) == "worse at versions 30 to 40"
 
 
 def test_few_answers_that_earn_more_than_their_commonest_are_no_alarm() -> None:
     planted = {"distinct_answers": 2.0, "commonest_answer": 0.6, "constant_reward": 0.2}
-    assert chronicle(collapsing(planted, ())) == [], "two answers, and it knows which"
+    assert spells_of(collapsing(planted, ())) == [], "two answers, and it knows which"
     assert [*GRAVE & {"few-answers", "majority"}] == [], "they pause nothing"
 
 
 def test_a_run_of_any_length_is_gone_through_in_bounded_time() -> None:
     points = tuple(Point(n, 0.0, healthy(n) | {"reward": 0.5, "entropy": 1.0}) for n in range(5000))
-    assert chronicle(History("run", 5000, points, ())) == []
+    assert spells_of(History("run", 5000, points, ())) == []

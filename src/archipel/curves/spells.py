@@ -32,7 +32,7 @@ class Spell:
         return f"{self.kind} at versions {self.first} to {self.last}"
 
 
-def chronicle(history: History) -> list[Spell]:
+def spells_of(history: History) -> list[Spell]:
     """Every kind of alarm that was given up to the newest version, in the order of their beginnings."""
     points = history.points[-MAX_VERSIONS:]
     spells: dict[str, Spell] = {}
