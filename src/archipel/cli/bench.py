@@ -24,6 +24,7 @@ BENCHMARKS = {
     "adversaries": ("bench_adversaries", "How soon cheats are found, and honest nodes accused"),
     "byzantine": ("bench_byzantine", "What lying members do to pretraining, by way of merging"),
     "market": ("bench_market", "Whether lying about one's cost pays, and how much where it does"),
+    "pages": ("bench_pages", "Bytes and milliseconds of each page of a large lab"),
     "pool-plan": ("bench_pool_plan", "Layer ranges of a pool: ours beside the published planner"),
     "mesh": ("bench_mesh", "How soon a version reaches the last node, and what the lab sends"),
     "churn": ("bench_churn", "Pretraining whose members die and come, beside the run left alone"),
