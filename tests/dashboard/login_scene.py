@@ -70,6 +70,7 @@ class LabLooks:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
+        self.lab = lab.identity.did
 
     def look(self) -> Any:
         return LabLook(self._lab)

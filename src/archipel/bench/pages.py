@@ -104,7 +104,8 @@ def _pages(look: Look) -> list[str]:
 
 
 async def _cost(site: Site, source: Still, page: str, rounds: int) -> Cost:
-    first, again = [], []
+    first: list[float] = []
+    again: list[float] = []
     app = httpx.ASGITransport(Starlette(routes=page_routes(site)))
     async with httpx.AsyncClient(transport=app, base_url="http://lab") as client:
         for _ in range(rounds):

@@ -1,13 +1,15 @@
 """The log-in's two pages as HTML: whatever comes from strangers is text, by jinja's escaping, and nothing is marked safe."""
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from archipel.dashboard.http import frame
+from archipel.dashboard.pages import wording
 from archipel.plurals import counted
 
-OWN_FRAME = "login_frame.html.j2"
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 ACTS = {"pause": "Pause", "resume": "Resume", "retire": "Retire"}
 COMMANDS = {
     "pause": "archipel operator pause {node} --lab {url}",
@@ -17,8 +19,10 @@ COMMANDS = {
 
 
 def rendered(name: str, facts: dict[str, Any]) -> str:
-    """A template of the package, in the frame that `facts` names, or a plain one."""
-    return _environment().get_template(name).render(**({"frame": OWN_FRAME} | facts))
+    """A template of the package, in the frame of all pages. facts: what it names, and `lab`."""
+    lab = str(facts["lab"])
+    known = {"lab_short": wording.short_did(lab), "room": "me", "title": ""}
+    return _environment().get_template(name).render(**(known | facts))
 
 
 def printable(text: str) -> str:
@@ -32,10 +36,8 @@ def credits_of(micro: int) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("archipel.dashboard"), autoescape=True, undefined=StrictUndefined
-    )
-    made.filters |= {"printable": printable, "credits": credits_of}
-    made.globals |= {"ACTS": ACTS, "COMMANDS": COMMANDS, "counted": counted}
+def _environment() -> "Environment":
+    made = frame.environment().overlay()
+    made.filters = made.filters | {"printable": printable, "credits": credits_of}
+    made.globals = made.globals | {"ACTS": ACTS, "COMMANDS": COMMANDS, "counted": counted}
     return made

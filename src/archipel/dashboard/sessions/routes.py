@@ -122,7 +122,9 @@ class LoginDoor:
 
     async def login_page(self, request: Request) -> Response:
         """How to log in; its script takes the token behind `#`."""
-        return HTMLResponse(self._render("login.html.j2", {"url": _origin(request)}))
+        return HTMLResponse(
+            self._render("login.html.j2", {"url": _origin(request), "lab": self._source.lab})
+        )
 
     async def challenge(self, request: Request) -> Response:
         """Costs no memory, so it is not counted."""
@@ -209,7 +211,7 @@ class LoginDoor:
         session = self._session(request)
         if session is None:
             return RedirectResponse(f"{PATH}/login", 303)
-        facts = {"own": await self._own(session), "url": _origin(request)}
+        facts = {"own": await self._own(session), "url": _origin(request), "lab": self._source.lab}
         return HTMLResponse(await asyncio.to_thread(self._render, "me.html.j2", facts))
 
     async def me_json(self, request: Request) -> Response:
