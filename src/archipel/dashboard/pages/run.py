@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from archipel.curves.chronicle import chronicle, over
 from archipel.curves.concerns import GRAVE, concerns
 from archipel.curves.history import Exam, History, exams_of, in_order
+from archipel.curves.spells import over, spells_of
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import NotThere, Sight
 from archipel.dashboard.pages.owned import ownership_section
@@ -147,7 +147,7 @@ def _notices(view: RunView, history: History) -> tuple[Notice, ...]:
         Notice(f"warning: {each.kind}: {each.text}", "bad" if each.kind in GRAVE else "warn")
         for each in found
     ]
-    if passed := over(chronicle(history), [each.kind for each in found]):
+    if passed := over(spells_of(history), [each.kind for each in found]):
         told.append(Notice(f"earlier: warnings of {', '.join(map(str, passed))}", "quiet"))
     told += [Notice(f"failing: {wording.shown(words)}", "bad") for words in view.troubles]
     told += [Notice(f"verdict: {wording.shown(words)}", "warn") for words in view.verdicts]
