@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from archipel.dashboard.http.files import file_routes
 from archipel.dashboard.sessions.routes import LoginDoor, login_routes, sessions_of
 from archipel.lab import api
 from archipel.lab.entry import read_examined
@@ -42,7 +43,8 @@ def with_login(lab: Lab, *more: Any, **named: Any) -> Any:
     made = as_usual(lab, *more, **named)
     looks: Any = LabLooks(lab)
     door = LoginDoor(sessions_of(lab.identity.did), looks, lab.clock_ms, LedgerPays(lab))
-    made.router.routes.append(Mount("/pages", routes=login_routes(door)))
+    files = [Route(each.path.removeprefix("/pages"), each.endpoint) for each in file_routes()]
+    made.router.routes.append(Mount("/pages", routes=[*login_routes(door), *files]))
     return made
 
 
