@@ -8,10 +8,10 @@ import pytest
 
 from archipel.planning.answering import Setting
 from archipel.planning.asking import Ask
+from archipel.planning.formula import formula
 from archipel.planning.mistakes import CannotPlan, Impossible, UnitMismatch, UnknownName
 from archipel.planning.plan import Plan
 from archipel.planning.questions import claims_verdict as rule
-from archipel.planning.questions.claims_formula import formula
 from archipel.planning.requests.claims import ClaimsRequest
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import bibliography, read_own, shelf

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pint import Unit
 
-from archipel.planning.units import factor, unit
+from archipel.planning.units import factor, spell, unit
 
 Numbers = Any
 """A float, or an array with one number per sample."""
@@ -128,7 +128,11 @@ class Quantity:
     def __rsub__(self, other: float) -> "Quantity":
         return _sum(pure(other), self, "−", np.subtract)
 
-    def __pow__(self, power: float) -> "Quantity":
+    def __pow__(self, power: "Quantity | float") -> "Quantity":
+        if isinstance(power, Quantity):
+            base, exponent = self.to("1"), power.to("1")
+            text = f"{_spoken(base)}^{_spoken(exponent)}"
+            return Quantity("", base.unit, Derived(text, (base, exponent), np.power))
         made = Derived(f"{_spoken(self)}^{power:g}", (self,), lambda x: np.power(x, power))
         return Quantity("", unit("1") * self.unit**power, made)
 
@@ -145,9 +149,9 @@ def _same(x: Numbers) -> Numbers:
 _ITSELF = Source("number", "a plain number in a formula")
 
 
-def pure(number: float) -> Quantity:
-    """A plain number inside a formula: exact, without unit, never listed as an input."""
-    return Quantity("", unit("1"), Stated(float(number), "derived", _ITSELF))
+def pure(number: float, unit_text: str = "1") -> Quantity:
+    """A number inside a formula: exact, mostly without unit, never listed as an input."""
+    return Quantity("", unit(unit_text), Stated(float(number), "derived", _ITSELF))
 
 
 def stated(name: str, unit_text: str, figure: Stated, about: str = "") -> Quantity:
@@ -224,7 +228,9 @@ def spoken(of: Quantity) -> str:
     """Its name, or its formula if it has none, or its number."""
     if of.name:
         return of.name
-    return f"{of.origin.value:g}" if isinstance(of.origin, Stated) else of.origin.formula
+    if isinstance(of.origin, Stated):
+        return f"{of.origin.value:g} {spell(of.unit)}".rstrip()
+    return of.origin.formula
 
 
 def _spoken(of: Quantity, binding: str = "^") -> str:

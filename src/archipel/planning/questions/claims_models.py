@@ -12,8 +12,7 @@ import numpy as np
 
 from archipel.planning.laws import frontier, returns, site_penalty
 from archipel.planning.quantity import Numbers, Quantity, derive, scoped
-from archipel.planning.questions.lab_building import Computers, building
-from archipel.planning.questions.lab_running import Grid, running
+from archipel.planning.questions.computers import lab_sheet
 from archipel.planning.tables import Shelf
 
 LABS = ("h100", "a100", "b200")
@@ -54,35 +53,23 @@ class Models:
 
 def _lab(lab: str, shelf: Shelf) -> dict[str, Quantity]:
     """The lab of `plan lab` with its defaults, and the number of accelerators that is talked about."""
-    kind = _KINDS[lab]
-    of = Computers(
-        kind,
-        shelf["claim.gpus"],
-        shelf[f"accelerator.{kind}.bf16"],
-        shelf[f"accelerator.{kind}.server_power"],
-    )
-    built = building(of, shelf)
-    grid = Grid(
-        shelf["energy.price.usa"], shelf["energy.carbon.usa"], shelf["power.pue.colocation"]
-    )
-    year = running(of, built, grid, shelf)
-    computing = (built.computing / shelf["lab.server_life"]).named(
+    sheet = lab_sheet(_KINDS[lab], shelf, {"lab.accelerators": shelf["claim.gpus"]})
+    computing = (sheet["lab.computing"] / shelf["lab.server_life"]).named(
         "lab.computing_year", "computers written off, a year", "USD/year"
     )
-    hall = built.hall / shelf["facility.life.building"]
-    ownership = (computing + hall + year.yearly).named(
+    hall = sheet["lab.hall"] / shelf["facility.life.building"]
+    ownership = (computing + hall + sheet["lab.running"]).named(
         "lab.ownership", "written off and running, a year", "USD/year"
     )
-    hours = of.count * shelf["lab.year"] * shelf["lab.hours_in_use"]
+    hours = shelf["claim.gpus"] * shelf["lab.year"] * shelf["lab.hours_in_use"]
     hour = (ownership / hours).named(
         "lab.cost_per_hour", "an accelerator-hour, all costs", "USD/(accelerator*h)"
     )
-    accelerators, servers = (part for _, part in built.parts[:2])
-    electricity = year.parts[0][1]
-    made = (
-        built.purchase, accelerators, servers, built.computing, year.yearly, electricity, ownership,
-        computing, hour,
+    asked = (
+        "lab.purchase", "lab.accelerators_cost", "lab.servers_cost", "lab.computing", "lab.running",
+        "energy.cost",
     )  # fmt: skip
+    made = (*map(sheet.__getitem__, asked), ownership, computing, hour)
     return dict(zip(PARTS, scoped(made, lab), strict=True))
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from archipel.planning.formula import formula
 from archipel.planning.mistakes import CannotPlan, Impossible, UnitMismatch, UnknownName, nearest
 from archipel.planning.quantity import Quantity, Source, Stated, ancestry, stated
 from archipel.planning.questions import claims_verdict as rule
-from archipel.planning.questions.claims_formula import formula
 from archipel.planning.questions.claims_models import Models
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf, bibliography

@@ -7,7 +7,7 @@ import numpy as np
 
 from archipel.planning.plan import Cell, Table
 from archipel.planning.quantity import Quantity, derive
-from archipel.planning.questions.lab_building import inside_server
+from archipel.planning.questions.computers import inside_server
 from archipel.planning.questions.train_stages import Run
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.tables import Shelf

@@ -1,10 +1,14 @@
-"""One option of a question: its default and its words."""
+"""One option of a question: its default and its words; and the requests whose options stand in a sheet."""
 
-from dataclasses import MISSING, Field, asdict, field, fields
+import tomllib
+from dataclasses import MISSING, Field, asdict, field, fields, make_dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 Request = Any
 """An instance of one of the request classes."""
+SHEETS = Path(__file__).parent.parent / "sheets"
 
 
 def option(default: str | bool, text: str) -> Any:
@@ -21,3 +25,18 @@ def as_dict(request: Request) -> dict[str, object]:
     """What was asked, without the defaults."""
     defaults = {each.name: each.default for each in fields(request)}
     return {name: value for name, value in asdict(request).items() if value != defaults[name]}
+
+
+@cache
+def read_sheet(name: str) -> dict[str, Any]:
+    """A sheet of the package as its TOML says it."""
+    return tomllib.loads((SHEETS / f"{name}.toml").read_text("utf-8"))
+
+
+def request_of(question: str) -> type:
+    """The request class of a question whose options stand in its sheet."""
+    rows = read_sheet(question)["options"].items()
+    options = [
+        (name, type(row["default"]), option(row["default"], row["help"])) for name, row in rows
+    ]
+    return make_dataclass(f"{question.title()}Request", options, frozen=True)

@@ -1,16 +1,18 @@
-"""Formulas in tables: arithmetic over the names of quantities, such as "claim.gpus * purchase.h100".
+"""Formulas in tables and sheets: arithmetic over the names of quantities, such as "claim.gpus * purchase.h100".
 
 sum     = product (("+" | "-") product)*
-product = value (("*" | "/") value)*
-value   = number | name | name "@" vintage | "(" sum ")"
+product = power (("*" | "/") power)*
+power   = value ("^" value)?
+value   = number ("[" unit "]")? | name | name "@" vintage | law "(" sum ("," sum)* ")" | "(" sum ")"
 
-A name has at least one dot and may hold hyphens, so a minus needs a space before it. Law: no formula is
+A name has at least one dot and may hold hyphens, so a minus needs a space before it. Laws, powers and units
+belong to the package's own sheets, which give a table of laws; elsewhere they are refused. Law: no formula is
 ever evaluated by Python.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.quantity import Quantity, pure
@@ -20,10 +22,13 @@ MAX_FORMULA_CHARS = 400
 MAX_DEPTH = 20
 Lookup = Callable[[str, str], Quantity]
 """Takes a name and a vintage, empty for the newest."""
+Laws = Mapping[str, Callable[[Sequence[Quantity]], Quantity]]
+"""What a formula may call, by name."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<name>[a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)+)(?:@(?P<vintage>\d{4}-\d{2}))?"
-    r"|(?P<number>\d+(?:\.\d+)?(?:e[-+]?\d+)?)|(?P<sign>[-+*/()]))"
+    r"|(?P<law>[a-z][a-z0-9_]*)(?=\()"
+    r"|(?P<number>\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?:\s*\[(?P<unit>[^\]]*)\])?|(?P<sign>[-+*/^,()]))"
 )
 
 
@@ -31,35 +36,39 @@ _TOKEN = re.compile(
 class _Token:
     kind: str
     text: str
-    vintage: str = ""
+    more: str = ""
+    """The vintage of a name, the unit of a number."""
 
 
-def formula(text: str, lookup: Lookup, where: str) -> Quantity:
+def formula(text: str, lookup: Lookup, where: str, laws: Laws | None = None) -> Quantity:
     """The quantity that a formula stands for.
 
     Raises:
         CannotPlan: not a formula; says what was expected. Errors of `lookup` and of units pass through.
     """
-    reader = _Reader(_tokens(text, where), lookup, where, text)
+    reader = _Reader(_tokens(text, where, laws is not None), lookup, where, text, laws or {})
     found = reader.sum(0)
     if reader.place != len(reader.tokens):
         raise reader.mistake("an operator")
     return found
 
 
-def _tokens(text: str, where: str) -> list[_Token]:
+def _tokens(text: str, where: str, ours: bool) -> list[_Token]:
     if len(text) > MAX_FORMULA_CHARS:
         raise CannotPlan(f"{where}: {len(text)} characters, expected at most {MAX_FORMULA_CHARS}")
     found, place = [], 0
     while text[place:].strip():
         match = _TOKEN.match(text, place)
-        if match is None:
+        beyond = match and (
+            match["law"] or match["unit"] is not None or match["sign"] in ("^", ",")
+        )
+        if match is None or (beyond and not ours):
             raise CannotPlan(
                 f"{where}: got {text[place:].strip()[:40]!r}, expected names such as "
                 "purchase.h100, numbers, + - * / and brackets"
             )
-        kind = str(match.lastgroup) if match.lastgroup != "vintage" else "name"
-        found.append(_Token(kind, match[kind], match["vintage"] or ""))
+        kind = next(kind for kind in ("name", "law", "number", "sign") if match[kind] is not None)
+        found.append(_Token(kind, match[kind], match["vintage"] or match["unit"] or ""))
         place = match.end()
     return found
 
@@ -70,6 +79,7 @@ class _Reader:
     lookup: Lookup
     where: str
     text: str
+    laws: Laws = field(default_factory=dict)
     place: int = 0
 
     def sum(self, depth: int) -> Quantity:
@@ -82,25 +92,47 @@ class _Reader:
         return found
 
     def product(self, depth: int) -> Quantity:
-        found = self.value(depth)
+        found = self.power(depth)
         while sign := self.take("*/"):
-            other = self.value(depth)
+            other = self.power(depth)
             found = found * other if sign == "*" else found / other
         return found
+
+    def power(self, depth: int) -> Quantity:
+        found = self.value(depth)
+        return found ** self.value(depth) if self.take("^") else found
 
     def value(self, depth: int) -> Quantity:
         if self.take("("):
             found = self.sum(depth + 1)
-            if not self.take(")"):
-                raise self.mistake("a closing bracket")
+            self.close()
             return found
         if self.place == len(self.tokens) or self.tokens[self.place].kind == "sign":
             raise self.mistake("a name or a number")
         token = self.tokens[self.place]
         self.place += 1
         if token.kind == "number":
-            return pure(float(token.text))
-        return self.lookup(token.text, token.vintage)
+            return pure(float(token.text), token.more)
+        if token.kind == "law":
+            return self.called(token.text, depth)
+        return self.lookup(token.text, token.more)
+
+    def called(self, law: str, depth: int) -> Quantity:
+        """The result of a law; its brackets follow."""
+        if law not in self.laws:
+            self.place -= 1
+            raise self.mistake(f"one of the laws {', '.join(self.laws)}")
+        self.take("(")
+        given = [self.sum(depth + 1)]
+        while self.take(","):
+            given.append(self.sum(depth + 1))
+        self.close()
+        return self.laws[law](given)
+
+    def close(self) -> None:
+        """Take the closing bracket."""
+        if not self.take(")"):
+            raise self.mistake("a closing bracket")
 
     def take(self, signs: str) -> str:
         """The next token if it is one of these signs, else nothing."""

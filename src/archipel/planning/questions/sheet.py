@@ -1,0 +1,199 @@
+"""A question's sheet bound to what was asked: its rows as quantities, its tables and bars as parts of a plan.
+
+A sheet (`sheets/*.toml`) states each quantity once, `name = [unit, words, formula]`; a fourth entry, a list or
+the name of one, repeats the row with {part} for each. {word} in any text stands for a word of the question or
+a fact of the tables, {*list} in a list for another's entries, {+list} in a formula for their sum. What an empty
+word is needed for does not exist: its row, its cells and whatever rests on it are left out.
+Law: rows are made when they are asked for, from what was given, other rows, then the shelf.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from archipel.planning.formula import formula
+from archipel.planning.plan import Bars, Cell, Table
+from archipel.planning.quantity import Quantity, given
+from archipel.planning.questions import bounds
+from archipel.planning.questions.bounds import LEAST_SHARE, bounded, share_of
+from archipel.planning.questions.lawbook import LAWS
+from archipel.planning.requests.option import Request, read_sheet
+from archipel.planning.tables import Shelf
+
+_HOLE = re.compile(r"\{([+]?)([^{}]+)\}")
+_STEP = "step."
+"""Rows below it are steps of formulas: they have no name in the plan."""
+
+
+class _Absent(Exception):  # no fault: an empty word says that this does not exist
+    """What was looked for rests on an empty word."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    unit: str
+    about: str
+    formula: str
+    words: Mapping[str, str]
+
+
+@dataclass
+class Sheet:
+    """A sheet with its words, and what the person gave in place of constants."""
+
+    name: str
+    shelf: Shelf
+    words: Mapping[str, str]
+    given: Mapping[str, Quantity] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Lay out the rows; nothing is computed."""
+        self._made: dict[str, Quantity] = {}
+        self._text = read_sheet(self.name)
+        self._rows: dict[str, _Row] = {}
+        for text in (*map(read_sheet, self._text.get("include", [])), self._text):
+            self._lay_out(text["rows"])
+
+    def __getitem__(self, name: str) -> Quantity:
+        """The quantity of this name: as given, by its row, or a constant."""
+        if name in self.given:
+            return self.given[name]
+        if name in self._text.get("names", {}):
+            return self[self.fill(self._text["names"][name])]
+        if name not in self._rows:
+            return self.shelf[name]
+        if name not in self._made:
+            self._made[name] = self._make(name, self._rows[name])
+        return self._made[name]
+
+    def get(self, name: str) -> Quantity | None:
+        """The same, or None if it does not exist."""
+        try:
+            return self[name]
+        except _Absent:
+            return None
+
+    def entries(self, of: str | Sequence[str]) -> list[str]:
+        """The entries of a list, or of a list's name."""
+        if not isinstance(of, str):
+            return list(of)
+        found = self._text["lists"][of]
+        nested = [self.entries(e[2:-1]) if e.startswith("{*") else [e] for e in found]
+        return [entry for part in nested for entry in part]
+
+    def present(self, of: str | Sequence[str]) -> list[Quantity]:
+        """The quantities of a list that exist."""
+        found = [self.get(name) for name in self.entries(of)]
+        return [each for each in found if each is not None]
+
+    def fill(self, text: str, words: Mapping[str, str] | None = None) -> str:
+        """A text with its words."""
+        known = {**self.words, **(words or {})}
+
+        def word(match: re.Match[str]) -> str:
+            sign, key = match.groups()
+            if sign:
+                return " + ".join(name for name in self.entries(key) if self.get(name))
+            if key not in known:  # a fact, which may be a person's own and hold anything
+                fact = self.shelf.fact(key, key.split(".")[-2])
+                return fact.replace("{", "(").replace("}", ")")
+            if not known[key]:
+                raise _Absent
+            return known[key]
+
+        while _HOLE.search(text):
+            text = _HOLE.sub(word, text)
+        return text
+
+    def title(self) -> str:
+        """The sentence that says what is planned."""
+        return self.fill(self._text["title"])
+
+    def remarks(self) -> tuple[str, ...]:
+        """The caveats."""
+        return tuple(self.fill(text) for text in self._text["remarks"])
+
+    def answers(self) -> tuple[Quantity, ...]:
+        """The headline."""
+        return tuple(self.present(self._text["answers"]))
+
+    def tables(self) -> list[Table]:
+        """Every table of the sheet."""
+        return [
+            Table(title, tuple(columns), tuple(self._table_rows(rows)))
+            for title, (columns, rows) in self._text["tables"].items()
+        ]
+
+    def bars(self) -> list[Bars]:
+        """Every bar chart of the sheet."""
+        return [
+            Bars(title, tuple((each.about, each) for each in self.present(parts)), unit)
+            for title, (unit, parts) in self._text["bars"].items()
+        ]
+
+    def _lay_out(self, rows: Mapping[str, Any]) -> None:
+        for name, (unit, about, text, *over) in rows.items():
+            for part in self.entries(over[0]) if over else [""]:
+                words = {
+                    "part": part,
+                    "about": self._rows[part].about if part in self._rows else "",
+                }
+                self._rows[self.fill(name, words)] = _Row(unit, about, text, words if over else {})
+
+    def _make(self, name: str, row: _Row) -> Quantity:
+        def look_up(wanted: str, _vintage: str) -> Quantity:
+            return self[wanted]
+
+        text = self.fill(row.formula, row.words)
+        found = formula(text, look_up, f"sheet {self.name}: {name}", LAWS)
+        if name.startswith(_STEP):
+            return found.to(row.unit) if row.unit else found
+        return found.named(name, self.fill(row.about, row.words), row.unit)
+
+    def _table_rows(self, rows: Sequence[Any]) -> Iterator[tuple[Cell, ...]]:
+        for row in rows:
+            repeated = isinstance(row, dict)
+            for part in self.entries(row["over"]) if repeated else [""]:
+                found = self._table_row(row["row"] if repeated else row, part)
+                if found:
+                    yield found
+
+    def _table_row(self, row: str | Sequence[str], part: str) -> tuple[Cell, ...]:
+        """A quantity's words and itself, or the cells given; nothing if a quantity does not exist."""
+        if isinstance(row, str):
+            row = ["{about}", f"={row}"]
+        words = {"part": part}
+        cells: list[Cell] = []
+        for text in row[1:]:
+            name, _, otherwise = self.fill(text, words).partition("|")
+            cell = self.get(name[1:]) if name.startswith("=") else name
+            if cell is None and not otherwise:
+                return ()
+            cells.append(otherwise if cell is None else cell)
+        first = cells[0]
+        words["about"] = first.about if isinstance(first, Quantity) else ""
+        return (self.fill(row[0], words), *cells)
+
+
+def inputs(
+    name: str, request: Request, words: Mapping[str, str], shelf: Shelf
+) -> dict[str, Quantity]:
+    """What the person gave in place of constants: the options of a sheet that set something.
+
+    Raises:
+        CannotPlan: not an amount of that kind, or outside its bounds.
+    """
+    found = {}
+    for option, row in read_sheet(name)["options"].items():
+        written = asdict(request)[option]
+        if "sets" not in row or not written:
+            continue
+        sets, said = row["sets"].format_map(words), f"--{option.replace('_', '-')}"
+        about = row["about"] if "about" in row else shelf.entry(sets).about
+        if row["bounds"] == "SHARE":
+            found[sets] = given(sets, share_of(written, said, least=LEAST_SHARE), "1", said, about)
+        else:
+            of = getattr(bounds, row["bounds"])
+            found[sets] = given(sets, bounded(written, of, said), of.unit, said, about)
+    return found
