@@ -25,6 +25,10 @@ MENDED = {
         r"/quantities/(lab\.server_life|worth\.line\.[123]y)/[012]: was": "--life did not reach the book value",
     },
     "train": {LAW: "as for a lab", ONE: "what turns a rate of failures into a time is named"},
+    "meek": {
+        r"/texts/meek\..*/[23]": "as for a lab: letters beside a law, now its formula and what it is of",
+        r"/refused: was '--(g-alg|years|c0): ": "one reader of options words every bound alike",
+    },
     "claims": {TIERS: "as for a lab"},
 }
 """Places at which an answer may differ from the kept one, each with its reason."""

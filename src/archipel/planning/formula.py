@@ -26,7 +26,7 @@ Laws = Mapping[str, Callable[[Sequence[Quantity]], Quantity]]
 """What a formula may call, by name."""
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<name>[a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)+)(?:@(?P<vintage>\d{4}-\d{2}))?"
+    r"\s*(?:(?P<name>[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)+)(?:@(?P<vintage>\d{4}-\d{2}))?"
     r"|(?P<law>[a-z][a-z0-9_]*)(?=\()"
     r"|(?P<number>\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?:\s*\[(?P<unit>[^\]]*)\])?|(?P<sign>[-+*/^,()]))"
 )

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+MOST_CHARS = 300
+"""Of a law spelled out."""
 SUM, PRODUCT, ATOM = range(3)
 """How strongly the last sign of a formula binds."""
 
@@ -20,6 +22,11 @@ class Spelled:
 
     text: str
     binding: int = ATOM
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody reads: a search by halving would double it with every step."""
+        if len(self.text) > MOST_CHARS:
+            raise TypeError(f"more than {MOST_CHARS} characters")
 
     def within(self, binding: int) -> str:
         """As a part of a formula whose sign binds so."""

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from archipel.planning.formula import formula
+from archipel.planning.mistakes import Impossible
 from archipel.planning.plan import Bars, Cell, Table
 from archipel.planning.quantity import Quantity, given
 from archipel.planning.questions import bounds
@@ -46,11 +47,16 @@ class Sheet:
     shelf: Shelf
     words: Mapping[str, str]
     given: Mapping[str, Quantity] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
+    """Lists that the question makes: the entries of each, and their words."""
 
     def __post_init__(self) -> None:
         """Lay out the rows; nothing is computed."""
         self._made: dict[str, Quantity] = {}
         self._text = read_sheet(self.name)
+        self._parts = dict(self._text.get("parts", {}))
+        for entries in self.parts.values():
+            self._parts |= entries
         self._rows: dict[str, _Row] = {}
         for text in (*map(read_sheet, self._text.get("include", [])), self._text):
             self._lay_out(text["rows"])
@@ -78,7 +84,7 @@ class Sheet:
         """The entries of a list, or of a list's name."""
         if not isinstance(of, str):
             return list(of)
-        found = self._text["lists"][of]
+        found = [*self.parts[of]] if of in self.parts else self._text["lists"][of]
         nested = [self.entries(e[2:-1]) if e.startswith("{*") else [e] for e in found]
         return [entry for part in nested for entry in part]
 
@@ -87,14 +93,24 @@ class Sheet:
         found = [self.get(name) for name in self.entries(of)]
         return [each for each in found if each is not None]
 
+    def words_of(self, part: str) -> dict[str, str]:
+        """The words of an entry."""
+        return {"part": part, **self._parts.get(part, {})}
+
+    def arguments(self, word: str) -> list[str]:
+        """The names that a word lists for a law."""
+        return [name.strip() for name in self.fill(f"{{{word}}}").split(",")]
+
     def fill(self, text: str, words: Mapping[str, str] | None = None) -> str:
         """A text with its words."""
-        known = {**self.words, **(words or {})}
+        known: dict[str, str] = {**self._text.get("words", {}), **self.words, **(words or {})}
 
         def word(match: re.Match[str]) -> str:
             sign, key = match.groups()
             if sign:
                 return " + ".join(name for name in self.entries(key) if self.get(name))
+            if key not in known and "." not in key:
+                raise KeyError(f"sheet {self.name}: no word {key} for {text!r}")
             if key not in known:  # a fact, which may be a person's own and hold anything
                 fact = self.shelf.fact(key, key.split(".")[-2])
                 return fact.replace("{", "(").replace("}", ")")
@@ -120,9 +136,13 @@ class Sheet:
 
     def tables(self) -> list[Table]:
         """Every table of the sheet."""
+
+        def heads(columns: Sequence[str]) -> tuple[str, ...]:
+            return tuple(self.fill(each) for each in columns)
+
         return [
-            Table(title, tuple(columns), tuple(self._table_rows(rows)))
-            for title, (columns, rows) in self._text["tables"].items()
+            Table(self.fill(title), heads(columns), tuple(self._table_rows(rows)), *about)
+            for title, (columns, rows, *about) in self._text["tables"].items()
         ]
 
     def bars(self) -> list[Bars]:
@@ -135,10 +155,8 @@ class Sheet:
     def _lay_out(self, rows: Mapping[str, Any]) -> None:
         for name, (unit, about, text, *over) in rows.items():
             for part in self.entries(over[0]) if over else [""]:
-                words = {
-                    "part": part,
-                    "about": self._rows[part].about if part in self._rows else "",
-                }
+                its = self._rows[part].about if part in self._rows else ""
+                words = {"about": its, **self.words_of(part)}
                 self._rows[self.fill(name, words)] = _Row(unit, about, text, words if over else {})
 
     def _make(self, name: str, row: _Row) -> Quantity:
@@ -163,17 +181,21 @@ class Sheet:
         """A quantity's words and itself, or the cells given; nothing if a quantity does not exist."""
         if isinstance(row, str):
             row = ["{about}", f"={row}"]
-        words = {"part": part}
-        cells: list[Cell] = []
-        for text in row[1:]:
-            name, _, otherwise = self.fill(text, words).partition("|")
-            cell = self.get(name[1:]) if name.startswith("=") else name
-            if cell is None and not otherwise:
-                return ()
-            cells.append(otherwise if cell is None else cell)
-        first = cells[0]
-        words["about"] = first.about if isinstance(first, Quantity) else ""
-        return (self.fill(row[0], words), *cells)
+        words = self.words_of(part)
+        cells = [self._cell(text, words) for text in row[1:]]
+        found = [cell for cell in cells if cell is not None]
+        if len(found) < len(cells):
+            return ()
+        words["about"] = found[0].about if isinstance(found[0], Quantity) else ""
+        first = self._cell(row[0], words)
+        return () if first is None else (first, *found)
+
+    def _cell(self, text: str, words: Mapping[str, str]) -> Cell | None:
+        """A text, or the quantity named after `=`, or what stands after `|` if there is none."""
+        name, bar, otherwise = self.fill(text, words).partition("|")
+        if not name.startswith("="):
+            return name
+        return self.get(name[1:]) or (otherwise if bar else None)
 
 
 def inputs(
@@ -195,5 +217,13 @@ def inputs(
             found[sets] = given(sets, share_of(written, said, least=LEAST_SHARE), "1", said, about)
         else:
             of = getattr(bounds, row["bounds"])
-            found[sets] = given(sets, bounded(written, of, said), of.unit, said, about)
+            found[sets] = given(sets, _inside(written, of, said, row), of.unit, said, about)
     return found
+
+
+def _inside(written: str, of: bounds.Bounds, said: str, row: Mapping[str, str]) -> float:
+    """The amount, or its refusal with the option's hint."""
+    try:
+        return bounded(written, of, said)
+    except Impossible as mistake:
+        raise Impossible(f"{mistake}; {row['hint']}" if "hint" in row else str(mistake)) from None

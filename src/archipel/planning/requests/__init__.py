@@ -7,7 +7,6 @@ Law: standard library only, so that help and completion need nothing else.
 
 from archipel.planning.requests.claims import ClaimsRequest
 from archipel.planning.requests.decentralise import DecentraliseRequest
-from archipel.planning.requests.meek import MeekRequest
 from archipel.planning.requests.option import Request, as_dict, options_of, request_of
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.requests.train import TrainRequest
@@ -16,7 +15,7 @@ REQUESTS: dict[str, type] = {
     "lab": request_of("lab"),
     "train": TrainRequest,
     "decentralise": DecentraliseRequest,
-    "meek": MeekRequest,
+    "meek": request_of("meek"),
     "serve": ServeRequest,
     "claims": ClaimsRequest,
 }
