@@ -10,6 +10,7 @@ belong to the package's own sheets, which give a table of laws; elsewhere they a
 ever evaluated by Python.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,7 +54,8 @@ def formula(text: str, lookup: Lookup, where: str, laws: Laws | None = None) -> 
     return found
 
 
-def _tokens(text: str, where: str, ours: bool) -> list[_Token]:
+@functools.lru_cache(maxsize=1024)  # kinds side by side read the same sheet
+def _tokens(text: str, where: str, ours: bool) -> tuple[_Token, ...]:
     if len(text) > MAX_FORMULA_CHARS:
         raise CannotPlan(f"{where}: {len(text)} characters, expected at most {MAX_FORMULA_CHARS}")
     found, place = [], 0
@@ -70,12 +72,12 @@ def _tokens(text: str, where: str, ours: bool) -> list[_Token]:
         kind = next(kind for kind in ("name", "law", "number", "sign") if match[kind] is not None)
         found.append(_Token(kind, match[kind], match["vintage"] or match["unit"] or ""))
         place = match.end()
-    return found
+    return tuple(found)
 
 
 @dataclass
 class _Reader:
-    tokens: list[_Token]
+    tokens: tuple[_Token, ...]
     lookup: Lookup
     where: str
     text: str

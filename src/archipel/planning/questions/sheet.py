@@ -103,6 +103,8 @@ class Sheet:
 
     def fill(self, text: str, words: Mapping[str, str] | None = None) -> str:
         """A text with its words."""
+        if "{" not in text:
+            return text
         known: dict[str, str] = {**self._text.get("words", {}), **self.words, **(words or {})}
 
         def word(match: re.Match[str]) -> str:

@@ -5,19 +5,40 @@ again. Amounts are texts here ("50k USD"); the question's file reads them with t
 Law: standard library only, so that help and completion need nothing else.
 """
 
+from collections.abc import Iterator, Mapping
+
 from archipel.planning.requests.claims import ClaimsRequest
 from archipel.planning.requests.decentralise import DecentraliseRequest
 from archipel.planning.requests.option import Request, as_dict, options_of, request_of
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.requests.train import TrainRequest
 
-REQUESTS: dict[str, type] = {
-    "lab": request_of("lab"),
+_WRITTEN: dict[str, type] = {
     "train": TrainRequest,
     "decentralise": DecentraliseRequest,
-    "meek": request_of("meek"),
     "serve": ServeRequest,
     "claims": ClaimsRequest,
 }
+"""Questions whose options are not in a sheet."""
+
+
+class Requests(Mapping[str, type]):
+    """The request class of each question; a sheet is read when its question is asked for."""
+
+    def __getitem__(self, question: str) -> type:
+        """The class; raises KeyError for no question."""
+        if question not in _QUESTIONS:
+            raise KeyError(question)
+        return _WRITTEN.get(question) or request_of(question)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_QUESTIONS)
+
+    def __len__(self) -> int:
+        return len(_QUESTIONS)
+
+
+_QUESTIONS = ("lab", "train", "decentralise", "meek", "serve", "claims")
+REQUESTS = Requests()
 
 __all__ = ["REQUESTS", "Request", "as_dict", "options_of"]

@@ -33,6 +33,7 @@ def read_sheet(name: str) -> dict[str, Any]:
     return tomllib.loads((SHEETS / f"{name}.toml").read_text("utf-8"))
 
 
+@cache
 def request_of(question: str) -> type:
     """The request class of a question whose options stand in its sheet."""
     rows = read_sheet(question)["options"].items()
