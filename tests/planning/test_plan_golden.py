@@ -6,13 +6,19 @@ from functools import cache
 import numpy as np
 import pytest
 
+from archipel.planning.asking import Ask
+from archipel.planning.formula import formula
 from archipel.planning.laws.reliability import goodput, young_interval_h
+from archipel.planning.mistakes import CannotPlan
+from archipel.planning.quantity import pure
+from archipel.planning.questions.lawbook import LAWS
 from archipel.planning.questions.sheet import Sheet
+from archipel.planning.requests import REQUESTS
 from archipel.planning.requests.option import read_sheet
 from archipel.planning.spelling import Spelled, spell_law
-from archipel.planning.tables import shelf
+from archipel.planning.tables import read_own, shelf
 from planning.asked import data
-from planning.golden import FOLDER, answered, differences, kept
+from planning.golden import FOLDER, SETTING, answered, differences, kept
 
 LAW = r"/texts/[a-z]+\.(mtbf|checkpoint_interval_daly|goodput)(@[a-z0-9-]+)?/[23]: "
 TIERS = r"/texts/network\.tiers(@[a-z0-9-]+)?/2: "
@@ -96,3 +102,29 @@ def test_a_law_is_spelled_as_it_computes() -> None:
     for law in (lambda a: a if a > 1 else -a, lambda a: np.cumsum(a), lambda a: np.floor(a)):
         with pytest.raises(TypeError):
             spell_law(law, names[:1])
+
+
+def test_an_accelerator_of_ones_own_may_have_any_name_and_title() -> None:
+    """What a person calls theirs never becomes part of a formula or of a sheet's words."""
+    own = read_own(
+        """
+        [accelerator."My GPU"]
+        title = "Mine {kind} {lab.year}"
+        bf16 = {value = 500, unit = "TFLOP/(s*accelerator)", kind = "assumed", source = "me"}
+        server_power = {value = 900, unit = "W/accelerator", kind = "assumed", source = "me"}
+        [purchase]
+        "My GPU" = {value = 9000, unit = "USD/accelerator", kind = "assumed", source = "me"}
+        """,
+        "own.toml",
+    )
+    said = Ask("lab", REQUESTS["lab"](kind="My GPU"), SETTING, own).data()
+    assert said["title"].startswith("A lab of 10,000 × Mine (kind) (lab.year), ")
+    assert said["quantities"]["lab.price"]["from"] == ["purchase.My GPU"]
+
+
+@pytest.mark.parametrize("text", ["max(a.b, 1)", "a.b^2", "3 [year] * a.b", "ln(a.b)"])
+def test_a_formula_of_a_claim_has_arithmetic_alone(text: str) -> None:
+    figure = pure(2.0)
+    with pytest.raises(CannotPlan, match="expected names such as"):
+        formula(text, lambda *_: figure, "claim")
+    assert formula(text, lambda *_: figure, "sheet", LAWS).parents
