@@ -27,11 +27,14 @@ def test_a_run_says_what_is_wanted_and_brought_and_why_others_wait() -> None:
     assert capacity_words(None) == []
     (words,) = capacity_words(SEEN)
     assert words == (
-        "12.3 rollouts/s wanted, 13 brought by 3 nodes; 1 on standby (learner busy 95%): "
+        "12.3 rollouts/s wanted, 13 brought by 3 nodes, to keep the learner busy 95% of the time; 1 on standby: "
         "of the cheapest set that suffices: 3; the cheaper ones suffice: 1"
     )
     free = SEEN.model_copy(update={"binds": False, "active": 1})
-    assert "by 1 node; 1 more at work" in capacity_words(free)[0]
+    assert (
+        "by 1 node, to keep the learner busy 95% of the time; 1 more at work"
+        in capacity_words(free)[0]
+    )
 
 
 def test_a_node_says_what_it_is_to_each_run() -> None:

@@ -288,3 +288,23 @@ def test_words_of_strangers_are_text(scene: Scene) -> None:
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in page
+
+
+def test_a_retired_machine_is_shown_as_such_and_nothing_more_can_be_clicked_of_it(
+    scene: Scene,
+) -> None:
+    from archipel.records.membership import KeyRevoked
+
+    scene.world.speak(BOSS, KeyRevoked, node=scene.node.did, reason="sold")
+
+    async def story() -> tuple[dict[str, Any], str]:
+        browser, _ = await opened(scene)
+        found = (await browser.get("/pages/me.json")).json(), (await browser.get("/pages/me")).text
+        await browser.aclose()
+        return found
+
+    own, page = run(story())
+    machine = next(each for each in own["machines"] if each["node"] == scene.node.did)
+    assert (machine["state"], machine["reason"], machine["acts"]) == ("retired", "sold", [])
+    assert f'data-node="{scene.node.did}"' not in page
+    assert f"operator pause {scene.node.did}" not in page

@@ -136,7 +136,7 @@ def start(
     listener = listen(host, port)
     shown = f"http://{in_brackets(host)}:{listener.getsockname()[1]}"
     head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
-    click.echo(f"{head}, home {folder}{_next_steps(shown, log_file)}", err=True)
+    click.echo(f"{head}, home {folder}{_next_steps(shown, log_file, not no_pages)}", err=True)
     publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator, *operators), limits)
@@ -151,12 +151,13 @@ def bytes_per_s(mbit: float | None) -> int | None:
     return None if mbit is None else int(mbit * 125_000)
 
 
-def _next_steps(url: str, log_file: Path | None) -> str:
-    """What an operator does next, for a screen that stays calm from here on; nothing where the log goes."""
-    if log_file is None:
-        return ""
+def _next_steps(url: str, log_file: Path | None, has_pages: bool) -> str:
+    """Where the pages are, and what an operator does next: the latter for a screen that stays calm, not where the log goes."""
     here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-    return (
+    pages = f"\npages for people: {here}/pages/" if has_pages else ""
+    if log_file is None:
+        return pages
+    return pages + (
         f"\nlog {log_file}; Ctrl-C ends it, the same command goes on from there\n"
         f"now, in other terminals:\n"
         f"  archipel update join {here}\n"

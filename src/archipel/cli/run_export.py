@@ -23,6 +23,8 @@ FILES = ("csv", "jsonl", "parquet")
 FOLDERS = ("tensorboard", "wandb")
 OF_MODELS = ("version", "merge", "base_name", "home")
 OF_CURVES = ("follow", "every", "whole", "ledger", "expect", "as_json")
+LAST_EXAM_S = 600.0
+"""How long the evaluation of a complete run's last version is waited for."""
 GIVEN = click.core.ParameterSource.COMMANDLINE
 
 
@@ -153,7 +155,7 @@ def _export_curves(name: str, form: str, out: Path, given: dict[str, Any]) -> No
         }
         try:
             _take(exporter, first, told)
-            if given["follow"] and not first.is_over:
+            if given["follow"] and not (first.is_over and not _awaits_exam(first)):
                 _follow(source, exporter, told, given["every"])
         except KeyboardInterrupt:
             click.echo("stopped; the same command goes on from here", err=True)
@@ -185,11 +187,17 @@ def _take(exporter: "Exporter", shown: "Shown", told: dict[str, Any]) -> int:
     return len(new.points) + len(new.exams)
 
 
+def _awaits_exam(shown: "Shown") -> bool:
+    """Whether the last version of a run that evaluates is not evaluated yet: that comes after the run's end."""
+    exams, last = shown.history.exams, shown.history.versions
+    return bool(exams) and shown.version == last and max(each.version for each in exams) < last
+
+
 def _follow(
     source: "LabSource | LedgerSource", exporter: "Exporter", told: dict[str, Any], every_s: float
 ) -> None:
-    """Until the run is over; what it is waiting for is said once."""
-    is_told = False
+    """Until the run is over and its last version evaluated; what it is waiting for is said once."""
+    is_told, over_s = False, None
     while True:
         begun = time.monotonic()
         shown = source.look()
@@ -199,10 +207,16 @@ def _follow(
                 click.echo(
                     f"\rversion {shown.version} of {shown.history.versions} ", err=True, nl=False
                 )
-            if shown.is_over:
+            if shown.is_over and not _awaits_exam(shown):
                 return
+            if shown.is_over and over_s is None:
+                over_s = begun
+                click.echo("the run is over; its last version is being evaluated", err=True)
         elif source.trouble and not is_told:
             is_told = True
             click.echo(f"{source.trouble}; trying again", err=True)
+        if over_s is not None and begun - over_s > LAST_EXAM_S:
+            click.echo("that evaluation has not come; the same command adds it later", err=True)
+            return
         # A ledger that takes long to fold is not folded all the time.
         time.sleep(max(every_s, time.monotonic() - begun))

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 WIDTH, HEIGHT = 460, 190
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 72, 12, 10, 26
 MAX_DOTS = 60
 """From more points on only the line is drawn."""
 MAX_POINTS = 600

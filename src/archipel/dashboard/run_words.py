@@ -30,7 +30,7 @@ def exam_words(exam: Exam) -> str:
 
 def progress_words(run: RunView) -> str:
     """What the run's programme counts, in its own words."""
-    return "  ".join(f"{name.replace('_', ' ')} {_plain(v)}" for name, v in run.progress.items())
+    return ", ".join(f"{name.replace('_', ' ')} {_plain(v)}" for name, v in run.progress.items())
 
 
 def capacity_words(capacity: CapacityView | None) -> list[str]:
@@ -43,7 +43,8 @@ def capacity_words(capacity: CapacityView | None) -> list[str]:
         f"{capacity.standby} on standby" if capacity.binds else f"{capacity.standby} more at work"
     )
     why = "; ".join(f"{reason}: {number}" for reason, number in capacity.reasons.items())
-    return [f"{wanted} {by}; {others} (learner busy {capacity.target:.0%}): {why}"]
+    aim = f"to keep the learner busy {capacity.target:.0%} of the time"
+    return [f"{wanted} {by}, {aim}; {others}{': ' if why else ''}{why}"]
 
 
 def place_words(place: PlaceView) -> str:

@@ -87,7 +87,7 @@ def node_view(
     state: LabState, node: Node, now_ms: int, asked_ms: Mapping[str, int] = NOBODY_ASKED
 ) -> NodeView:
     """One node's totals; `asked_ms`: see `presence.last_heard_ms`."""
-    tallies = node.tallies.values()
+    tallies, delegated = node.tallies.values(), state.delegations.get(node.did)
     return NodeView(
         node=node.did,
         kinds=node.capabilities.kinds,
@@ -108,10 +108,11 @@ def node_view(
         returned=node.returned,
         present=node.present,
         paused=None if node.did not in state.paused else state.paused[node.did].reason,
+        revoked=None if delegated is None else delegated.revoked,
         silent_s=max(now_ms - last_heard_ms(node, asked_ms), 0) / 1000,
         credit_micro=owned_micro(state, node.did),
         stake_micro=staked_micro(state, node.did),
-        operator=None if node.did not in state.delegations else account_of(state, node.did),
+        operator=None if delegated is None else account_of(state, node.did),
         places=places(state, node, now_ms),
     )
 

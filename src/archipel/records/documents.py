@@ -259,6 +259,8 @@ class NodeView(Document):
     present: bool
     paused: str | None = None
     """Why its operator has it given no work; None: it is not paused."""
+    revoked: str | None = None
+    """Why its operator retired its key; None: it did not."""
     silent_s: float
     credit_micro: int
     """What it was paid and did not lose, its stake included; of the node, or of its operator."""

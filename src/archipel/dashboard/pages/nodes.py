@@ -75,7 +75,7 @@ def _figures(sight: Sight, view: NodeView) -> tuple[Figure, ...]:
         Figure("groups", "Work accepted", wording.count(view.groups), view.groups, "units"),
         Figure("tokens", "Tokens", wording.compact(view.tokens), view.tokens),
         Figure("groups_per_s", "Speed", f"{view.groups_per_s:.2f}", view.groups_per_s, "units a second"),
-        Figure("bytes_in", "Fetched", wording.octets(view.bytes_in), view.bytes_in),
+        Figure("bytes_in", "Sent in", wording.octets(view.bytes_in), view.bytes_in),
         Figure("credit_micro", "Credits", wording.amount(view.credit_micro), view.credit_micro, f"{wording.amount(view.stake_micro)} of it at stake"),
         Figure("expired", "Leases that ran out", wording.count(view.expired), view.expired, f"{wording.count(view.returned)} given back", tone="warn" if view.expired else "plain"),
         Figure("joined_ms", "Joined", wording.UNKNOWN if joined is None else wording.moment(joined), joined),

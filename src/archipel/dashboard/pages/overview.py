@@ -16,7 +16,7 @@ def overview(sight: Sight) -> Page:
     look = sight.look
     counts, runs = look.counts(), look.runs(0, FEW)
     live = counts.live_runs
-    lead = f"{counted(live, 'run')} under way, {counted(counts.here, 'node')} here, {wording.count(look.size)} ledger entries"
+    lead = f"{counted(live, 'run')} under way, {counted(counts.here, 'node')} here"
     nodes = look.nodes(0, FEW, by="work")
     sections = [
         Section("runs-here", "Runs", tables=(runs_table(runs),), links=_more(counts.runs, "runs", "All runs")),

@@ -57,10 +57,12 @@ def _run(run: RunView) -> tuple[Cell, ...]:
 
 
 def state_of(node: NodeView, is_lab: bool) -> tuple[str, Tone]:
-    """In a word: works, here, silent, gone; a replica does not know who is silent."""
+    """In a word: retired, works, paused, here, silent, gone; a replica does not know who is silent."""
+    if node.revoked is not None:
+        return "retired", "quiet"
     if not node.present:
         return "gone", "quiet"
-    if getattr(node, "paused", None):
+    if node.paused is not None:
         return "paused", "warn"
     if node.leases:
         return "works", "good"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from archipel.dashboard.pages.rows import state_of
 from archipel.dashboard.sessions.sessions import Session
 from archipel.dashboard.source import Look
 from archipel.market.journal import wallet
@@ -14,8 +15,6 @@ from archipel.records.documents import NodeView
 from archipel.records.login import Act, Outcome, Wish
 from archipel.records.page_documents import MAX_NODES_SHOWN
 
-SILENT_S = 120.0
-"""A node that holds nothing asks for work every half minute."""
 MAX_DISPUTES = 20
 
 
@@ -50,8 +49,9 @@ class Machine:
 
     node: str
     state: str
-    """In one word: paused, working, here, silent or away."""
-    why_paused: str | None
+    """In one word, as on every page."""
+    reason: str | None
+    """Why it is paused or retired, as its operator said it."""
     leases: tuple[str, ...]
     groups: int
     tokens: int
@@ -128,28 +128,24 @@ def own_page(look: Look, session: Session, first: First | None, is_lab: bool, no
 
 
 def _machine(view: NodeView, is_lab: bool) -> Machine:
-    acts: tuple[Act, ...] = ("resume",) if view.paused is not None else ("pause",)
     return Machine(
         node=view.node,
-        state=_state(view, is_lab),
-        why_paused=view.paused,
+        state=state_of(view, is_lab)[0],
+        reason=view.revoked if view.paused is None else view.paused,
         leases=view.leases,
         groups=view.groups,
         tokens=view.tokens,
         device=view.device,
         engine=view.engine,
-        acts=acts if view.operator is None else (*acts, "retire"),
+        acts=_acts(view),
     )
 
 
-def _state(view: NodeView, is_lab: bool) -> str:
-    if not view.present:
-        return "away"
-    if view.paused is not None:
-        return "paused"
-    if view.leases:
-        return "working"
-    return "silent" if is_lab and view.silent_s > SILENT_S else "here"
+def _acts(view: NodeView) -> tuple[Act, ...]:
+    if view.revoked is not None:
+        return ()
+    may: tuple[Act, ...] = ("resume",) if view.paused is not None else ("pause",)
+    return may if view.operator is None else (*may, "retire")
 
 
 def _first_words(first: First | None, joined_ms: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The log-in's two pages as HTML: whatever comes from strangers is text, by jinja's escaping, and nothing is marked safe."""
+"""The log-in's two pages as HTML, in the frame of all pages, where every text of a stranger is escaped."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from archipel.dashboard.pages import wording
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    import jinja2
 
 ACTS = {"pause": "Pause", "resume": "Resume", "retire": "Retire"}
 COMMANDS = {
@@ -18,26 +18,15 @@ COMMANDS = {
 }
 
 
-def rendered(name: str, facts: dict[str, Any]) -> str:
-    """A template of the package, in the frame of all pages. facts: what it names, and `lab`."""
-    lab = str(facts["lab"])
-    known = {"lab_short": wording.short_did(lab), "room": "me", "title": ""}
-    return _environment().get_template(name).render(**(known | facts))
-
-
-def printable(text: str) -> str:
-    """Text of strangers in which nothing turns the reading direction or is invisible."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
-
-
-def credits_of(micro: int) -> str:
-    """Micro-credits in credits."""
-    return f"{micro / 1e6:,.6f}"
+def rendered(name: str, lab: str, facts: dict[str, Any]) -> str:
+    """A template of the package; `lab`: whose pages these are."""
+    known = {"lab": lab, "lab_short": wording.short_did(lab), "room": "me", "title": ""}
+    return _environment().get_template(name).render(known | facts)
 
 
 @cache
-def _environment() -> "Environment":
+def _environment() -> "jinja2.Environment":
     made = frame.environment().overlay()
-    made.filters = made.filters | {"printable": printable, "credits": credits_of}
+    made.filters = made.filters | {"credits": wording.amount, "short_did": wording.short_did}
     made.globals = made.globals | {"ACTS": ACTS, "COMMANDS": COMMANDS, "counted": counted}
     return made

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -59,7 +58,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 STATUS: dict[type[Exception], int] = {BadLogin: 403, NoSession: 401, NotNow: 409}
-STATIC = Path(__file__).parents[1] / "static"
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -85,14 +83,12 @@ class LoginDoor:
         source: Source,
         now_ms: Callable[[], int],
         pays: own.Pays | None = None,
-        render: Callable[[str, dict[str, Any]], str] = rendering.rendered,
     ) -> None:
-        """pays: what knows of first earnings; render: (template, facts) -> HTML, in the frame of all pages."""
+        """pays: what knows of first earnings."""
         self.sessions = sessions
         self._source = source
         self._now_ms = now_ms
         self._pays = pays
-        self._render = render
         self._rates = Rates()
         self._bells: dict[Session, asyncio.Event] = {}
         """Session -> what wakes its terminal."""
@@ -116,15 +112,11 @@ class LoginDoor:
         return [
             *(Route(path, _answering(do), methods=["POST"]) for path, do in taking.items()),
             *(Route(path, _answering(do), methods=["GET"]) for path, do in showing.items()),
-            Route("/static/login.js", _file("login.js", "text/javascript")),
-            Route("/static/login.css", _file("login.css", "text/css")),
         ]
 
     async def login_page(self, request: Request) -> Response:
         """How to log in; its script takes the token behind `#`."""
-        return HTMLResponse(
-            self._render("login.html.j2", {"url": _origin(request), "lab": self._source.lab})
-        )
+        return HTMLResponse(self._render("login.html.j2", {"url": _origin(request)}))
 
     async def challenge(self, request: Request) -> Response:
         """Costs no memory, so it is not counted."""
@@ -211,7 +203,7 @@ class LoginDoor:
         session = self._session(request)
         if session is None:
             return RedirectResponse(f"{PATH}/login", 303)
-        facts = {"own": await self._own(session), "url": _origin(request), "lab": self._source.lab}
+        facts = {"own": await self._own(session), "url": _origin(request)}
         return HTMLResponse(await asyncio.to_thread(self._render, "me.html.j2", facts))
 
     async def me_json(self, request: Request) -> Response:
@@ -232,6 +224,9 @@ class LoginDoor:
             return {}
         found = self._source.entries(pay.first_entry, 1)
         return {pay.first_entry: _Stamped.model_validate_json(found[0]).at_ms} if found else {}
+
+    def _render(self, template: str, facts: dict[str, Any]) -> str:
+        return rendering.rendered(template, self._source.lab, facts)
 
     def _session(self, request: Request) -> Session | None:
         return self.sessions.of_cookie(request.cookies.get(COOKIE), self._now_ms())
@@ -269,16 +264,6 @@ def _answering(handle: Handler) -> Handler:
             made = JSONResponse(told, status, media_type="application/problem+json")
         made.headers.update(HEADERS)
         return made
-
-    return answer
-
-
-def _file(name: str, kind: str) -> Handler:
-    data = (STATIC / name).read_bytes()
-
-    async def answer(_: Request) -> Response:
-        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
-        return Response(data, media_type=kind, headers=headers)
 
     return answer
 

@@ -46,7 +46,7 @@
       location.replace("/pages/login");
     } else if (button.dataset.act) {
       const answer = await send("/pages/me/wish", { act: button.dataset.act, node: button.dataset.node });
-      say("me-said", answer.ok ? "Look at your terminal: it signs this." : await why(answer));
+      say("me-said", answer.ok ? "Look at your terminal: it shows what it signs." : await why(answer));
       await anew();
     }
   });

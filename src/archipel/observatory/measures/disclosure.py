@@ -19,6 +19,7 @@ from archipel.observatory.measures.measure import (
 )
 from archipel.observatory.rows import UNKNOWN, DisclosureRow
 from archipel.observatory.snapshot import Snapshot
+from archipel.plurals import counted
 
 DISCLOSURE: Final = Definition(
     "disclosure/1",
@@ -91,7 +92,7 @@ def openness(snapshot: Snapshot, asked: Asked) -> Found:
         Line(
             grade,
             len(models) / len(known),
-            f"{len(models)} models, of {_countries(snapshot, models)}",
+            f"{counted(len(models), 'model')}, makers' countries: {_countries(snapshot, models)}",
             tuple(known[model][1] for model in models),
         )
         for grade, models in sorted(by_grade.items())
