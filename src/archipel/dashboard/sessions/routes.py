@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from archipel.dashboard.chronicle.file import ChronicleUnusable
 from archipel.dashboard.sessions import own, rendering
 from archipel.dashboard.sessions.challenges import BadLogin, Challenges
 from archipel.dashboard.sessions.rates import Rates
@@ -39,6 +40,7 @@ from archipel.dashboard.sessions.sessions import (
     Sessions,
 )
 from archipel.dashboard.source import Source
+from archipel.ledger.storage import LedgerError
 from archipel.market.journal import wallet
 from archipel.records.document import Document
 from archipel.records.login import Polled, Presented, Wished, Wishes
@@ -221,7 +223,10 @@ class LoginDoor:
     async def _own(self, session: Session) -> own.Own:
         def made() -> own.Own:
             look = self._source.look()
-            first = own.first_of(self._pays, session.by, self._stamp(session.by))
+            try:
+                first = own.first_of(self._pays, session.by, self._stamp(session.by))
+            except (ChronicleUnusable, LedgerError, OSError):  # the rest is in the look
+                first = None
             return own.own_page(look, session, first, self._source.is_lab, self._now_ms())
 
         return await asyncio.to_thread(made)
