@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from archipel.dashboard.http import frame
 from archipel.dashboard.http.cache import Cache, Kept
 from archipel.dashboard.http.events import MOST_OF_ADDRESS, Listeners
 from archipel.dashboard.http.routes import Site, page_routes
-from archipel.dashboard.http.site import page_at
+from archipel.dashboard.http.site import asked_of, page_at
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import NotThere, Sight
 from archipel.dashboard.pages.value import Page
@@ -284,11 +285,35 @@ def test_a_time_that_no_calendar_has_is_shown_as_a_number(told: PagesWorld, now_
     assert answer.status_code == 200
 
 
+class Noting(dict[str, str]):
+    """Says which names were looked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked: set[str] = set()
+
+    def get(self, name: str, usual: Any = None) -> Any:
+        self.looked.add(name)
+        return super().get(name, usual)
+
+
+@pytest.mark.parametrize("way", sorted({each.partition("?")[0] for each in ADDRESSES}))
+def test_what_a_page_looks_for_in_a_question_is_what_it_may_be_asked(
+    told: PagesWorld, way: str
+) -> None:
+    query = Noting()
+    page_at(replace(sight(told), query=query), way)
+    assert query.looked == set(asked_of(way))
+
+
 def test_what_no_page_is_asked_makes_no_page_anew(told: PagesWorld) -> None:
     one, other = asked(told.site, "nodes?x=1", "nodes?y=%00&x=2&x=3")
     assert told.site.kept_pages > 0
     kept = told.site.kept_pages
     asked(told.site, *(f"nodes?z={number}" for number in range(5)), "nowhere", "nodes?by=no")
+    asked(told.site, "runs/run")
+    kept = told.site.kept_pages
+    asked(told.site, *(f"runs/run?start={number}&from=1&by=work" for number in range(5)))
     assert (told.site.kept_pages, one.content) == (kept, other.content)
 
 

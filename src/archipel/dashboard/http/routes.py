@@ -19,7 +19,7 @@ from archipel.dashboard.http.cache import Cache, Kept
 from archipel.dashboard.http.events import Listeners
 from archipel.dashboard.http.files import file_routes
 from archipel.dashboard.http.headers import SECURE
-from archipel.dashboard.http.site import page_at
+from archipel.dashboard.http.site import asked_of, page_at
 from archipel.dashboard.pages.asked import NotAsked, NotThere, Sight
 from archipel.dashboard.pages.value import Notice, Page
 from archipel.dashboard.series import NoSeries, Series
@@ -29,8 +29,6 @@ from archipel.records.page_documents import ReleaseView
 
 AT_ONCE = 4
 MAX_PATH, MAX_QUERY = 2000, 400
-ASKED = ("by", "from", "run", "start")
-"""What a page may be asked; of anything else nothing depends, so it makes no page anew."""
 HTML, JSON, RAW = "text/html; charset=utf-8", "application/json", "application/json"
 _SECOND_MS = 1000
 _NUMBER = re.compile(r"[0-9]{1,16}")
@@ -73,7 +71,8 @@ class Site:
     def _kept(self, where: str, request: Request) -> Kept:
         """Cut and rendered, unless it was, from this look and in this second."""
         look = self.source.look()
-        query = {name: value for name, value in request.query_params.items() if name in ASKED}
+        known = asked_of(where.removesuffix(".json"))
+        query = {name: value for name, value in request.query_params.items() if name in known}
         is_part = "part" in request.query_params
         series, problem = self._readable()
         sight = Sight(self.source, look, series, self.releases(), query)
