@@ -219,6 +219,7 @@ def test_a_chronicle_that_is_behind_or_broken_is_said(told: PagesWorld, tmp_path
     (answer,) = asked(Site(told.site.source, Chronicled(Chronicle(broken))), "runs/run")
     assert answer.status_code == 200
     assert "curves are left out" in answer.text
+    assert str(tmp_path) not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -236,6 +237,7 @@ def test_a_chronicle_that_is_damaged_somewhere_costs_a_page_its_curves_alone(
     (answer,) = asked(Site(told.site.source, Chronicled(Chronicle(path))), "runs/run")
     assert answer.status_code == 200
     assert "curves are left out" in answer.text
+    assert str(tmp_path) not in answer.text
 
 
 def test_a_damaged_schema_that_is_no_text_is_said_too(told: PagesWorld, tmp_path: Path) -> None:
@@ -248,6 +250,7 @@ def test_a_damaged_schema_that_is_no_text_is_said_too(told: PagesWorld, tmp_path
     (answer,) = asked(Site(told.site.source, Chronicled(Chronicle(path))), "")
     assert answer.status_code == 200
     assert "curves are left out" in answer.text
+    assert str(tmp_path) not in answer.text
 
 
 class Elsewhere:

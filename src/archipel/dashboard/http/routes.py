@@ -30,6 +30,8 @@ from archipel.records.page_documents import ReleaseView
 AT_ONCE = 4
 MAX_PATH, MAX_QUERY = 2000, 400
 HTML, JSON, RAW = "text/html; charset=utf-8", "application/json", "application/json"
+LEFT_OUT = "curves are left out: the chronicle beside the ledger cannot be read now"
+"""Where it lies, and what the disk says of it, is no stranger's business."""
 _SECOND_MS = 1000
 _NUMBER = re.compile(r"[0-9]{1,16}")
 Releases = Callable[[], Sequence[ReleaseView]]
@@ -84,17 +86,17 @@ class Site:
         """The chronicle; where it cannot be read, none, and why."""
         try:
             _ = self.series.size
-        except ChronicleUnusable as error:
-            return NoSeries(), f"curves are left out: {error}"
+        except ChronicleUnusable:
+            return NoSeries(), LEFT_OUT
         return self.series, ""
 
     def _cut(self, sight: Sight, where: str) -> tuple[Page, int, str]:
         """A page, its status, and what is missing on it."""
         try:
             return page_at(sight, where), 200, ""
-        except ChronicleUnusable as error:
+        except ChronicleUnusable:
             page, status, _ = self._cut(replace(sight, series=NoSeries()), where)
-            return page, status, f"curves are left out: {error}"
+            return page, status, LEFT_OUT
         except NotThere as error:
             words, status = str(error), 404
         except NotAsked as error:

@@ -17,6 +17,7 @@ from archipel.records.page_documents import MAX_NODES_SHOWN
 SILENT_S = 120.0
 """A node that holds nothing asks for work every half minute."""
 MAX_DISPUTES = 20
+UNREAD = "when it earned first is not known now: the chronicle cannot be read"
 
 
 class Pay(Protocol):

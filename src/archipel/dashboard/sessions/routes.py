@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,12 +223,13 @@ class LoginDoor:
 
     async def _own(self, session: Session) -> own.Own:
         def made() -> own.Own:
-            look = self._source.look()
+            look, is_lab, now_ms = self._source.look(), self._source.is_lab, self._now_ms()
             try:
                 first = own.first_of(self._pays, session.by, self._stamp(session.by))
-            except (ChronicleUnusable, LedgerError, OSError):  # the rest is in the look
-                first = None
-            return own.own_page(look, session, first, self._source.is_lab, self._now_ms())
+            except (ChronicleUnusable, LedgerError, OSError):
+                page = own.own_page(look, session, None, is_lab, now_ms)
+                return replace(page, first=own.UNREAD)
+            return own.own_page(look, session, first, is_lab, now_ms)
 
         return await asyncio.to_thread(made)
 
