@@ -75,6 +75,20 @@ def test_what_no_exporter_wrote_is_refused_and_left_as_it_was(form: str, tmp_pat
         assert (tmp_path / file).read_bytes() == found
 
 
+@pytest.mark.parametrize("version", ["9" * 30, "-1", "inf", "1.5"])
+def test_a_version_that_is_none_is_refused(version: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"run,version,at_s\nrun,{version},1\n")
+    with pytest.raises(CannotExport, match="name another"):
+        csv_table(tmp_path / "a.csv", "run")
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = {"run": ["run"], "version": [float(version)], "at_s": [1.0]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
+    with pytest.raises(CannotExport, match="name another"):
+        parquet_table(tmp_path / "a.parquet", "run")
+
+
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
 def test_a_file_of_another_run_is_refused(form: str, tmp_path: Path) -> None:
     open_, name, _ = PLACES[form]

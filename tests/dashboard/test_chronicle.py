@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archipel.curves.history import exams_of, plain
-from archipel.dashboard.chronicle.file import ChronicleUnusable
+from archipel.dashboard.chronicle.file import ChronicleUnusable, make_sound
 from archipel.dashboard.chronicle.reading import Chronicle, thinned
 from archipel.dashboard.chronicle.rows import SPAN_MS
 from archipel.dashboard.chronicle.writing import MAX_BATCH, ChronicleRefused, ChronicleWriter
@@ -159,6 +160,26 @@ def test_another_format_and_a_damaged_file_are_made_anew_and_readers_see_it(
     place.write_bytes(data[:100] + b"\xff" * 4000 + data[4100:])
     with pytest.raises(ChronicleUnusable):
         _ = Chronicle(place).size
+    assert dump(golden.written(place)) == dump(path)
+
+
+def test_a_chronicle_with_damaged_pages_inside_is_made_anew_and_a_sound_one_is_kept(
+    golden: Telling, path: Path, tmp_path: Path
+) -> None:
+    place = golden.written(tmp_path / "chronicle.sqlite")
+    make_sound(place)
+    assert Chronicle(place).size == len(golden.told)
+    with closing(sqlite3.connect(place)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'growth'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    data = bytearray(place.read_bytes())
+    data[(page - 1) * size : page * size] = b"\x5a" * size
+    place.write_bytes(data)
+    with pytest.raises(ChronicleUnusable):
+        Chronicle(place).growth()
+    make_sound(place)
+    assert Chronicle(place).size == 0
     assert dump(golden.written(place)) == dump(path)
 
 

@@ -1,12 +1,14 @@
 """The log-in attacked over HTTP: each secret is good once, for its own lab, from its own page, for its own nodes."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
+from archipel.dashboard.chronicle.file import ChronicleUnusable
+from archipel.dashboard.sessions import own as own_pages
 from archipel.dashboard.sessions import rates
 from archipel.dashboard.sessions.challenges import CHALLENGE_MS
 from archipel.dashboard.sessions.sessions import (
@@ -269,6 +271,27 @@ def test_the_page_says_how_soon_the_first_earnings_came_and_which_entry_shows_it
     assert own["first_entry"] == 7
     assert own["first"].startswith("first earnings ")
     assert '<a href="/pages/ledger/7">' in page
+    scene.close()
+
+
+def test_an_operators_page_is_answered_while_the_chronicle_cannot_be_read() -> None:
+    class Broken:
+        def first_pay(self, accounts: Sequence[str]) -> None:
+            raise ChronicleUnusable("damaged")
+
+    scene = Scene(Broken())
+
+    async def story() -> tuple[dict[str, Any], int]:
+        browser, _ = await opened(scene)
+        found = (
+            (await browser.get("/pages/me.json")).json(),
+            (await browser.get("/pages/me")).status_code,
+        )
+        await browser.aclose()
+        return found
+
+    own, status = run(story())
+    assert (own["first"], status) == (own_pages.UNREAD, 200)
     scene.close()
 
 

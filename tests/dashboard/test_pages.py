@@ -3,8 +3,11 @@
 import asyncio
 import io
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,14 +21,17 @@ from starlette.applications import Starlette
 
 from archipel.cli.run_page import for_machines
 from archipel.cli.watching import Scene, picture
+from archipel.dashboard.chronicle.reading import Chronicle
+from archipel.dashboard.chronicled import Chronicled
 from archipel.dashboard.http import frame
 from archipel.dashboard.http.cache import Cache, Kept
 from archipel.dashboard.http.events import MOST_OF_ADDRESS, Listeners
 from archipel.dashboard.http.routes import Site, page_routes
-from archipel.dashboard.http.site import page_at
+from archipel.dashboard.http.site import asked_of, page_at
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import NotThere, Sight
 from archipel.dashboard.pages.value import Page
+from archipel.ledger.storage import LedgerCorrupt, LedgerError
 from dashboard.pages_world import PagesWorld, pages_world
 from people import identity
 
@@ -124,6 +130,7 @@ def test_a_page_that_did_not_change_is_not_sent_again(told: PagesWorld) -> None:
         ("nodes?start=-1", 400), ("runs?start=99999999999999", 400), ("audits?run=nobody", 404),
         ("market/run", 404), ("models/none", 404), ("x" * 3000, 414), ("static/../app.css", 404), ("static/none.js", 404),
         ("runs/%2e%2e%2f%2e%2e%2fetc", 404), ("%ff%fe", 404), ("nodes.json?by=beauty", 400),
+        (f"ledger/{'9' * 1500}.raw", 404), (f"ledger/{'9' * 5000}.raw", 404), ("ledger/-1.raw", 404),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_a_sentence(told: PagesWorld, way: str, status: int) -> None:
@@ -204,9 +211,6 @@ def test_a_central_run_costs_what_its_tokens_cost_at_the_stated_price(told: Page
 
 
 def test_a_chronicle_that_is_behind_or_broken_is_said(told: PagesWorld, tmp_path: Path) -> None:
-    from archipel.dashboard.chronicle.reading import Chronicle
-    from archipel.dashboard.chronicled import Chronicled
-
     behind = Site(told.site.source, None)
     (answer,) = asked(behind, "runs/run")
     assert f"Series up to entry 0 of {told.world.state.size:,}" in answer.text
@@ -215,6 +219,105 @@ def test_a_chronicle_that_is_behind_or_broken_is_said(told: PagesWorld, tmp_path
     (answer,) = asked(Site(told.site.source, Chronicled(Chronicle(broken))), "runs/run")
     assert answer.status_code == 200
     assert "curves are left out" in answer.text
+    assert str(tmp_path) not in answer.text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["UPDATE point SET metrics = '['", """UPDATE point SET metrics = '{"loss_micro":"x"}'""", "DROP TABLE age", "DROP TABLE name"],
+)  # fmt: skip
+def test_a_chronicle_that_is_damaged_somewhere_costs_a_page_its_curves_alone(
+    told: PagesWorld, tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "chronicle.sqlite"
+    with closing(sqlite3.connect(told.path)) as whole, closing(sqlite3.connect(path)) as copy:
+        whole.backup(copy)
+        copy.execute(damage)
+        copy.commit()
+    (answer,) = asked(Site(told.site.source, Chronicled(Chronicle(path))), "runs/run")
+    assert answer.status_code == 200
+    assert "curves are left out" in answer.text
+    assert str(tmp_path) not in answer.text
+
+
+def test_a_damaged_schema_that_is_no_text_is_said_too(told: PagesWorld, tmp_path: Path) -> None:
+    path = tmp_path / "chronicle.sqlite"
+    with closing(sqlite3.connect(told.path)) as whole, closing(sqlite3.connect(path)) as copy:
+        whole.backup(copy)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"CREATE TABLE growth", b"\x97REATE TABLE gr\x98wth", 1))
+    assert path.read_bytes() != data
+    (answer,) = asked(Site(told.site.source, Chronicled(Chronicle(path))), "")
+    assert answer.status_code == 200
+    assert "curves are left out" in answer.text
+    assert str(tmp_path) not in answer.text
+
+
+class Elsewhere:
+    """A source some of whose answers are others."""
+
+    def __init__(self, source: Any, **others: Any) -> None:
+        self._source = source
+        vars(self).update(others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(LedgerCorrupt("entries from 0 are others"), "others"), (LedgerError("at /home/x"), "again"), (OSError("/home/x"), "again")],
+)  # fmt: skip
+def test_a_ledger_that_cannot_be_read_now_is_said_and_its_place_is_not(
+    told: PagesWorld, error: Exception, words: str
+) -> None:
+    def entries(start: int, limit: int) -> list[bytes]:
+        raise error
+
+    site = Site(Elsewhere(told.site.source, entries=entries))
+    for answer in asked(site, "ledger", "ledger/0", "ledger/0.json", "ledger/0.raw"):
+        assert answer.status_code == 503
+        assert words in answer.text
+        assert "/home" not in answer.text
+
+
+@pytest.mark.parametrize("now_ms", [-(2**53) + 1, -1, 2**53 - 1])
+def test_a_time_that_no_calendar_has_is_shown_as_a_number(told: PagesWorld, now_ms: int) -> None:
+    look = Elsewhere(told.site.source.look(), now_ms=now_ms)
+    (answer,) = asked(Site(Elsewhere(told.site.source, look=lambda: look)), "runs/run")
+    assert answer.status_code == 200
+
+
+class Noting(dict[str, str]):
+    """Says which names were looked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked: set[str] = set()
+
+    def get(self, name: str, usual: Any = None) -> Any:
+        self.looked.add(name)
+        return super().get(name, usual)
+
+
+@pytest.mark.parametrize("way", sorted({each.partition("?")[0] for each in ADDRESSES}))
+def test_what_a_page_looks_for_in_a_question_is_what_it_may_be_asked(
+    told: PagesWorld, way: str
+) -> None:
+    query = Noting()
+    page_at(replace(sight(told), query=query), way)
+    assert query.looked == set(asked_of(way))
+
+
+def test_what_no_page_is_asked_makes_no_page_anew(told: PagesWorld) -> None:
+    one, other = asked(told.site, "nodes?x=1", "nodes?y=%00&x=2&x=3")
+    assert told.site.kept_pages > 0
+    kept = told.site.kept_pages
+    asked(told.site, *(f"nodes?z={number}" for number in range(5)), "nowhere", "nodes?by=no")
+    asked(told.site, "runs/run")
+    kept = told.site.kept_pages
+    asked(told.site, *(f"runs/run?start={number}&from=1&by=work" for number in range(5)))
+    assert (told.site.kept_pages, one.content) == (kept, other.content)
 
 
 # --- strangers ------------------------------------------------------------------------------------
@@ -427,6 +530,28 @@ def test_one_address_cannot_take_all_places() -> None:
             await each.aclose()  # type: ignore[attr-defined]
 
     asyncio.run(story())
+
+
+def test_places_are_taken_when_they_are_given_and_by_neighbourhood() -> None:
+    listeners = Listeners(Growing())  # type: ignore[arg-type]
+    scope = {"type": "http", "method": "GET", "headers": [], "query_string": b"", "path": "/pages/events"}  # fmt: skip
+
+    async def story() -> list[int]:
+        from starlette.requests import Request
+
+        coming = [
+            await listeners.route(Request(scope | {"client": (f"2001:db8::{number:x}", 1)}))
+            for number in range(MOST_OF_ADDRESS + 1)
+        ]
+        assert listeners.number == MOST_OF_ADDRESS
+        statuses = [each.status_code for each in coming]
+        del coming
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert listeners.number == 0
+        return statuses
+
+    assert asyncio.run(story()) == [200] * MOST_OF_ADDRESS + [503]
 
 
 def test_pages_say_whose_moment_they_are(told: PagesWorld) -> None:

@@ -1,7 +1,7 @@
 """A replica shows what a lab shows, follows it, and believes nothing that was not verified."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -129,6 +129,32 @@ def test_what_cannot_be_reached_now_is_asked_again_and_nothing_is_lost(lived: Wo
     assert replica.grow()
     assert [each.number for each in told] == list(range(len(entries)))
     assert replica.look().size == len(entries)
+
+
+def test_whoever_cannot_take_what_is_told_is_told_again_and_nothing_twice(
+    lived: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "BATCH", 7)
+    entries, told = entries_of(lived), list[Retold]()
+    most, times = 0, 0
+
+    def full_now_and_then(batch: Sequence[Retold]) -> None:
+        nonlocal most, times
+        most, times = max(most, len(batch)), times + 1
+        if times % 3:
+            raise OSError("no space left")
+        told.extend(batch)
+
+    replica = Replica(LAB.did, Place(entries), full_now_and_then)
+    for _ in range(3 * len(entries)):
+        try:
+            replica.grow()
+            break
+        except OSError:
+            assert replica.look().size == 0
+    assert [each.number for each in told] == list(range(len(entries)))
+    assert replica.look().size == len(entries)
+    assert most <= 7 + 2
 
 
 @pytest.mark.parametrize("how", ["back", "fork", "other", "swapped"])

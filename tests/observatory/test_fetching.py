@@ -1,5 +1,9 @@
 """Fetching from a server that is slow, broken, rude or hostile: what came is kept, and nothing is asked twice."""
 
+import contextlib
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -8,7 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from archipel.observatory.fetching.asking import Asking, CannotFetch, client
+from archipel.observatory.fetching import asking as asking_module
+from archipel.observatory.fetching.asking import AskAgain, Asking, CannotFetch, client
 from archipel.observatory.fetching.finishing import source_of, take_pages
 from archipel.observatory.fetching.journal import (
     JOURNAL,
@@ -166,6 +171,38 @@ def test_redirects_in_a_ring_and_drops_of_bytes_end(hub: Hub, tmp_path: Path) ->
     asking = Asking(_http(), frozenset(), clock=lambda: float(next(ticks)))
     with pytest.raises(NoPatience, match=r"bytes in \d+ s; it is left|not all"):
         _fetch(hub, tmp_path / "b", asking=asking)
+
+
+@pytest.mark.parametrize(
+    ("head", "more"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"y"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"e"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"t"),
+    ],
+)
+def test_what_trickles_for_ever_around_a_body_ends(
+    head: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking_module, "_LATE_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=_trickle, args=(listener, head, more))
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        with pytest.raises(AskAgain, match="no whole answer in"):
+            Asking(_http(), frozenset(), page_s=0.1).ask(url)
+        server.join(10)
+        assert not server.is_alive()
+
+
+def _trickle(listener: socket.socket, head: bytes, more: bytes) -> None:
+    peer, _ = listener.accept()
+    with peer, contextlib.suppress(OSError):
+        peer.sendall(head)
+        for _ in range(2000):
+            peer.sendall(more)
+            time.sleep(0.005)
 
 
 def test_a_wait_longer_than_what_is_left_is_not_begun(hub: Hub, tmp_path: Path) -> None:

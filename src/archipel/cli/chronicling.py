@@ -124,6 +124,7 @@ def keep(told: dict[str, str], over: threading.Event) -> None:
     Raises: LedgerError, Contradiction, ChronicleUnusable, ValueError, OSError: it cannot go on.
     """
     from archipel.blobs import BlobStore
+    from archipel.dashboard.chronicle.file import make_sound
     from archipel.dashboard.chronicle.writing import ChronicleWriter
     from archipel.lab.entry import read_examined
     from archipel.lab.recovery import snapshot_before
@@ -136,6 +137,7 @@ def keep(told: dict[str, str], over: threading.Event) -> None:
     log = follow_log(told["ledger"], lab_key(did))
     try:
         head = log.head()
+        make_sound(path)
         with ChronicleWriter(path, did) as writer:
             has = writer.size
             if has > head.size:

@@ -102,10 +102,14 @@ class _Telling:
         self._next_word = time.monotonic() + PROGRESS_S
 
     def __call__(self, batch: "Sequence[Retold]") -> None:
+        from archipel.dashboard.chronicle.file import ChronicleUnusable
         from archipel.dashboard.chronicle.writing import ChronicleWriter
 
-        with ChronicleWriter(self._chronicle, self.lab) as writer:
-            writer.take([as_told(each) for each in batch])
+        try:
+            with ChronicleWriter(self._chronicle, self.lab) as writer:
+                writer.take([as_told(each) for each in batch])
+        except ChronicleUnusable as error:  # a full disk, say: the replica goes on when it can
+            raise OSError(str(error)) from None
         if len(batch) > 1 and time.monotonic() > self._next_word:
             click.echo(f"{batch[-1].number + 1} entries", err=True)
             self._next_word = time.monotonic() + PROGRESS_S

@@ -78,7 +78,7 @@ class Replica:
     """Of the lab whose ledger lies at `place`; see the module's text."""
 
     def __init__(self, lab: str, place: Growing, tell: Tell = lambda batch: None) -> None:
-        """tell: is told every entry in order, some at a time; of those that come after the first look, only what was verified
+        """tell: is told every entry in order, some at a time, and once more if it raised OSError; of those that come after the first look, only what was verified
         with its head.
         """
         self._lab, self._place, self._tell = lab, place, tell
@@ -149,7 +149,7 @@ class Replica:
 
         Raises:
             LedgerCorrupt, Contradiction, InvalidRecord, IdentityError: the ledger does not hold, and `problem` says so.
-            LedgerError, OSError: it cannot be read now; what is shown stays, and the next call goes on.
+            LedgerError, OSError: it cannot be read now, or not be told; what is shown stays, and the next call goes on.
         """
         with self._alone:
             head, before = self._place.head(), self._shown.head
@@ -205,7 +205,7 @@ class Replica:
             self._told.append(self._replaying.take(read))
             self._marks.add(read.data)
             self._last_ms = read.entry.at_ms
-            if len(self._told) == BATCH:
+            if len(self._told) >= BATCH:
                 self._say()
         if self._replaying.state.size < head.size:
             raise LedgerError(
@@ -213,9 +213,9 @@ class Replica:
             )
 
     def _say(self) -> None:
-        told, self._told = self._told, []
-        if told:
-            self._tell(told)
+        if self._told:
+            self._tell(self._told)
+            self._told = []  # not before: whoever could not take it is told again
 
     def _compare(self, shown: _Shown, number: int, entries: Sequence[bytes]) -> None:
         """The entries of one block, from `number` on, are those that were verified."""

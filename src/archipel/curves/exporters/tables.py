@@ -19,6 +19,7 @@ from archipel.extras import needs
 
 Row = dict[str, float | str]
 MAX_ROWS = 1_000_000
+MAX_VERSION = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def _rows_in(path: Path, run: str, form: Form) -> dict[int, Row]:
         )
     try:
         found = [_row(row) for row in form.read(path.read_bytes())]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:  # a version may be infinite
         raise CannotExport(
             f"{path} holds no table of a run ({str(error)[:200]}): name another file"
         ) from None
@@ -92,6 +93,8 @@ def _rows_in(path: Path, run: str, form: Form) -> dict[int, Row]:
 def _row(read: Mapping[str, Any]) -> Row:
     """A row without what was not measured; numbers as numbers."""
     row: Row = {"run": str(read["run"]), "version": int(read["version"])}
+    if not 0 <= int(row["version"]) <= MAX_VERSION or row["version"] != float(read["version"]):
+        raise ValueError(f"version {read['version']!r:.40}; expected 0 to {MAX_VERSION}")
     for name, value in read.items():
         if name not in row and value not in ("", None):
             row[name] = float(value)

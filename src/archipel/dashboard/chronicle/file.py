@@ -17,6 +17,8 @@ MAGIC = b"SQLite format 3\0"
 _APPLICATION_AT = 68
 """Of the header, four bytes, the first the largest (https://www.sqlite.org/fileformat2.html, 1.3)."""
 _BESIDE = ("", "-wal", "-shm")
+BROKEN = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite says of a file; of a damaged schema it quotes bytes that are no text."""
 
 
 class ChronicleUnusable(RuntimeError):
@@ -41,12 +43,34 @@ def opened_for_writing(path: Path) -> sqlite3.Connection:
             return _prepared(path)
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError:  # damaged, or no database at all
+        except (sqlite3.DatabaseError, UnicodeDecodeError):  # damaged, or no database at all
             if not _is_marked(path):
                 raise _foreign(path) from None
             return _anew(path)
-    except (sqlite3.Error, OSError) as error:
+    except (*BROKEN, OSError) as error:
         raise unusable(path, error) from None
+
+
+def make_sound(path: Path) -> None:
+    """A chronicle with damaged pages inside is emptied: its writer would fail at them for ever. Reads all of the file.
+
+    Raises:
+        ChronicleUnusable: as `opened_for_writing`.
+    """
+    db = opened_for_writing(path)
+    try:
+        is_sound = db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.OperationalError as error:  # the disk says no, which is no damage
+        raise unusable(path, error) from None
+    except BROKEN:
+        is_sound = False
+    finally:
+        db.close()
+    if not is_sound:
+        try:
+            _anew(path).close()
+        except (*BROKEN, OSError) as error:
+            raise unusable(path, error) from None
 
 
 def opened_for_reading(path: Path) -> sqlite3.Connection:

@@ -7,12 +7,12 @@ bounded. Each thread has a connection of its own, made anew when another file li
 import json
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from archipel.curves.history import Exam, History, Point, plain, plain_exam
-from archipel.dashboard.chronicle.file import opened_for_reading, unusable
+from archipel.dashboard.chronicle.file import BROKEN, opened_for_reading, unusable
 from archipel.dashboard.chronicle.gathered import MINUTE_MS
 from archipel.dashboard.chronicle.rows import (
     SPAN_MS,
@@ -84,7 +84,7 @@ class Chronicle:
         )
         rows = self._rows(query, self._id(run), _bounded(limit))
         return [
-            Examined(version, entry, at_ms, node, plain_exam(json.loads(metrics)))
+            Examined(version, entry, at_ms, node, self._told(plain_exam, metrics))
             for version, entry, at_ms, node, metrics in reversed(rows)
         ]
 
@@ -102,7 +102,7 @@ class Chronicle:
         )
         rows = self._rows(query, self._id(run), limit)
         points = tuple(
-            Point(version, at_ms / 1000, plain(json.loads(metrics)))
+            Point(version, at_ms / 1000, self._told(plain, metrics))
             for version, at_ms, metrics in reversed(rows)
         )
         exams = tuple(Exam(each.version, each.values) for each in self.exams(run))
@@ -204,9 +204,16 @@ class Chronicle:
             f"WHERE run = {number} AND version IN ({{}})"
         )
         return [
-            Measured(*[*facts, plain(json.loads(metrics)), ages.get(facts[0], {})])
+            Measured(*[*facts, self._told(plain, metrics), ages.get(facts[0], {})])
             for *facts, metrics in self._among(query, versions)
         ]
+
+    def _told(self, read: Callable[[Any], dict[str, float]], metrics: str) -> dict[str, float]:
+        """Measurements, as `read` makes them of their JSON."""
+        try:
+            return read(json.loads(metrics))
+        except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise unusable(self._path, error) from None
 
     def _id(self, word: str) -> int:
         """Its number; -1, which nobody has, where it never came up."""
@@ -228,7 +235,7 @@ class Chronicle:
         try:
             db = self._connection()
             return [] if db is None else db.execute(query, values).fetchall()
-        except (sqlite3.Error, OSError, OverflowError) as error:
+        except (*BROKEN, OSError, OverflowError) as error:
             raise unusable(self._path, error) from None
 
     def _connection(self) -> sqlite3.Connection | None:

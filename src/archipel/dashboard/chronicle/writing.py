@@ -5,14 +5,13 @@ what was written is not written again, and nothing is left out.
 """
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from archipel.dashboard.chronicle.file import opened_for_writing, unusable
+from archipel.dashboard.chronicle.file import BROKEN, opened_for_writing, unusable
 from archipel.dashboard.chronicle.gathered import (
     Added,
     Gathered,
@@ -47,7 +46,7 @@ class ChronicleWriter:
         self._names: dict[str, int] = {}
         try:
             self._claim(lab)
-        except sqlite3.Error as error:
+        except BROKEN as error:
             self.close()
             raise unusable(path, error) from None
         except BaseException:
@@ -74,7 +73,7 @@ class ChronicleWriter:
         """Entries that it has."""
         try:
             return int(self._db.execute("SELECT size FROM chronicle").fetchone()[0])
-        except sqlite3.Error as error:
+        except BROKEN as error:
             raise unusable(self._path, error) from None
 
     def take(self, batch: Sequence[Told]) -> None:
@@ -94,7 +93,7 @@ class ChronicleWriter:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-        except (sqlite3.Error, OverflowError) as error:
+        except (*BROKEN, OverflowError) as error:
             raise unusable(self._path, error) from None
 
     def name(self, word: str) -> int:

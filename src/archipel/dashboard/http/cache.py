@@ -1,6 +1,6 @@
 """What was rendered a moment ago: a page is cut at most once per ledger size and second, however many ask.
 
-Law: bounded in pages and in bytes; whoever asks while it is being made waits for it instead of making it again.
+Law: bounded in pages and in bytes; addresses where nothing lies push no page out; whoever asks while it is being made waits for it instead of making it again.
 """
 
 import threading
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 MOST_KEPT = 256
 MOST_BYTES = 32 << 20
 LOCKS = 64
+OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,12 @@ class Cache:
             found = self._found(key, mark)
             if found is None:
                 found = make()
-                self._keep(key, found)
+                if found.status == OK:
+                    self._keep(key, found)
             return found
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     @property
     def num_bytes(self) -> int:

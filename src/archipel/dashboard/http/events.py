@@ -8,11 +8,12 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from archipel.connections import neighbourhood
 from archipel.dashboard.http.headers import SECURE
 from archipel.dashboard.source import Source
 
@@ -44,7 +45,7 @@ class Listeners:
 
     async def route(self, request: Request) -> Response:
         """One more that listens."""
-        address = request.client.host if request.client else "unknown"
+        address = neighbourhood(request.client.host) if request.client else "unknown"
         if self.number >= MOST or self._of[address] >= MOST_OF_ADDRESS:
             words = f"{self.number} listen already, {self._of[address]} from this address; the page still loads by hand\n"
             headers = SECURE | {"Retry-After": "60"}
@@ -54,11 +55,13 @@ class Listeners:
         headers = SECURE | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return Response(headers=headers, media_type="text/event-stream")
+        stream = self.told(address, known)
+        begun = await anext(stream)  # and so it is counted before anybody else is let in
         return StreamingResponse(
-            self.told(address, known), headers=headers, media_type="text/event-stream"
+            _whole(begun, stream), headers=headers, media_type="text/event-stream"
         )
 
-    async def told(self, address: str, known: int | None) -> AsyncIterator[bytes]:
+    async def told(self, address: str, known: int | None) -> AsyncGenerator[bytes]:
         """The stream. known: the size that this listener saw last; None: what there is now."""
         self._of[address] += 1
         try:
@@ -79,6 +82,16 @@ class Listeners:
             self._of[address] -= 1
             if self._of[address] <= 0:
                 del self._of[address]
+
+
+async def _whole(begun: bytes, rest: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    """A stream whose first part was taken."""
+    try:
+        yield begun
+        async for each in rest:
+            yield each
+    finally:
+        await rest.aclose()
 
 
 def _event(size: int) -> bytes:

@@ -5,7 +5,6 @@ Law: the template escapes every text, and its only scripts are data: JSON in whi
 
 import dataclasses
 import json
-from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -87,7 +86,7 @@ def _beside(page: Page, now_ms: int) -> dict[str, Any]:
         "json_path": f"{'/pages/index' if path == paths.ROOT else path}.json{'?' if query else ''}{query}",
         "behind": page.has_series and page.told_to < page.size,
         "at": wording.moment(now_ms),
-        "at_iso": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds"),
+        "at_iso": wording.iso(now_ms),
         "has_charts": any(section.charts for section in page.sections),
     }
 

@@ -1,10 +1,13 @@
 """The routes of the pages: to be added to a lab's own, or to be served alone.
 
-Law: pages are cut in threads, at most `AT_ONCE` at a time; nothing of a stranger's question is kept but a rendered page.
+Law: pages are cut in threads, at most `AT_ONCE` at a time; nothing of a stranger's question is kept but a page that is
+there; a ledger or a chronicle that cannot be read is said on the page.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -16,17 +19,21 @@ from archipel.dashboard.http.cache import Cache, Kept
 from archipel.dashboard.http.events import Listeners
 from archipel.dashboard.http.files import file_routes
 from archipel.dashboard.http.headers import SECURE
-from archipel.dashboard.http.site import page_at
+from archipel.dashboard.http.site import asked_of, page_at
 from archipel.dashboard.pages.asked import NotAsked, NotThere, Sight
 from archipel.dashboard.pages.value import Notice, Page
 from archipel.dashboard.series import NoSeries, Series
 from archipel.dashboard.source import Source
+from archipel.ledger.storage import LedgerCorrupt, LedgerError
 from archipel.records.page_documents import ReleaseView
 
 AT_ONCE = 4
 MAX_PATH, MAX_QUERY = 2000, 400
 HTML, JSON, RAW = "text/html; charset=utf-8", "application/json", "application/json"
+LEFT_OUT = "curves are left out: the chronicle beside the ledger cannot be read now"
+"""Where it lies, and what the disk says of it, is no stranger's business."""
 _SECOND_MS = 1000
+_NUMBER = re.compile(r"[0-9]{1,16}")
 Releases = Callable[[], Sequence[ReleaseView]]
 
 
@@ -42,6 +49,11 @@ class Site:
         self.listeners = Listeners(source)
         self._cache = Cache()
         self._turns = asyncio.Semaphore(AT_ONCE)
+
+    @property
+    def kept_pages(self) -> int:
+        """Rendered ones, at hand."""
+        return len(self._cache)
 
     async def page(self, request: Request) -> Response:
         """Any page, as HTML or JSON."""
@@ -61,7 +73,8 @@ class Site:
     def _kept(self, where: str, request: Request) -> Kept:
         """Cut and rendered, unless it was, from this look and in this second."""
         look = self.source.look()
-        query = {name: value for name, value in request.query_params.items() if name != "part"}
+        known = asked_of(where.removesuffix(".json"))
+        query = {name: value for name, value in request.query_params.items() if name in known}
         is_part = "part" in request.query_params
         series, problem = self._readable()
         sight = Sight(self.source, look, series, self.releases(), query)
@@ -73,24 +86,37 @@ class Site:
         """The chronicle; where it cannot be read, none, and why."""
         try:
             _ = self.series.size
-        except ChronicleUnusable as error:
-            return NoSeries(), f"curves are left out: {error}"
+        except ChronicleUnusable:
+            return NoSeries(), LEFT_OUT
         return self.series, ""
+
+    def _cut(self, sight: Sight, where: str) -> tuple[Page, int, str]:
+        """A page, its status, and what is missing on it."""
+        try:
+            return page_at(sight, where), 200, ""
+        except ChronicleUnusable:
+            page, status, _ = self._cut(replace(sight, series=NoSeries()), where)
+            return page, status, LEFT_OUT
+        except NotThere as error:
+            words, status = str(error), 404
+        except NotAsked as error:
+            words, status = str(error), 400
+        except (LedgerError, OSError) as error:
+            words, status = _unread(error), 503
+        return _sorry(words, status, sight.look.size), status, ""
 
     def _made(self, sight: Sight, where: str, is_part: bool, mark: str, problem: str) -> Kept:
         is_json = where.endswith(".json")
         bare = where.removesuffix(".json")
         bare = "" if is_json and bare == "index" else bare
-        try:
-            page, status = page_at(sight, bare), 200
-        except (NotThere, NotAsked) as error:
-            status = 404 if isinstance(error, NotThere) else 400
-            page = _sorry(str(error), status, sight.look.size)
+        page, status, missing = self._cut(sight, bare)
         lab, now_ms = self.source.lab, sight.look.now_ms
         if is_json:
             return Kept(frame.as_json(page, lab, now_ms), JSON, status, mark)
         return Kept(
-            frame.html(page, lab, now_ms, is_part, problem=_problem(self.source) or problem),
+            frame.html(
+                page, lab, now_ms, is_part, problem=_problem(self.source) or problem or missing
+            ),
             HTML,
             status,
             mark,
@@ -98,8 +124,15 @@ class Site:
 
     async def raw(self, request: Request) -> Response:
         """The bytes of one entry, as the ledger holds them."""
-        number = int(request.path_params["number"])
-        found = await asyncio.to_thread(self.source.entries, number, 1) if number < 2**53 else ()
+        word = request.path_params["number"]
+        if not _NUMBER.fullmatch(word):
+            return self._refused("no entry has such a number; expected 1 to 16 digits", 404)
+        number = int(word)
+        try:
+            async with self._turns:
+                found = await asyncio.to_thread(self.source.entries, number, 1)
+        except (LedgerError, OSError) as error:
+            return self._refused(_unread(error), 503)
         if not found:
             return self._refused(f"the ledger has no entry {number}", 404)
         headers = SECURE | {"Content-Disposition": f'attachment; filename="entry-{number}.json"'}
@@ -122,7 +155,7 @@ def page_routes(site: Site, sessions: Sequence[BaseRoute] = ()) -> list[BaseRout
         Route("/pages/events", site.listeners.route, methods=["GET"]),
         *sessions,
         *file_routes(),
-        Route("/pages/ledger/{number:int}.raw", site.raw, methods=["GET"]),
+        Route("/pages/ledger/{number}.raw", site.raw, methods=["GET"]),
         Route("/pages/{rest:path}", answered, methods=["GET"]),
     ]
 
@@ -138,6 +171,14 @@ def _problem(source: Source) -> str:
     return str(getattr(source, "problem", None) or "")
 
 
+def _unread(error: Exception) -> str:
+    """Of a ledger; what a disk or a database says of it is no stranger's business."""
+    said = f": {error}" if isinstance(error, LedgerCorrupt) else ""
+    return f"the ledger cannot be read now{said}; try again"
+
+
+SORRY = {404: "Not found", 400: "Not understood", 503: "Not readable"}
+
+
 def _sorry(words: str, status: int, size: int) -> Page:
-    title = "Not found" if status == 404 else "Not understood"
-    return Page(title, "/pages/", "", size, notices=(Notice(words, "warn"),))
+    return Page(SORRY[status], "/pages/", "", size, notices=(Notice(words, "warn"),))

@@ -36,6 +36,22 @@ OF: dict[str, Callable[[Sight, str], Page]] = {
     "models": model,
 }
 """Pages of one thing, by the first part of their address."""
+ASKED: dict[tuple[str, bool], tuple[str, ...]] = {
+    ("runs", False): ("start",),
+    ("nodes", False): ("by", "start"),
+    ("operators", False): ("start",),
+    ("operators", True): ("by", "start"),
+    ("audits", False): ("run", "start"),
+    ("ledger", False): ("from",),
+    ("models", False): ("start",),
+}
+"""(first part, whether it is a page of one thing) -> what it may be asked; of anything else nothing depends."""
+
+
+def asked_of(where: str) -> tuple[str, ...]:
+    """What the page of an address after `/pages/` may be asked."""
+    first, slash, _ = where.partition("/")
+    return ASKED.get((first, bool(slash)), ())
 
 
 def page_at(sight: Sight, where: str) -> Page:

@@ -85,6 +85,14 @@ def moment(at_ms: int) -> str:
         return f"{at_ms} ms"
 
 
+def iso(at_ms: int) -> str:
+    """The same for machines; empty: no calendar has it."""
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+    except (OverflowError, OSError, ValueError):
+        return ""
+
+
 def span(seconds: float) -> str:
     """How long, in the unit that fits."""
     for unit, size in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):

@@ -16,6 +16,7 @@ from archipel.records.login import Act, Outcome, Wish
 from archipel.records.page_documents import MAX_NODES_SHOWN
 
 MAX_DISPUTES = 20
+UNREAD = "when it earned first is not known now: the chronicle cannot be read"
 
 
 class Pay(Protocol):

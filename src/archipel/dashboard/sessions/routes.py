@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from archipel.dashboard.chronicle.file import ChronicleUnusable
 from archipel.dashboard.sessions import own, rendering
 from archipel.dashboard.sessions.challenges import BadLogin, Challenges
 from archipel.dashboard.sessions.rates import Rates
@@ -38,6 +40,7 @@ from archipel.dashboard.sessions.sessions import (
     Sessions,
 )
 from archipel.dashboard.source import Source
+from archipel.ledger.storage import LedgerError
 from archipel.market.journal import wallet
 from archipel.records.document import Document
 from archipel.records.login import Polled, Presented, Wished, Wishes
@@ -212,9 +215,13 @@ class LoginDoor:
 
     async def _own(self, session: Session) -> own.Own:
         def made() -> own.Own:
-            look = self._source.look()
-            first = own.first_of(self._pays, session.by, self._stamp(session.by))
-            return own.own_page(look, session, first, self._source.is_lab, self._now_ms())
+            look, is_lab, now_ms = self._source.look(), self._source.is_lab, self._now_ms()
+            try:
+                first = own.first_of(self._pays, session.by, self._stamp(session.by))
+            except (ChronicleUnusable, LedgerError, OSError):
+                page = own.own_page(look, session, None, is_lab, now_ms)
+                return replace(page, first=own.UNREAD)
+            return own.own_page(look, session, first, is_lab, now_ms)
 
         return await asyncio.to_thread(made)
 

@@ -1,9 +1,10 @@
 """One request to a public interface, every part of it bounded.
 
-Laws: a body has a most of bytes, of seconds and a least pace; a redirect is followed to hosts that are named and never
+Laws: a body has a most of bytes, of seconds and a least pace, and so has all that comes before and after it; a redirect is followed to hosts that are named and never
 from https to http; nothing is decompressed. What comes is bytes: whoever asked says whether they are a page.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpx
 
+from archipel.observatory.fetching.ending import Ending
 from archipel.observatory.fetching.patience import AGAIN
 
 MAX_PAGE_BYTES = 32 * 1024 * 1024
@@ -21,6 +23,8 @@ PAGE_S = 120.0
 SILENCE_S = 20.0
 """For one byte."""
 LEAST_BYTES_PER_S = 512
+_LATE_S = 1.0
+"""After a page's time, before its connection is shut: a body is left with better words."""
 _SETTLING_S = 5.0
 """A body may be slower than the least for so long."""
 USER_AGENT = "archipel-observe/1 (an observatory of open models; one request a second)"
@@ -59,6 +63,7 @@ class Asking:
     clock: Callable[[], float] = field(default=time.monotonic)
     page_s: float = PAGE_S
     most_bytes: int = MAX_PAGE_BYTES
+    ending: Ending = field(default_factory=Ending)
 
     def ask(self, url: str, tag: str | None = None) -> Answer:
         """GET `url`. tag: the ETag of a copy that is kept.
@@ -67,17 +72,27 @@ class Asking:
             AskAgain: it failed in a way that passes.
             CannotFetch: it failed for good.
         """
+        with self.ending.within(self.page_s + _LATE_S) as is_over:
+            return self._asked(url, tag, is_over)
+
+    def _asked(self, url: str, tag: str | None, is_over: threading.Event) -> Answer:
+        """As `ask`. is_over: set when the connections were shut."""
         asked, until_s = url, self.clock() + self.page_s
+        more = {"trace": self.ending.trace}
         for _ in range(MAX_REDIRECTS + 1):
             headers = {"If-None-Match": tag} if tag else {}
             try:
-                with self.client.stream("GET", url, headers=headers) as response:
+                with self.client.stream("GET", url, headers=headers, extensions=more) as response:
                     target = _target(response, url)
                     if target is None:
                         return Answer(url, self._body(response, url, until_s), response.headers)
             except httpx.TimeoutException as error:
                 raise AskAgain(f"{_short(url)}: no byte in time ({type(error).__name__})") from None
             except httpx.HTTPError as error:
+                if is_over.is_set():
+                    raise AskAgain(
+                        f"{_short(url)}: no whole answer in {self.page_s:.0f} s; it is left"
+                    ) from None
                 said = str(error) or type(error).__name__
                 raise AskAgain(f"{_short(url)}: {said:.200}") from None
             except httpx.InvalidURL as error:
