@@ -347,6 +347,8 @@ def test_rounds_growth_work_and_withdrawals_name_their_entries(
 ) -> None:
     rounds = chronicle.clearings("traded")
     assert [each.number for each in rounds] == list(range(1, len(rounds) + 1))
+    assert len(rounds) > 1
+    assert chronicle.clearings("traded", limit=1) == rounds[-1:]
     assert any(each.bought for each in rounds)
     for each in rounds:
         assert golden.told[each.entry].statement.kind == "market.opened"

@@ -153,12 +153,13 @@ class Chronicle:
         return [Cost(*row) for row in reversed(rows)]
 
     def clearings(self, run: str, start: int = 0, limit: int = 1000) -> list[Round]:
-        """Rounds of a run's market from number `start` on, by number; those that are open included."""
+        """Rounds of a run's market from number `start` on, the newest `limit`, by number; open ones included."""
         query = (
             "SELECT number, entry, at_ms, lots, seals, reveals, cleared, cleared_ms, price_micro, bought, short "
-            "FROM round WHERE run = ? AND number >= ? ORDER BY number LIMIT ?"
+            "FROM round WHERE run = ? AND number >= ? ORDER BY number DESC LIMIT ?"
         )
-        return [Round(*row) for row in self._rows(query, self._id(run), start, _bounded(limit))]
+        rows = self._rows(query, self._id(run), start, _bounded(limit))
+        return [Round(*row) for row in reversed(rows)]
 
     def growth(self, most: int = 1000) -> list[Grown]:
         """The ledger's size by time, thinned evenly to `most` minutes in which it grew (the first and the last stay)."""
