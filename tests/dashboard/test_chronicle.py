@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from archipel.curves.history import exams_of, plain
 from archipel.dashboard.chronicle.file import ChronicleUnusable
-from archipel.dashboard.chronicle.reading import Chronicle, thinned
+from archipel.dashboard.chronicle.reading import Chronicle
 from archipel.dashboard.chronicle.rows import SPAN_MS
 from archipel.dashboard.chronicle.writing import MAX_BATCH, ChronicleRefused, ChronicleWriter
+from archipel.dashboard.series import thinned
 from archipel.lab import views
 from archipel.lab.programmes import rl
 from archipel.lab.withdrawals import withdrawals

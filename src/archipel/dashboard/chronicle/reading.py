@@ -16,7 +16,6 @@ from archipel.dashboard.chronicle.file import opened_for_reading, unusable
 from archipel.dashboard.chronicle.gathered import MINUTE_MS
 from archipel.dashboard.chronicle.rows import (
     SPAN_MS,
-    By,
     Cost,
     Earned,
     Examined,
@@ -28,6 +27,7 @@ from archipel.dashboard.chronicle.rows import (
     Withdrawn,
     Worked,
 )
+from archipel.dashboard.series import By, thinned
 from archipel.records.recipe_alarms import AlarmSection
 
 LIMIT = 10_000
@@ -244,15 +244,6 @@ class Chronicle:
         if getattr(self._mine, "file", None) != file:
             self._mine.db, self._mine.file = opened_for_reading(self._path), file
         return self._mine.db  # type: ignore[no-any-return]  # a thread's own attribute
-
-
-def thinned(count: int, most: int) -> list[int]:
-    """`most` places of 0 .. count - 1, evenly apart, the first and the last among them; all if they are no more."""
-    if count <= most:
-        return list(range(count))
-    if most == 1:
-        return [count - 1]
-    return [place * (count - 1) // (most - 1) for place in range(most)]
 
 
 _MOVED = (

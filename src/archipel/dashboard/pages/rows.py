@@ -60,7 +60,7 @@ def state_of(node: NodeView, is_lab: bool) -> tuple[str, Tone]:
     """In a word: works, here, silent, gone; a replica does not know who is silent."""
     if not node.present:
         return "gone", "quiet"
-    if getattr(node, "paused", None):
+    if node.paused is not None:
         return "paused", "warn"
     if node.leases:
         return "works", "good"
