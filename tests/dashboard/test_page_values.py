@@ -6,10 +6,11 @@ import pytest
 
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import Sight
+from archipel.dashboard.pages.charts import Legend, over_time
 from archipel.dashboard.pages.ledger import ledger
 from archipel.dashboard.pages.models import model, models
-from archipel.dashboard.pages.value import Page
-from archipel.dashboard.series import NoSeries
+from archipel.dashboard.pages.value import Line, Page
+from archipel.dashboard.series import Moved, NoSeries
 from archipel.dashboard.source import Source
 from archipel.lab.look import Look
 from archipel.lab.state import LabState
@@ -38,6 +39,21 @@ def release(name: str, **more: Any) -> ReleaseView:
 
 def names(page: Page) -> list[str]:
     return [row[0].text for row in page.sections[0].tables[0].rows]
+
+
+def test_a_chart_over_time_is_what_its_legend_says() -> None:
+    legend = Legend("pay", "Pay", "credits", (("", "earned"),), "a note")
+    rows = [Moved(1_000, 2_500_000, 3, 7), Moved(2_000, -1, 8, 9)]
+    assert over_time(legend, []) is None
+    chart = over_time(legend, rows, {"spent": (1.0, None)})
+    assert chart is not None
+    assert (chart.id, chart.title, chart.unit, chart.note) == ("pay", "Pay", "credits", "a note")
+    assert (chart.x, chart.xs, chart.entries) == ("time", (1_000.0, 2_000.0), (7, 9))
+    assert chart.lines == (Line("earned", (2.5, -1e-06)), Line("spent", (1.0, None)))
+    assert (chart.kind, getattr(over_time(legend, rows, is_bars=True), "kind", "")) == (
+        "steps",
+        "bars",
+    )
 
 
 def test_all_releases_are_reached_from_the_first_page() -> None:

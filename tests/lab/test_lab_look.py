@@ -94,6 +94,16 @@ def test_a_look_is_of_one_moment(world: World) -> None:
     assert source.look().crowd is not before.crowd
 
 
+def test_what_open_leases_hold_back_counts_as_promised(world: World) -> None:
+    world.open_run("run")
+    world.learner().work()
+    world.provider("one").ask()
+    seen = LabSource(world.lab).look()
+    run = seen.run("run")
+    assert run is not None
+    assert seen.counts().paid_micro == run.spent_micro > 0
+
+
 def test_cases_are_the_same_for_pages_and_for_machines(court: World) -> None:
     run, shown = court.run(), look(court).audits(0, 99)
     facts = {each.work: case_facts(run, each) for each in cases_of(run)}
