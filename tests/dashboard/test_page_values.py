@@ -1,20 +1,39 @@
 """What pages are cut into, without a site: lists go on, charts keep their places, words are counted."""
 
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from archipel.dashboard.http.frame import as_json
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import Sight
 from archipel.dashboard.pages.charts import Legend, over_time
 from archipel.dashboard.pages.ledger import ledger
 from archipel.dashboard.pages.models import model, models
-from archipel.dashboard.pages.value import Line, Page
+from archipel.dashboard.pages.value import (
+    Cell,
+    Chart,
+    Column,
+    Figure,
+    Line,
+    Link,
+    Notice,
+    Page,
+    Pager,
+    Section,
+    Table,
+)  # fmt: skip
 from archipel.dashboard.series import Moved, NoSeries
 from archipel.dashboard.source import Source
 from archipel.lab.look import Look
 from archipel.lab.state import LabState
 from archipel.records.page_documents import ReleaseView
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "pages.md"
 
 
 class Headed:
@@ -54,6 +73,22 @@ def test_a_chart_over_time_is_what_its_legend_says() -> None:
         "steps",
         "bars",
     )
+
+
+def test_the_reference_names_every_field_of_a_pages_json() -> None:
+    rows = dict(
+        line.strip("| ").split(" | ", 1)
+        for line in REFERENCE.read_text("utf-8").splitlines()
+        if line.startswith("| ") and not line.startswith("| part")
+    )
+    assert json.loads(as_json(models(sight()), "did:key:z6Mk", 5)).keys() == {"lab", "at_ms", *named(rows["page"])}  # fmt: skip
+    for part in (Page, Section, Figure, Notice, Table, Column, Cell, Pager, Chart, Line, Link):
+        assert named(rows[part.__name__.lower()]) == [each.name for each in fields(part)]
+
+
+def named(row: str) -> list[str]:
+    """Fields outside brackets."""
+    return re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", row))
 
 
 def test_all_releases_are_reached_from_the_first_page() -> None:
