@@ -22,7 +22,7 @@ from archipel.lab.state import LabState, Node
 from archipel.lab.tallies import Tally
 from archipel.market.journal import OUTSIDE, Move, Posting, post
 from archipel.records.documents import NodeView
-from archipel.records.page_documents import MAX_NODES_SHOWN
+from archipel.records.page_documents import MAX_NODES_SHOWN, NodeOrder
 from archipel.records.table import Table
 from people import identity
 from slow_disk import CAPABILITIES
@@ -160,7 +160,7 @@ def crowd(num: int) -> LabState:
 
 
 @pytest.mark.parametrize("by", ["joined", "earned", "work"])
-def test_pages_of_a_crowd_are_its_order_cut_in_pieces(by: shapes.NodeOrder) -> None:
+def test_pages_of_a_crowd_are_its_order_cut_in_pieces(by: NodeOrder) -> None:
     state = crowd(200)
     seen = Look(state, START_MS, {})
     whole = seen.nodes(0, 200, by)
