@@ -6,9 +6,7 @@ import struct
 import tarfile
 from pathlib import Path
 
-import archipel
-
-REPOSITORY = Path(archipel.__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 APACHE = (REPOSITORY / "LICENSE").read_text()
 WORDS = (
     "What this is, where it comes from, what it is for and what it is not for is told here. " * 4

@@ -14,6 +14,7 @@ from archipel.observatory.rows import (
     Row,
     ScoreRow,
     StandingRow,
+    WithdrawalRow,
 )
 from archipel.observatory.snapshot import About, Snapshot, make
 
@@ -96,9 +97,16 @@ def told(name: str, answer: str) -> DisclosureRow:
     )
 
 
+def withdrawn(subject: str, at: str) -> WithdrawalRow:
+    return WithdrawalRow(
+        id=f"{at}:{subject}", subject=subject, what="removed", at=at, said="so", **FROM
+    )
+
+
 TABLE_OF = {
     OrganisationRow: "organisations", ModelRow: "models", CountRow: "counts", ScoreRow: "scores",
     StandingRow: "standings", OpennessRow: "openness", DisclosureRow: "disclosures",
+    WithdrawalRow: "withdrawals",
 }  # fmt: skip
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from archipel.curves.history import exams_of, plain
 from archipel.dashboard.chronicle.file import ChronicleUnusable, make_sound
-from archipel.dashboard.chronicle.reading import Chronicle, thinned
+from archipel.dashboard.chronicle.reading import Chronicle
 from archipel.dashboard.chronicle.rows import SPAN_MS
 from archipel.dashboard.chronicle.writing import MAX_BATCH, ChronicleRefused, ChronicleWriter
+from archipel.dashboard.series import thinned
 from archipel.lab import views
 from archipel.lab.programmes import rl
 from archipel.lab.withdrawals import withdrawals
@@ -368,6 +369,8 @@ def test_rounds_growth_work_and_withdrawals_name_their_entries(
 ) -> None:
     rounds = chronicle.clearings("traded")
     assert [each.number for each in rounds] == list(range(1, len(rounds) + 1))
+    assert len(rounds) > 1
+    assert chronicle.clearings("traded", limit=1) == rounds[-1:]
     assert any(each.bought for each in rounds)
     for each in rounds:
         assert golden.told[each.entry].statement.kind == "market.opened"

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from archipel.cli.run_page import for_machines
 from archipel.cli.watching import Scene, picture
+from archipel.curves.history import History
 from archipel.dashboard.chronicle.reading import Chronicle
 from archipel.dashboard.chronicled import Chronicled
 from archipel.dashboard.http import frame
@@ -30,6 +31,7 @@ from archipel.dashboard.http.routes import Site, page_routes
 from archipel.dashboard.http.site import asked_of, page_at
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import NotThere, Sight
+from archipel.dashboard.pages.run import figures
 from archipel.dashboard.pages.value import Page
 from archipel.ledger.storage import LedgerCorrupt, LedgerError
 from dashboard.pages_world import PagesWorld, pages_world
@@ -193,6 +195,38 @@ def test_every_point_of_a_curve_names_the_entry_that_proves_it(told: PagesWorld)
         record = json.loads(found.json()["sections"][0]["code"][0])
         assert record["answer"]["version"] == version
         assert record["answer"]["kind"] == "update"
+
+
+def test_prices_stand_beside_what_is_paid_at_most_and_at_a_data_centre(told: PagesWorld) -> None:
+    view = told.site.source.look().market("harbour", 1)
+    assert view is not None
+    sections = {each.id: each for each in page_at(sight(told), "market/harbour").sections}
+    cleared, *others = sections["prices"].charts[0].lines
+    prices = [
+        each.price_micro / 1e6
+        for each in told.site.series.cleared("harbour", 9)
+        if each.price_micro
+    ]
+    assert cleared.values == pytest.approx(prices, rel=1e-5)
+    assert {(each.name, *set(each.values)) for each in others} == {
+        ("reserve", view.terms.reserve_micro / 1e6), ("data centre", 0.88)
+    }  # fmt: skip
+
+
+def test_what_is_left_of_a_budget_is_shown_only_where_there_is_one(told: PagesWorld) -> None:
+    view = told.site.source.look().run("run")
+    assert view is not None
+    funded = view.model_copy(update={"left_micro": 2_500_000, "funded_micro": 10_000_000})
+    names = [each.name for each in figures(view, History("run", 0, (), ()), (), None)]
+    assert "left_micro" not in names
+    (left,) = (each for each in figures(funded, History("run", 0, (), ()), (), None) if each.name == "left_micro")  # fmt: skip
+    assert (left.text, left.value, left.note) == ("2.50", 2_500_000, "of 10.00 set aside")
+
+
+def test_an_entrys_raw_bytes_are_the_ledgers(told: PagesWorld) -> None:
+    answer, missing = asked(told.site, "ledger/3.raw", "ledger/999999.raw")
+    assert (answer.status_code, missing.status_code) == (200, 404)
+    assert [answer.content] == told.world.lab.log.read(3, 1)
 
 
 def test_a_central_run_costs_what_its_tokens_cost_at_the_stated_price(told: PagesWorld) -> None:

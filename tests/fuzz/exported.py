@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from archipel.curves.exporters.event_files import FILE_NAME, EventFile, told
+from archipel.curves.exporters.event_files import FILE_NAME, EventFile, read_event
 from archipel.curves.exporters.lines import JsonLines
 from archipel.curves.exporters.shape import CannotExport, Exporter
 from archipel.curves.exporters.tables import csv_table
@@ -61,7 +61,7 @@ def readers() -> dict[str, Reader]:
         "exported JSON lines": _places(JsonLines, "a.jsonl", "a.jsonl"),
         "exported CSV": _places(csv_table, "a.csv", "a.csv"),
         "exported event files": _places(EventFile, "logs", f"logs/run/{FILE_NAME}"),
-        "events of TensorBoard": Reader(told, (event,), (ValueError,)),
+        "events of TensorBoard": Reader(read_event, (event,), (ValueError,)),
         "files of Weights & Biases": Reader(
             lambda data: list(rows_of(data, "run.wandb")), (_of_wandb(),), (CannotExport,)
         ),

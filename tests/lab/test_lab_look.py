@@ -22,7 +22,7 @@ from archipel.lab.state import LabState, Node
 from archipel.lab.tallies import Tally
 from archipel.market.journal import OUTSIDE, Move, Posting, post
 from archipel.records.documents import NodeView
-from archipel.records.page_documents import MAX_NODES_SHOWN
+from archipel.records.page_documents import MAX_NODES_SHOWN, NodeOrder
 from archipel.records.table import Table
 from people import identity
 from slow_disk import CAPABILITIES
@@ -94,6 +94,16 @@ def test_a_look_is_of_one_moment(world: World) -> None:
     assert source.look().crowd is not before.crowd
 
 
+def test_what_open_leases_hold_back_counts_as_promised(world: World) -> None:
+    world.open_run("run")
+    world.learner().work()
+    world.provider("one").ask()
+    seen = LabSource(world.lab).look()
+    run = seen.run("run")
+    assert run is not None
+    assert seen.counts().paid_micro == run.spent_micro > 0
+
+
 def test_cases_are_the_same_for_pages_and_for_machines(court: World) -> None:
     run, shown = court.run(), look(court).audits(0, 99)
     facts = {each.work: case_facts(run, each) for each in cases_of(run)}
@@ -150,7 +160,7 @@ def crowd(num: int) -> LabState:
 
 
 @pytest.mark.parametrize("by", ["joined", "earned", "work"])
-def test_pages_of_a_crowd_are_its_order_cut_in_pieces(by: shapes.NodeOrder) -> None:
+def test_pages_of_a_crowd_are_its_order_cut_in_pieces(by: NodeOrder) -> None:
     state = crowd(200)
     seen = Look(state, START_MS, {})
     whole = seen.nodes(0, 200, by)

@@ -8,8 +8,8 @@ import pytest
 
 from archipel.dashboard import source as shapes
 from archipel.lab import replica as replicas
-from archipel.lab.look import Look
-from archipel.lab.replica import MAX_ENTRIES, Replica
+from archipel.lab.look import MAX_ENTRIES, Look
+from archipel.lab.replica import Replica
 from archipel.lab.retelling import Retold
 from archipel.ledger.growing import GrowingLog, GrowingMirror
 from archipel.ledger.merkle import root_of

@@ -99,6 +99,16 @@ def test_pages_follow_the_cursor_to_the_end_no_faster_than_the_pace(
     assert _fetch(hub, tmp_path / "b", limit=5).num_facts == 8, "enough after two pages"
 
 
+def test_time_that_a_page_took_is_not_waited_for_again(hub: Hub, tmp_path: Path) -> None:
+    time = Time()
+
+    def passing(said: str) -> None:
+        time.now_s += 0.25
+
+    _fetch(hub, tmp_path / "a", time, tell=passing)
+    assert time.slept == [0.75, 0.75]
+
+
 FAULTS: dict[str, tuple[Fault, str, float | None]] = {
     "429 with Retry-After": (answering(429, Retry_After="7"), "429", 7.0),
     "429 with RateLimit": (answering(429, RateLimit='"api";r=0;t=55'), "429", 56.0),

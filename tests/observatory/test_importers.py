@@ -323,6 +323,22 @@ def test_forms_are_told_apart_before_anything_is_read(tmp_path: Path) -> None:
         leaderboard.taking_of("x")(io.BytesIO(b"Model\nA\n"), _taking("leaderboard"))
 
 
+def test_a_table_without_a_column_that_is_needed_says_which_it_has() -> None:
+    head = ("System", "Date", "Open/Closed", "MMLU")
+    for missing in head[:3]:
+        table = ",".join(each for each in head if each != missing)
+        with pytest.raises(BadTable, match="MMLU"):
+            benchmarks.take(io.BytesIO(f"{table}\n".encode()), _taking("benchmarks"))
+
+
+def test_a_leaderboards_licence_says_closed_or_nothing_of_access() -> None:
+    taking = _taking("leaderboard")
+    board = b"Rank,Model,License\n1,Kept,Proprietary\n2,Given,MIT\n3,Mute,\n"
+    leaderboard.taking_of("arena")(io.BytesIO(board), taking)
+    access = {each.name: each.access for each in _snapshot(taking).models.values()}
+    assert access == {"Kept": "closed", "Given": "unknown", "Mute": "unknown"}
+
+
 def test_numbers_and_days_are_exact_or_refused() -> None:
     assert whole("176,000,000,000") == 176 * 10**9
     assert whole("4.536e+11") == 453_600_000_000

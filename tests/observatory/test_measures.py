@@ -13,7 +13,7 @@ from archipel.observatory.measures.sizes import size_class
 from archipel.observatory.measures.table import MEASURES, newest_of, take
 from archipel.observatory.rows import UNKNOWN, Row
 from archipel.observatory.seeds import shipped
-from observed import count, graded, maker, model, place, score, snapshot, told
+from observed import count, graded, maker, model, place, score, snapshot, told, withdrawn
 
 B = 10**9
 SEED = read(shipped()[-1])
@@ -140,6 +140,16 @@ def test_the_first_places_of_the_newest_day_count_and_unknown_access_is_not_open
     assert taken("top_open/1", *board(), top=6).value is None
     assert taken("labs_ahead/1", *board()).value == 1.0
     assert lines(taken("labs/1", *board())) == {"CN": 1.0, "US": 1.0}
+
+
+def test_what_a_snapshot_says_of_days_after_its_own_is_not_counted() -> None:
+    days = {"last": "2026-06-01", "next": "2026-06-02", "some": UNKNOWN}
+    released = [model(name, (name,), released=day) for name, day in days.items()]
+    makers = [maker(name) for name in days]
+    assert taken("labs/1", *makers, *released).value == 2.0
+    gone = [withdrawn(name, day) for name, day in days.items() if day != UNKNOWN]
+    early = [withdrawn("some", "2025-05-31")]
+    assert taken("withdrawals/1", *makers, *released, *gone, *early).value == 1.0
     with pytest.raises(CannotAsk, match="no leaderboard 'x'"):
         taken("top_open/1", *board(), leaderboard="x")
 

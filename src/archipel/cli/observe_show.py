@@ -29,7 +29,9 @@ METRICS = ("downloads_all", "downloads_30d", "likes", "derivatives")
 @click.option(
     "--model", default="", metavar="ID", help="Of lag (a closed one) and ram: this alone."
 )
-@click.option("--country", default="US", show_default=True, metavar="XX", help="Of labs.")
+@click.option(
+    "--country", default="US", show_default=True, metavar="XX", help="Of labs and labs_ahead."
+)
 @click.option(
     "--top",
     type=click.IntRange(1, MAX_TOP),
@@ -38,7 +40,13 @@ METRICS = ("downloads_all", "downloads_30d", "likes", "derivatives")
     help="First places of a leaderboard.",
 )
 @click.option("--age", type=int, default=30, show_default=True, metavar="DAYS", help="Of ram.")
-@click.option("--scheme", default="mof", show_default=True, metavar="NAME", help="Of openness.")
+@click.option(
+    "--scheme",
+    default="mof",
+    show_default=True,
+    metavar="NAME",
+    help="Of openness, and of --by openness.",
+)
 @JSON
 def command(
     measures: tuple[str, ...], folder: Path | None, as_json: bool, **asked: str | int

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from archipel.curves.concerns import Concern, concerns
+from archipel.curves.concerns import concerns
 from archipel.curves.history import History, in_order
 from archipel.curves.lines import line_chart
 
@@ -53,17 +53,13 @@ def report(told: Told) -> str:
     return environment.from_string(text).render(
         told=told,
         history=told.history,
-        concerns=_concerns(told.history),
+        concerns=concerns(told.history),
         first=charts[:4],
         rest=charts[4:],
         columns=in_order({name for point in told.history.points for name in point.values})[:8],
         rows=_rows(told),
         most=MAX_ROWS,
     )
-
-
-def _concerns(history: History) -> list[Concern]:
-    return concerns(history)
 
 
 def _charted(history: History) -> list[str]:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from archipel.curves.history import History
-from archipel.dashboard.chronicle.reading import LIMIT, Chronicle, thinned
+from archipel.dashboard.chronicle.reading import LIMIT, Chronicle
 from archipel.dashboard.chronicle.rows import Measured as Version
-from archipel.dashboard.series import By, Cleared, Grown, Measured, Moved
+from archipel.dashboard.series import By, Cleared, Grown, Measured, Moved, thinned
 
 
 class Chronicled:

@@ -115,3 +115,12 @@ class NoSeries:
     def grown(self, most: int) -> Sequence[Grown]:
         """None."""
         return ()
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """`most` places of 0 .. count - 1, evenly apart, the first and the last among them; all if they are no more."""
+    if count <= most:
+        return list(range(count))
+    if most == 1:
+        return [count - 1]
+    return [place * (count - 1) // (most - 1) for place in range(most)]

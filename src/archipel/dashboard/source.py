@@ -4,15 +4,13 @@ Law: a look is one moment, so everything it tells agrees; asking it waits for no
 """
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from archipel.records.documents import LeaseView, NodeView, RunView, Wait
 from archipel.records.grant_documents import GrantsView
 from archipel.records.market_documents import MarketView
 from archipel.records.ownership_documents import OwnershipView
-from archipel.records.page_documents import AuditView, Counts, OperatorView
-
-NodeOrder = Literal["joined", "earned", "work"]
+from archipel.records.page_documents import AuditView, Counts, NodeOrder, OperatorView
 
 
 class Look(Protocol):

@@ -8,7 +8,6 @@ computes the rows that are on it: the others are compared by a number each.
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from heapq import nlargest
-from typing import Literal
 
 from archipel.lab import views
 from archipel.lab.audit_views import audit_views
@@ -25,9 +24,16 @@ from archipel.records.documents import LeaseView, NodeView, RunView, Wait
 from archipel.records.grant_documents import GrantsView
 from archipel.records.market_documents import MarketView
 from archipel.records.ownership_documents import OwnershipView
-from archipel.records.page_documents import MAX_NODES_SHOWN, AuditView, Counts, OperatorView
+from archipel.records.page_documents import (
+    MAX_NODES_SHOWN,
+    AuditView,
+    Counts,
+    NodeOrder,
+    OperatorView,
+)
 
-NodeOrder = Literal["joined", "earned", "work"]
+MAX_ENTRIES = 1000
+"""Of one reading of a source's ledger."""
 Ranks = list[tuple[int, str]]
 """(by what it is compared, key)"""
 

@@ -5,10 +5,7 @@ event for all who wait.
 """
 
 from archipel.lab.lab import Lab
-from archipel.lab.look import Look
-
-MAX_ENTRIES = 1000
-"""Of one reading."""
+from archipel.lab.look import MAX_ENTRIES, Look
 
 
 class LabSource:

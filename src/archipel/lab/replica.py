@@ -15,7 +15,7 @@ from archipel.identity import IdentityError
 from archipel.lab.apply import Contradiction
 from archipel.lab.examining import read_entries
 from archipel.lab.growth import Growth
-from archipel.lab.look import Look
+from archipel.lab.look import MAX_ENTRIES, Look
 from archipel.lab.recovery import Replaying
 from archipel.lab.retelling import Retold
 from archipel.lab.state import LabState
@@ -27,8 +27,6 @@ from archipel.records.statements import InvalidRecord, LabOpened
 
 BATCH = 2048
 """Entries that are told at once."""
-MAX_ENTRIES = 1000
-"""Of one reading."""
 EVERY_S = 2.0
 BLOCK = 256
 """Entries under one mark."""

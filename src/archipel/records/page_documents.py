@@ -1,6 +1,11 @@
 """What pages show that no other document tells: operators, audits, releases, and a lab in a few numbers."""
 
+from typing import Literal
+
 from archipel.records.document import Document
+
+NodeOrder = Literal["joined", "earned", "work"]
+"""By what a list of nodes is sorted, the most first."""
 
 
 class Counts(Document):

@@ -77,7 +77,7 @@ class EventFile:
         whole = 0
         try:
             for number, data in enumerate(_records(self._file)):
-                held = told(data)
+                held = read_event(data)
                 if number == 0 and held.file_version != FILE_VERSION:
                     raise CannotExport(f"{self._path} is no event file: name another folder")
                 if held.key is not None:
@@ -119,8 +119,8 @@ def _records(file: BinaryIO) -> Iterator[bytes]:
         yield data
 
 
-class Told:
-    """What one event says: its time, its step, and whose measurements they are."""
+class Event:
+    """What one says: its time, its step, and whose measurements they are."""
 
     def __init__(self) -> None:
         self.at_s = 0.0
@@ -128,13 +128,13 @@ class Told:
         self.key: Key | None = None
 
 
-def told(data: bytes) -> Told:
+def read_event(data: bytes) -> Event:
     """Read an event.
 
     Raises:
         ValueError: it is none.
     """
-    found, step, part = Told(), 0, None
+    found, step, part = Event(), 0, None
     for number, value in _fields(data):
         if number == 1 and isinstance(value, bytes) and len(value) == 8:
             (found.at_s,) = struct.unpack("<d", value)

@@ -16,7 +16,6 @@ from archipel.dashboard.chronicle.file import BROKEN, opened_for_reading, unusab
 from archipel.dashboard.chronicle.gathered import MINUTE_MS
 from archipel.dashboard.chronicle.rows import (
     SPAN_MS,
-    By,
     Cost,
     Earned,
     Examined,
@@ -28,6 +27,7 @@ from archipel.dashboard.chronicle.rows import (
     Withdrawn,
     Worked,
 )
+from archipel.dashboard.series import By, thinned
 from archipel.records.recipe_alarms import AlarmSection
 
 LIMIT = 10_000
@@ -153,12 +153,13 @@ class Chronicle:
         return [Cost(*row) for row in reversed(rows)]
 
     def clearings(self, run: str, start: int = 0, limit: int = 1000) -> list[Round]:
-        """Rounds of a run's market from number `start` on, by number; those that are open included."""
+        """Rounds of a run's market from number `start` on, the newest `limit`, by number; open ones included."""
         query = (
             "SELECT number, entry, at_ms, lots, seals, reveals, cleared, cleared_ms, price_micro, bought, short "
-            "FROM round WHERE run = ? AND number >= ? ORDER BY number LIMIT ?"
+            "FROM round WHERE run = ? AND number >= ? ORDER BY number DESC LIMIT ?"
         )
-        return [Round(*row) for row in self._rows(query, self._id(run), start, _bounded(limit))]
+        rows = self._rows(query, self._id(run), start, _bounded(limit))
+        return [Round(*row) for row in reversed(rows)]
 
     def growth(self, most: int = 1000) -> list[Grown]:
         """The ledger's size by time, thinned evenly to `most` minutes in which it grew (the first and the last stay)."""
@@ -250,15 +251,6 @@ class Chronicle:
         if getattr(self._mine, "file", None) != file:
             self._mine.db, self._mine.file = opened_for_reading(self._path), file
         return self._mine.db  # type: ignore[no-any-return]  # a thread's own attribute
-
-
-def thinned(count: int, most: int) -> list[int]:
-    """`most` places of 0 .. count - 1, evenly apart, the first and the last among them; all if they are no more."""
-    if count <= most:
-        return list(range(count))
-    if most == 1:
-        return [count - 1]
-    return [place * (count - 1) // (most - 1) for place in range(most)]
 
 
 _MOVED = (

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-By = Literal["minute", "hour", "day"]
+from archipel.dashboard.series import By
+
 SPAN_MS: Mapping[By, int] = {"minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 
 

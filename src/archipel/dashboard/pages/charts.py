@@ -15,7 +15,7 @@ _DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Legend:
     """What a chart of versions says: its title, unit, note, and which measurements are its lines."""
 
     id: str
@@ -27,34 +27,27 @@ class Told:
     is_log: bool = False
 
 
-def thinned(count: int, most: int) -> list[int]:
-    """`most` places of 0 .. count - 1, evenly apart, the first and the last among them; all if they are no more."""
-    if count <= most:
-        return list(range(count))
-    return [place * (count - 1) // (most - 1) for place in range(most)]
-
-
 def rounded(value: float | None) -> float | None:
     """To six digits: more cannot be seen, and would only travel."""
     return None if value is None else float(f"{value:.{_DIGITS}g}")
 
 
-def by_version(told: Told, rows: Sequence[Measured]) -> Chart | None:
+def by_version(legend: Legend, rows: Sequence[Measured]) -> Chart | None:
     """Measurements over versions; None: nothing of it was measured."""
     there = [
-        (name, label) for name, label in told.lines if any(name in each.values for each in rows)
+        (name, label) for name, label in legend.lines if any(name in each.values for each in rows)
     ]
     if not there:
         return None
     names = [name for name, _ in there]
     kept = [each for each in rows if any(name in each.values for name in names)]
     return Chart(
-        told.id, told.title, told.unit, "version",
+        legend.id, legend.title, legend.unit, "version",
         tuple(float(each.version) for each in kept),
         tuple(_line(label, name, kept) for name, label in there),
         tuple(each.entry for each in kept),
-        told.note,
-        is_log=told.is_log,
+        legend.note,
+        is_log=legend.is_log,
     )  # fmt: skip
 
 
@@ -67,7 +60,7 @@ def _line(label: str, name: str, rows: Sequence[Measured]) -> Line:
 
 
 def over_time(
-    told: Told,
+    legend: Legend,
     rows: Sequence[Moved],
     more: Mapping[str, Sequence[float | None]] | None = None,
     is_bars: bool = False,
@@ -75,11 +68,11 @@ def over_time(
     """Credits that moved, over time; None: none did. more: further lines over the same times."""
     if not rows:
         return None
-    own = Line(told.lines[0][1], tuple(rounded(each.micro / MICRO) for each in rows))
+    own = Line(legend.lines[0][1], tuple(rounded(each.micro / MICRO) for each in rows))
     others = (Line(name, tuple(map(rounded, values))) for name, values in (more or {}).items())
     xs = tuple(float(each.at_ms) for each in rows)
     entries = tuple(each.last_entry for each in rows)
     kind: Literal["bars", "steps"] = "bars" if is_bars else "steps"
     return Chart(
-        told.id, told.title, told.unit, "time", xs, (own, *others), entries, told.note, kind
+        legend.id, legend.title, legend.unit, "time", xs, (own, *others), entries, legend.note, kind
     )

@@ -27,6 +27,7 @@ from archipel.dashboard.pages.value import (
 )
 from archipel.identity import Envelope, IdentityError
 from archipel.ledger.merkle import leaf_hash
+from archipel.plurals import counted
 
 MAX_ENTRY_BYTES = 65_535
 MAX_JSON_CHARACTERS = 60_000
@@ -114,7 +115,7 @@ def _witness_words(head: str) -> tuple[str, ...]:
     if len(names) < 2:
         return ("Signed by the lab; no witness has signed this head.",)
     return (
-        f"Signed by the lab and {len(names) - 1} witnesses: {', '.join(wording.shown(each, 80) for each in names[1:9])}.",
+        f"Signed by the lab and {counted(len(names) - 1, 'witness', 'witnesses')}: {', '.join(wording.shown(each, 80) for each in names[1:9])}.",
     )
 
 

@@ -19,7 +19,13 @@ from archipel.dashboard.pages.value import (
 )
 from archipel.dashboard.pages.wording import MICRO
 from archipel.dashboard.series import Cleared
-from archipel.records.market_documents import ClearingView, MarketView, OfferView, RoundView
+from archipel.records.market_documents import (
+    AwardView,
+    ClearingView,
+    MarketView,
+    OfferView,
+    RoundView,
+)
 
 MOST_OFFERS = 100
 
@@ -131,8 +137,8 @@ def _clearing(last: ClearingView) -> Section:
     )
 
 
-def _offer(bid: OfferView, award: object) -> tuple[Cell, ...]:
-    paid = getattr(award, "price_micro", None)
+def _offer(bid: OfferView, award: AwardView | None) -> tuple[Cell, ...]:
+    paid = None if award is None else award.price_micro
     quality = "new" if bid.quality_permille is None else f"{bid.quality_permille / 1000:.3f}"
     return (
         did(bid.node, paths.node(bid.node)), did(bid.operator, paths.operator(bid.operator)),

@@ -1,7 +1,7 @@
 """Releases: signed folders of models, how open they are by their bytes, whose they are, what they learned from. Pure."""
 
 from archipel.dashboard.pages import paths, wording
-from archipel.dashboard.pages.asked import NotThere, Sight
+from archipel.dashboard.pages.asked import NotThere, Sight, pager
 from archipel.dashboard.pages.rows import did
 from archipel.dashboard.pages.value import Cell, Column, Figure, Link, Notice, Page, Section, Table
 from archipel.records.page_documents import ReleaseView
@@ -28,13 +28,14 @@ def models(sight: Sight) -> Page:
         Column("signed by"),
         Column("made"),
     )
-    rows = tuple(_row(each) for each in shown)
+    rows = tuple(_row(each, _run_path(sight, each)) for each in shown)
     table = Table(
         "models",
-        "Releases, the newest first",
+        "Releases, by name",
         columns,
         rows,
         "No release is shown here: `archipel lab start --releases DIR` shows those of a folder.",
+        pager=pager(where, start, shown, len(sight.releases) > start + paths.ROWS),
     )
     return Page(
         "Models",
@@ -45,21 +46,24 @@ def models(sight: Sight) -> Page:
     )
 
 
-def _row(view: ReleaseView) -> tuple[Cell, ...]:
+def _run_path(sight: Sight, view: ReleaseView) -> str:
+    """Of the run that it was made by; empty where this lab knows none of that name, as of a release made elsewhere."""
+    return paths.run(view.run) if view.run and sight.look.run(view.run) is not None else ""
+
+
+def _row(view: ReleaseView, run: str) -> tuple[Cell, ...]:
     grades = ", ".join(
         f"{wording.shown(scheme, 40)}: {wording.shown(grade, 40)}"
         for scheme, grade in view.openness
     )
     return (
         Cell(wording.shown(view.name), view.name, paths.model(view.name)),
-        Cell(wording.shown(view.run), view.run, paths.run(view.run))
-        if view.run
-        else Cell(wording.UNKNOWN),
+        Cell(wording.shown(view.run), view.run, run) if view.run else Cell(wording.UNKNOWN),
         Cell(grades or wording.UNKNOWN),
         Cell("as signed" if view.holds else "not as signed", tone="good" if view.holds else "bad"),
         Cell(wording.octets(view.size_bytes), view.size_bytes),
         did(view.signed_by),
-        Cell(wording.moment(view.made_ms), view.made_ms),
+        Cell(_made(view), view.made_ms or None),
     )
 
 
@@ -90,20 +94,25 @@ def model(sight: Sight, name: str) -> Page:
     return Page(
         wording.shown(view.name), paths.model(view.name), "models", sight.look.size,
         crumbs=(Link("Models", paths.path("models")),),
-        figures=_figures(view),
+        figures=_figures(view, _run_path(sight, view)),
         notices=tuple(Notice(wording.shown(each), "bad") for each in view.problems),
         sections=sections,
     )  # fmt: skip
 
 
-def _figures(view: ReleaseView) -> tuple[Figure, ...]:
+def _figures(view: ReleaseView, run: str) -> tuple[Figure, ...]:
     return (
         Figure("holds", "Files", "as signed" if view.holds else "not as signed", "yes" if view.holds else "no", f"{view.files} files", tone="good" if view.holds else "bad"),
         Figure("size_bytes", "Size", wording.octets(view.size_bytes), view.size_bytes),
-        Figure("made_ms", "Made", wording.moment(view.made_ms), view.made_ms),
+        Figure("made_ms", "Made", _made(view), view.made_ms or None),
         Figure("signed_by", "Signed by", wording.short_did(view.signed_by), view.signed_by),
-        Figure("run", "Run", wording.shown(view.run) if view.run else wording.UNKNOWN, view.run, to=paths.run(view.run) if view.run else ""),
+        Figure("run", "Run", wording.shown(view.run) if view.run else wording.UNKNOWN, view.run, "" if view.version is None else f"version {view.version}", to=run),
     )  # fmt: skip
+
+
+def _made(view: ReleaseView) -> str:
+    """When its index says so; unknown of a folder whose index cannot be read."""
+    return wording.moment(view.made_ms) if view.made_ms else wording.UNKNOWN
 
 
 def _parts(id_: str, caption: str, who: str, parts: tuple[tuple[str, int], ...]) -> Table:

@@ -7,8 +7,8 @@ from archipel.dashboard.pages.asked import NotThere, Sight, pager
 from archipel.dashboard.pages.rows import did, nodes_table, state_of
 from archipel.dashboard.pages.value import Cell, Column, Figure, Link, Page, Section, Table
 from archipel.dashboard.run_words import place_words
-from archipel.dashboard.source import NodeOrder
 from archipel.records.documents import LeaseView, NodeView
+from archipel.records.page_documents import NodeOrder
 
 ORDERS: tuple[NodeOrder, ...] = ("joined", "earned", "work")
 MOST_LEASES = 24

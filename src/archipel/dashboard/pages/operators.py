@@ -2,7 +2,7 @@
 
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import NotThere, Sight, pager
-from archipel.dashboard.pages.charts import Told, over_time
+from archipel.dashboard.pages.charts import Legend, over_time
 from archipel.dashboard.pages.rows import audits_table, nodes_table, operators_table
 from archipel.dashboard.pages.value import Chart, Figure, Link, Notice, Page, Section
 from archipel.dashboard.series import By
@@ -86,11 +86,11 @@ def _figures(sight: Sight, known: OperatorView) -> tuple[Figure, ...]:
 def earnings_chart(sight: Sight, key: str, by: By) -> Chart | None:
     """What an operator was paid, by minute, hour or day; None: nothing."""
     rows = sight.series.earned((key,), by, MOST_BARS)
-    told = Told(
+    legend = Legend(
         "earnings",
         f"Credits earned a {by}",
         "credits",
         (("", "earned"),),
         "Pay for accepted work, less what verdicts took back.",
     )
-    return over_time(told, rows, is_bars=True)
+    return over_time(legend, rows, is_bars=True)

@@ -2,6 +2,7 @@
 
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import Sight
+from archipel.dashboard.pages.charts import MOST
 from archipel.dashboard.pages.rows import nodes_table, runs_table, waits_table
 from archipel.dashboard.pages.value import Chart, Figure, Line, Link, Page, Section
 from archipel.plurals import counted
@@ -63,7 +64,7 @@ def _figures(counts: Counts, size: int) -> tuple[Figure, ...]:
 
 def growth_chart(sight: Sight) -> Chart | None:
     """Entries of the ledger over time; None: nothing is told of it."""
-    rows = sight.series.grown(240)
+    rows = sight.series.grown(MOST)
     if len(rows) < 2:
         return None
     return Chart(

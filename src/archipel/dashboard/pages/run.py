@@ -16,11 +16,11 @@ from archipel.dashboard.run_words import (
     capacity_words,
     credit_words,
     exam_words,
-    number,
     progress_words,
     version_words,
 )
 from archipel.dashboard.series import Measured
+from archipel.records.capacity import PlaceView
 from archipel.records.documents import RunView
 
 MOST_EXAMS, MOST_AUDITS, MOST_NODES = 12, 8, 12
@@ -188,8 +188,8 @@ def _sections(sight: Sight, view: RunView, history: History, opening: int | None
     return [*sections, *([] if owned is None else [ownership_section(owned)])]
 
 
-def _works_for(places: tuple[object, ...], name: str) -> bool:
-    return any(getattr(each, "run", None) == name for each in places)
+def _works_for(places: tuple[PlaceView, ...], name: str) -> bool:
+    return any(each.run == name for each in places)
 
 
 def _facts(view: RunView, opening: int | None) -> Table:
@@ -230,7 +230,7 @@ def _newest(history: History) -> list[Table]:
     if not values:
         return []
     rows = tuple(
-        (Cell(wording.words(name)), Cell(number(values[name]), values[name]))
+        (Cell(wording.words(name)), Cell(wording.number(values[name]), values[name]))
         for name in in_order(values)
     )
     caption = f"What version {history.points[-1].version} measured"

@@ -4,35 +4,35 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from archipel.dashboard.pages.asked import Sight
-from archipel.dashboard.pages.charts import MOST, Told, by_version, rounded, thinned
+from archipel.dashboard.pages.charts import MOST, Legend, by_version, rounded
 from archipel.dashboard.pages.value import Chart, Line
 from archipel.dashboard.pages.wording import MICRO
-from archipel.dashboard.series import Measured
+from archipel.dashboard.series import Measured, thinned
 from archipel.records.documents import RunView
 from archipel.records.market_documents import MarketView
 
 MOST_READ = 2000
 """Versions that are read; of a longer run every so many-eth."""
 OF_VERSIONS = (
-    Told("reward", "Reward", "mean of the batch", (("reward", "reward"),)),
-    Told("loss", "Loss", "nats", (("loss", "loss"),)),
-    Told("entropy", "Entropy", "nats per token", (("entropy", "entropy"),)),
-    Told(
+    Legend("reward", "Reward", "mean of the batch", (("reward", "reward"),)),
+    Legend("loss", "Loss", "nats", (("loss", "loss"),)),
+    Legend("entropy", "Entropy", "nats per token", (("entropy", "entropy"),)),
+    Legend(
         "mismatch", "Mismatch of sampler and learner", "nats per token", (("mismatch_kl", "mismatch"),),
         "Divergence of what sampled from what learns.",
     ),
-    Told(
+    Legend(
         "staleness", "Staleness", "versions", (("staleness_mean", "mean"), ("staleness_max", "largest")),
         "Versions between the weights that sampled and those that were updated.",
     ),
-    Told(
+    Legend(
         "bytes", "Bytes of a version", "bytes",
         (("delta_bytes", "delta"), ("anchor_bytes", "anchor")), is_log=True,
     ),
 )  # fmt: skip
 OF_EXAMS = (
-    Told("held-out", "Held-out accuracy", "share right", (("greedy", "greedy"),), "The band is its 95% interval."),
-    Told("held-out-loss", "Held-out loss", "nats per token", (("loss", "held-out loss"),)),
+    Legend("held-out", "Held-out accuracy", "share right", (("greedy", "greedy"),), "The band is its 95% interval."),
+    Legend("held-out-loss", "Held-out loss", "nats per token", (("loss", "held-out loss"),)),
 )  # fmt: skip
 
 
@@ -42,10 +42,10 @@ def run_charts(sight: Sight, view: RunView) -> tuple[Chart, ...]:
     every = series.measured(name, MOST_READ)
     rows = [every[place] for place in thinned(len(every), MOST)]
     exams = series.examined(name, MOST)
-    first, *rest = (by_version(told, rows) for told in OF_VERSIONS)
+    first, *rest = (by_version(legend, rows) for legend in OF_VERSIONS)
     found = [
         first,
-        *(by_version(told, exams) for told in OF_EXAMS),
+        *(by_version(legend, exams) for legend in OF_EXAMS),
         *rest,
         busy_chart(every),
         cost_chart(rows, central_micro(sight.look.market(name, 1))),

@@ -3,6 +3,8 @@
 import unicodedata
 from datetime import UTC, datetime
 
+from archipel.dashboard.run_words import number as number
+
 MICRO = 1_000_000
 UNKNOWN = "-"
 """Where a figure is not known."""
@@ -70,11 +72,6 @@ def amount(micro: int) -> str:
 def share(value: float) -> str:
     """Per cent."""
     return f"{value:.0%}"
-
-
-def number(value: float) -> str:
-    """A measurement in as few digits as say it."""
-    return f"{value:.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.4g}"
 
 
 def moment(at_ms: int) -> str:

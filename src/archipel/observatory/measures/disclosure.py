@@ -100,7 +100,7 @@ def openness(snapshot: Snapshot, asked: Asked) -> Found:
     best = [model for model, (grade, _) in known.items() if grade in _BEST]
     says = f"{len(best)} of {len(known)} graded models have the best class of {asked.scheme}"
     strange = len(snapshot.models) - len(known)
-    left_out = (f"{strange} models without a grade",) if strange else ()
+    left_out = (f"{counted(strange, 'model')} without a grade",) if strange else ()
     return Found(len(best) / len(known), says, lines, (), left_out)
 
 
@@ -115,7 +115,7 @@ def withdrawals(snapshot: Snapshot, asked: Asked) -> Found:
         Line(f"{row.at} {row.subject}", None, f"{row.what}: {row.said}", named("withdrawals", row))
         for row in rows
     )
-    recent = sum(row.at >= since for row in rows)
+    recent = sum(since <= row.at <= snapshot.manifest.day for row in rows)
     return Found(float(recent), f"{recent} in the year up to {today}, {len(rows)} in all", lines)
 
 
@@ -136,8 +136,8 @@ def _disclosed(snapshot: Snapshot, weights: dict[str, tuple[float, tuple[str, ..
     whole = sum(weights[row.model][0] for row in known)
     value = sum(weights[row.model][0] for row in known if row.answer == "disclosed") / whole
     strange = len(weights) - len(known)
-    left_out = (f"{strange} models of which nobody says it",) if strange else ()
-    return Found(value, f"{value:.1%} of {len(known)} models", lines, (), left_out)
+    left_out = (f"{counted(strange, 'model')} of which nobody says it",) if strange else ()
+    return Found(value, f"{value:.1%} of {counted(len(known), 'model')}", lines, (), left_out)
 
 
 def _year(
@@ -147,7 +147,7 @@ def _year(
     said = sum(weights[row.model][0] for row in rows if row.answer == "disclosed")
     label = UNKNOWN if year == UNKNOWN[:4] else year
     used = (*named("disclosures", *rows), *(each for row in rows for each in weights[row.model][1]))
-    return Line(label, said / whole if whole else None, f"{len(rows)} models", used)
+    return Line(label, said / whole if whole else None, counted(len(rows), "model"), used)
 
 
 def _countries(snapshot: Snapshot, models: list[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from archipel.observatory.measures.sizes import size_class
 from archipel.observatory.rows import UNKNOWN, ModelRow, Row
 from archipel.observatory.snapshot import Snapshot
+from archipel.plurals import counted
 
 SEVERAL: Final = "several"
 """Country of a model whose makers have their seats in more than one."""
@@ -221,7 +222,7 @@ def shares(parts: dict[str, list[tuple[float, tuple[str, ...]]]]) -> tuple[Line,
         Line(
             label,
             sum(amount for amount, _ in members) / whole if whole else None,
-            f"{len(members)} models",
+            counted(len(members), "model"),
             tuple(row for _, rows in members for row in rows),
         )
         for label, members in parts.items()

@@ -19,6 +19,7 @@ from archipel.observatory.measures.measure import (
 )
 from archipel.observatory.rows import UNKNOWN, StandingRow
 from archipel.observatory.snapshot import Snapshot
+from archipel.plurals import counted
 
 OPEN: Final = ("open", "restricted")
 _FLAWS: Final = (
@@ -95,6 +96,8 @@ def labs(snapshot: Snapshot, asked: Asked) -> Found:
     for model in snapshot.models.values():
         if model.access not in OPEN or model.kind not in ("language", "multimodal"):
             continue
+        if model.released != UNKNOWN and model.released > snapshot.manifest.day:
+            continue
         for maker in model.organisations:
             country = snapshot.organisations[maker].country
             found.setdefault(country, {}).setdefault(maker, []).append(f"models:{model.id}")
@@ -145,7 +148,7 @@ def labs_ahead(snapshot: Snapshot, asked: Asked) -> Found:
     most = max(
         (len(makers) for country, makers in labs_of.items() if country != UNKNOWN), default=0
     )
-    says = f"{most} labs of one country at or beyond {name}, on {places[best].leaderboard}, {places[best].at}"
+    says = f"{counted(most, 'lab')} of one country at or beyond {name}, on {places[best].leaderboard}, {places[best].at}"
     return Found(float(most), says, lines, named("standings", places[best]))
 
 
