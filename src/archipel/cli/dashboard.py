@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from archipel.lab.replica import Replica
     from archipel.lab.retelling import Retold
 
-DEFAULT_PORT = 8450
+DEFAULT_PORT = 8441
 PROGRESS_S = 2.0
 PER_ADDRESS = 256
 """Connections of one network address."""
@@ -55,7 +55,7 @@ def command(
     \b
     Examples:
       archipel dashboard --lab https://lab.example
-      archipel dashboard --ledger lab-ledger --port 8450
+      archipel dashboard --ledger lab-ledger --port 8441
       archipel dashboard --ledger postgresql://reader@db/lab --host 0.0.0.0
     """
     import tempfile
