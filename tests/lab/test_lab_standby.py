@@ -187,7 +187,8 @@ def test_people_see_how_much_is_wanted_by_whom_it_is_brought_and_why_others_wait
     assert shown.reasons == {Why.CHEAPEST.value: 2, Why.SPARE.value: 1}
     assert 1.9 == round(shown.wanted_per_s, 1) <= shown.brought_per_s
     (words,) = capacity_words(shown)
-    assert "1.9 rollouts/s wanted, 2 brought by 2 nodes; 1 on standby" in words
+    assert words.startswith("1.9 rollouts/s wanted, 2 brought by 2 nodes, ")
+    assert "; 1 on standby: " in words
     for name, worker in made.workers.items():
         node = world.state.nodes[worker.node.did]
         (place,) = node_view(world.state, node, world.now_ms).places
