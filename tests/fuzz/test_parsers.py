@@ -12,14 +12,6 @@ from fuzz.readers import READERS
 OWN = {
     # What this machine wrote for itself, behind a digest or in a file that is replaced whole:
     ("serve/cascade/away.py", "body_of"): "of a schema that was a JSON object when it came",
-    (
-        "dashboard/chronicle/reading.py",
-        "history",
-    ): "of rows that this machine's own chronicle holds",
-    (
-        "dashboard/chronicle/reading.py",
-        "_points",
-    ): "of rows that this machine's own chronicle holds",
     ("dashboard/chronicle/reading.py", "_told"): "of rows that this machine's own chronicle holds",
     ("planning/requests/option.py", "read_sheet"): "a sheet of the package",
     ("dashboard/chronicle/writing.py", "lease"): "of rows that this machine's own chronicle holds",
