@@ -64,6 +64,7 @@ _CURVE = [_LOSS, "1", _LOSS, "1", "1", "token/nat", _LOSS]
 
 LAWS: Laws = {
     "max": _alike(np.maximum, "max"),
+    "min": _alike(np.minimum, "min"),
     "above": _alike(lambda a, b: 1.0 * (np.asarray(a) > b), "above", "1"),
     "ln": _law(np.log, ["1"], "1"),
     "young_interval_h": _law(reliability.young_interval_h, ["h", "h"], "h"),

@@ -2,8 +2,9 @@
 
 A sheet (`sheets/*.toml`) states each quantity once, `name = [unit, words, formula]`; a fourth entry, a list or
 the name of one, repeats the row with {part} for each. {word} in any text stands for a word of the question or
-a fact of the tables, {*list} in a list for another's entries, {+list} in a formula for their sum. What an empty
-word is needed for does not exist: its row, its cells and whatever rests on it are left out.
+a fact of the tables, {*list} in a list for another's entries, {+list} in a formula for their sum, {name|other}
+for the first name if it was given, else the other. What an empty word is needed for does not exist: its row, its
+remark, its row of a table and whatever rests on it are left out, and a table without rows.
 Law: rows are made when they are asked for, from what was given, other rows, then the shelf.
 """
 
@@ -111,6 +112,9 @@ class Sheet:
             sign, key = match.groups()
             if sign:
                 return " + ".join(name for name in self.entries(key) if self.get(name))
+            first, bar, other = key.partition("|")
+            if bar:
+                return first if first in self.given else other
             if key not in known and "." not in key:
                 raise KeyError(f"sheet {self.name}: no word {key} for {text!r}")
             if key not in known:  # a fact, which may be a person's own and hold anything
@@ -130,22 +134,25 @@ class Sheet:
 
     def remarks(self) -> tuple[str, ...]:
         """The caveats."""
-        return tuple(self.fill(text) for text in self._text["remarks"])
+        found = map(self._filled, self._text["remarks"])
+        return tuple(text for text in found if text is not None)
 
     def answers(self) -> tuple[Quantity, ...]:
         """The headline."""
         return tuple(self.present(self._text["answers"]))
 
     def tables(self) -> list[Table]:
-        """Every table of the sheet."""
+        """Every table of the sheet that has a row."""
 
         def heads(columns: Sequence[str]) -> tuple[str, ...]:
             return tuple(self.fill(each) for each in columns)
 
-        return [
-            Table(self.fill(title), heads(columns), tuple(self._table_rows(rows)), *about)
-            for title, (columns, rows, *about) in self._text["tables"].items()
-        ]
+        found = []
+        for title, (columns, listed, *about) in self._text["tables"].items():
+            rows = tuple(self._table_rows(listed))
+            if rows:
+                found.append(Table(self.fill(title), heads(columns), rows, *about))
+        return found
 
     def bars(self) -> list[Bars]:
         """Every bar chart of the sheet."""
@@ -194,10 +201,20 @@ class Sheet:
 
     def _cell(self, text: str, words: Mapping[str, str]) -> Cell | None:
         """A text, or the quantity named after `=`, or what stands after `|` if there is none."""
-        name, bar, otherwise = self.fill(text, words).partition("|")
+        filled = self._filled(text, words)
+        if filled is None:
+            return None
+        name, bar, otherwise = filled.partition("|")
         if not name.startswith("="):
             return name
         return self.get(name[1:]) or (otherwise if bar else None)
+
+    def _filled(self, text: str, words: Mapping[str, str] | None = None) -> str | None:
+        """A text with its words, or None if one of them is empty."""
+        try:
+            return self.fill(text, words)
+        except _Absent:
+            return None
 
 
 def inputs(
@@ -215,11 +232,13 @@ def inputs(
             continue
         sets, said = row["sets"].format_map(words), f"--{option.replace('_', '-')}"
         about = row["about"] if "about" in row else shelf.entry(sets).about
-        if row["bounds"] == "SHARE":
-            found[sets] = given(sets, share_of(written, said, least=LEAST_SHARE), "1", said, about)
+        if row["bounds"] in ("SHARE", "PART"):
+            least = LEAST_SHARE if row["bounds"] == "SHARE" else 0.0
+            found[sets] = given(sets, share_of(written, said, least=least), "1", said, about)
         else:
             of = getattr(bounds, row["bounds"])
-            found[sets] = given(sets, _inside(written, of, said, row), of.unit, said, about)
+            unit = row.get("unit", of.unit)
+            found[sets] = given(sets, _inside(written, of, said, row), unit, said, about)
     return found
 
 

@@ -1,0 +1,52 @@
+"""What a sheet can say: names that may be given, and what an empty word leaves out."""
+
+import pytest
+
+from archipel.planning.plan import Table
+from archipel.planning.quantity import pure
+from archipel.planning.questions.sheet import Sheet
+from archipel.planning.requests import option
+from archipel.planning.tables import shelf
+
+SHEET = """
+title = "A sheet"
+answers = ["its.sum"]
+remarks = ["Said always.", "Said of {extra}."]
+[rows]
+"its.sum" = ["1", "sum", "{its.own|its.other} + 1"]
+"its.other" = ["1", "what is taken if nothing is given", "2"]
+"its.extra" = ["1", "what only {extra} has", "{extra} + 1"]
+[tables]
+Mixed = [["", ""], [["sum", "=its.sum"], ["{extra}", "=its.sum"], ["extra", "=its.extra"], ["again", "={extra}"]]]
+Extra = [["", ""], ["its.extra"]]
+"""
+
+
+@pytest.fixture
+def sheet(tmp_path, monkeypatch):
+    """A sheet with the words and figures it is given."""
+    (tmp_path / "tiny.toml").write_text(SHEET)
+    monkeypatch.setattr(option, "SHEETS", tmp_path)
+    option.read_sheet.cache_clear()
+    yield lambda words, given=None: Sheet("tiny", shelf(), words, given or {})
+    option.read_sheet.cache_clear()
+
+
+def test_the_first_name_is_taken_if_it_was_given_else_the_other(sheet):
+    own = pure(7).named("its.own", "given")
+    assert sheet({})["its.sum"].origin.formula == "its.other + 1"
+    assert sheet({}, {"its.own": own})["its.sum"].origin.formula == "its.own + 1"
+
+
+def test_what_an_empty_word_is_needed_for_is_left_out_of_remarks_rows_and_tables(sheet):
+    def shown(tables: list[Table]) -> dict[str, list[str]]:
+        return {table.title: [str(row[0]) for row in table.rows] for table in tables}
+
+    without, whole = sheet({"extra": ""}), sheet({"extra": "its.other"})
+    assert without.remarks() == ("Said always.",)
+    assert shown(without.tables()) == {"Mixed": ["sum"]}
+    assert whole.remarks() == ("Said always.", "Said of its.other.")
+    assert shown(whole.tables()) == {
+        "Mixed": ["sum", "its.other", "extra", "again"],
+        "Extra": ["what only its.other has"],
+    }
