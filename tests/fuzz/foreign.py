@@ -56,6 +56,7 @@ from archipel.node.known_labs import FILE, known_labs
 from archipel.node.patience import NodeFailed
 from archipel.node.small_files import Unreadable
 from archipel.planning.mistakes import CannotPlan
+from archipel.planning.model_config import read_config, reduced
 from archipel.planning.recipe import recipe_text, sizes_of
 from archipel.planning.tables import read_own
 from archipel.proofs.record import BadCalibration, Calibration, Pair
@@ -291,6 +292,17 @@ def _choices() -> dict[str, Reader]:
     return {"exact choices": Reader(in_file("exact.json", read), (one, other), (BadChoice,))}
 
 
+CONFIGS = (
+    b'{"model_type": "qwen3_moe", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, '
+    b'"num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 100, "num_experts": 4, '
+    b'"num_experts_per_tok": 2, "moe_intermediate_size": 32, "mlp_only_layers": [0]}',
+    b'{"text_config": {"model_type": "gemma3_text", "hidden_size": 64, "num_hidden_layers": 2, '
+    b'"num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 100, "kv_lora_rank": 8, '
+    b'"qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8, '
+    b'"layer_types": ["full_attention", "sliding_attention"]}}',
+)
+
+
 def _files_of_people() -> dict[str, Reader]:
     problems = (
         b'{"question": "1 + 1?", "answer": "#### 2"}\n{"question": "2?", "answer": "#### 3"}\n'
@@ -315,6 +327,9 @@ def _files_of_people() -> dict[str, Reader]:
         ),
         "own tables": Reader(
             lambda data: read_own(data.decode("utf-8", "replace"), "own"), (table,), (CannotPlan,)
+        ),
+        "configs to plan from": Reader(
+            lambda data: read_config(reduced(data, "c"), "c"), tuple(CONFIGS), (CannotPlan,)
         ),
         "recipes to plan from": Reader(sizes, base, (CannotPlan,)),
         "small files of a node": Reader(
