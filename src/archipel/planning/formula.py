@@ -3,11 +3,11 @@
 sum     = product (("+" | "-") product)*
 product = power (("*" | "/") power)*
 power   = value ("^" value)?
-value   = number ("[" unit "]")? | name | name "@" vintage | law "(" sum ("," sum)* ")" | "(" sum ")"
+value   = number ("[" unit "]")? | name | name "@" vintage | name "@" variant | law "(" sum ("," sum)* ")" | "(" sum ")"
 
-A name has at least one dot and may hold hyphens, so a minus needs a space before it. Laws, powers and units
-belong to the package's own sheets, which give a table of laws; elsewhere they are refused. Law: no formula is
-ever evaluated by Python.
+A name has at least one dot and may hold hyphens, so a minus needs a space before it; a variant begins with a
+letter and belongs to the name. Laws, powers and units belong to the package's own sheets, which give a table of
+laws; elsewhere they are refused. Law: no formula is ever evaluated by Python.
 """
 
 import functools
@@ -27,7 +27,7 @@ Laws = Mapping[str, Callable[[Sequence[Quantity]], Quantity]]
 """What a formula may call, by name."""
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<name>[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)+)(?:@(?P<vintage>\d{4}-\d{2}))?"
+    r"\s*(?:(?P<name>[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)+(?:@[A-Za-z][A-Za-z0-9_-]*)?)(?:@(?P<vintage>\d{4}-\d{2}))?"
     r"|(?P<law>[a-z][a-z0-9_]*)(?=\()"
     r"|(?P<number>\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?:\s*\[(?P<unit>[^\]]*)\])?|(?P<sign>[-+*/^,()]))"
 )

@@ -128,6 +128,7 @@ _SIGNS: dict[Any, Callable[..., Spelled]] = {
     np.divide: _between(" / ", PRODUCT, ATOM),
     np.power: lambda a, b: Spelled(f"{a.within(ATOM)}^{b.within(ATOM)}"),
     np.sqrt: _called("√"),
+    np.cbrt: _called("∛"),
     np.maximum: _called("max"),
     np.minimum: _called("min"),
     np.log: _called("ln"),

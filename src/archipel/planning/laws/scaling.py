@@ -108,6 +108,11 @@ def params_for_loss(target: Numbers, tokens: Numbers, fit: Fit) -> Numbers:
         return np.power(left / fit.A, -1.0 / fit.alpha)
 
 
+def tokens_at_ratio(flop: Numbers, ratio: Numbers, kappa: Numbers = 6.0) -> Numbers:
+    """The tokens that go with `flop` at so many tokens per parameter."""
+    return np.sqrt(flop * ratio / kappa)
+
+
 def dense_equivalent(active: Numbers, total: Numbers, share: Numbers) -> Numbers:
     """Parameters of the dense model that learns like a mixture of experts: active^(1-share)·total^share.
 
