@@ -2,7 +2,8 @@
 
 A kept answer holds every text of the first case and every number of all: values and intervals to nine digits,
 once each, however many tables show them. `keep` writes them; it is run on code that is believed, by
-`PYTHONPATH=src:tests python -m planning.golden QUESTION`, and a difference is only kept with a reason.
+`PYTHONPATH=src:tests python -m planning.golden QUESTION ...`, and a difference is only kept with a reason; with
+`--only verdict` nothing but that part of each answer is written again.
 """
 
 import json
@@ -67,9 +68,12 @@ def differences(was: Any, now: Any, at: str = "") -> list[str]:
     return [] if was == now else [f"{at}: was {was!r}, is {now!r}"]
 
 
-def keep(question: str, cases: list[dict[str, Any]]) -> None:
-    """Write the answers of today's code."""
+def keep(question: str, cases: list[dict[str, Any]], only: str = "") -> None:
+    """Write the answers of today's code; of `only` a part of each, the rest as it was kept."""
     answers = [answered(question, case, whole=not place) for place, case in enumerate(cases)]
+    if only:
+        pairs = zip(kept(question)["answers"], answers, strict=True)
+        answers = [was | ({only: now[only]} if only in now else {}) for was, now in pairs]
     lines = ",\n".join(
         json.dumps(each, ensure_ascii=False, separators=(",", ":")) for each in answers
     )
@@ -111,5 +115,8 @@ def _rounded(found: Any) -> Any:
 
 
 if __name__ == "__main__":
-    for asked in sys.argv[1:]:
-        keep(asked, kept(asked)["cases"])
+    words = sys.argv[1:]
+    part = words.pop(words.index("--only") + 1) if "--only" in words else ""
+    for asked in words:
+        if asked != "--only":
+            keep(asked, kept(asked)["cases"], part)

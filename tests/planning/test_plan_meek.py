@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from archipel.planning.layout import wrapped
 from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, UnitMismatch, UnknownName
 from planning.asked import data, value
 
@@ -132,4 +133,4 @@ def test_points_are_points_and_the_verdict_is_short() -> None:
     assert found["quantities"]["meek.points.0y"]["unit"] in ("", "1")
     assert found["quantities"]["meek.observed.mmlu_start"]["value"] == pytest.approx(20)
     assert found["quantities"]["meek.observed.mmlu_pro_2023"]["value"] == pytest.approx(20)
-    assert len(found["verdict"]) <= 220
+    assert len(wrapped(found["verdict"], 80)) <= 4

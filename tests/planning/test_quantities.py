@@ -230,7 +230,7 @@ def test_an_interval_without_an_end_is_shown_as_such() -> None:
     """A number that may never come is not exact."""
     row = {"value": 5.0, "low": 2.0, "high": math.inf, "unit": "d"}
     assert range_text(row) == "5 d [2 – never]"
-    assert range_text({**row, "unit": "USD"}) == "$5 [2 – ∞]"
+    assert range_text({**row, "unit": "USD"}) == "$5.00 [2.00 – ∞]"
     assert amount_text(math.nan, "USD") == "undefined"
 
 

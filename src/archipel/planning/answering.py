@@ -40,7 +40,7 @@ def answer(plan: Plan, setting: Setting) -> dict[str, Any]:
     return {
         "question": plan.question,
         "title": plan.title,
-        "verdict": plan.verdict,
+        "verdict": plan.said(draws),
         "request": plan.request,
         "setting": asdict(setting),
         "answers": [quantity.name for quantity in plan.answers],
@@ -65,7 +65,7 @@ def headline(plan: Plan, setting: Setting, most: int) -> dict[str, Any]:
     return {
         "answers": [quantity.name for quantity in shown],
         "quantities": {quantity.name: described(quantity, draws) for quantity in shown},
-        "verdict": plan.verdict,
+        "verdict": plan.said(draws),
     }
 
 

@@ -57,8 +57,8 @@ def compared(
     left, right = sides
     data = {
         "title": f"A: {left.label}   B: {right.label}",
-        "first": _described(left),
-        "second": _described(right),
+        "first": _described(left, draws),
+        "second": _described(right, draws),
         "rows": rows,
         "options": _options(left, right),
         "inputs": _inputs(left.plan, right.plan),
@@ -118,9 +118,9 @@ def _side(label: str, ask: Ask) -> Side:
     return Side(label, ask, ask.plan())
 
 
-def _described(side: Side) -> dict[str, Any]:
+def _described(side: Side, draws: Draws) -> dict[str, Any]:
     plan = side.plan
-    return {"label": side.label, "title": plan.title, "verdict": plan.verdict} | {
+    return {"label": side.label, "title": plan.title, "verdict": plan.said(draws)} | {
         "ask": for_json(side.ask.saved())
     }
 

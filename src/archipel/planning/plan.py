@@ -4,10 +4,12 @@
 it (text, JSON, picture, page) reads. Law: nothing here knows how it will be shown.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from archipel.planning.quantity import Numbers, Quantity
+from archipel.planning.sampling import Draws
 
 Cell = Quantity | str
 """A text, or a quantity shown with its interval."""
@@ -77,7 +79,11 @@ class Plan:
     charts: tuple[Chart, ...] = ()
     remarks: tuple[str, ...] = ()
     """Caveats a reader must not miss; where sources disagree; what is not modelled."""
-    verdict: str = ""
-    """One sentence that answers the question, if one can."""
+    verdict: str | Callable[[Draws | None], str] = ""
+    """The sentences that answer the question, if any can; or what says them of sampled worlds."""
     request: dict[str, object] = field(default_factory=dict)
     """The question's options as asked, enough to ask again."""
+
+    def said(self, draws: Draws | None = None) -> str:
+        """The verdict; `draws` are used where they hold the worlds that sentences are decided in."""
+        return self.verdict if isinstance(self.verdict, str) else self.verdict(draws)

@@ -22,6 +22,13 @@ _TIMES = ("yr", "d", "h", "s", "min", "month")
 _COUNTED = (
     "token", "param", "accelerator", "server", "site", "person", "rollout", "step", "accelerator·h", ""
 )  # fmt: skip
+_WORDS = {
+    "yr": "years", "d": "days", "h": "hours", "min": "minutes", "month": "months",
+    "param": "parameters", "token": "tokens", "accelerator": "accelerators", "site": "sites",
+}  # fmt: skip
+"""Units inside a sentence."""
+LEAST_DIGITS, MOST_DIGITS = 2, 4
+"""Of a number whose interval is wide; of one that has none."""
 _MONEY = {"kUSD": 1e3, "MUSD": 1e6, "BUSD": 1e9}
 """Units whose name already holds a scale."""
 
@@ -58,27 +65,58 @@ def amount_text(value: float, unit: str, digits: int = 4) -> str:
         return _beyond(value, unit)
     scale = scale_of(value, unit)
     sign = "-" if value < 0 else ""
-    number = _digits(abs(value) / scale.divisor, digits)
-    cents = (
-        scale.before and scale.divisor == 1.0 and re.fullmatch(r"[0-9]+\.[0-9]", number)
-    )  # $1.90, not $1.9
-    return f"{sign}{scale.before}{number}{'0' if cents else ''}{scale.after}"
+    return f"{sign}{scale.before}{_number(abs(value), scale, digits)}{scale.after}"
+
+
+def digits_of(row: dict[str, Any]) -> int:
+    """How many digits of a row's value its interval leaves standing: two to four.
+
+    Four without an interval, and of a figure that somebody stated: it is shown as it stands.
+    """
+    half = (row["high"] - row["low"]) / 2
+    if not uncertain(row) or "source" in row:
+        return MOST_DIGITS
+    known: float = abs(row["value"]) / half if math.isfinite(half) and half > 0 else 0.0
+    return LEAST_DIGITS + int(known >= 10) + int(known >= 100)
+
+
+def value_text(row: dict[str, Any]) -> str:
+    """The value of one row of data, rounded by its uncertainty."""
+    return amount_text(row["value"], row["unit"], digits_of(row))
 
 
 def range_text(row: dict[str, Any]) -> str:
-    """Value and 90% interval of one row of data: `$594 M [496 – 741]`; the interval only if there is one."""
-    if not uncertain(row):
-        return amount_text(row["value"], row["unit"])
-    return f"{amount_text(row['value'], row['unit'], 3)} [{band_text(row)}]"
+    """Value and 90% interval of one row of data: `$590 M [500 – 740]`; the interval only if there is one."""
+    return value_text(row) + (f" [{band_text(row)}]" if uncertain(row) else "")
 
 
 def band_text(row: dict[str, Any]) -> str:
-    """The interval of one row, in the scale of its value."""
-    divisor = scale_of(row["value"], row["unit"]).divisor
+    """The interval of one row, in the scale and with the digits of its value."""
+    scale, digits = scale_of(row["value"], row["unit"]), digits_of(row)
     ends = (row["low"], row["high"])
     return " – ".join(
-        _digits(end / divisor, 3) if math.isfinite(end) else _beyond(end, row["unit"])
+        _number(end, scale, digits) if math.isfinite(end) else _beyond(end, row["unit"])
         for end in ends
+    )
+
+
+def amount_in_words(row: dict[str, Any]) -> str:
+    """The value of one row inside a sentence: `12 years`."""
+    return _in_words(value_text(row))
+
+
+def estimate_in_words(row: dict[str, Any]) -> str:
+    """Value and interval of one row inside a sentence: `12 years [8.5 – 20]`."""
+    return amount_in_words(row) + (f" [{band_text(row)}]" if uncertain(row) else "")
+
+
+def _in_words(amount: str) -> str:
+    number, gap, unit = amount.rpartition(" ")
+    one = number == "1"
+    return (
+        f"{number}{gap}{_WORDS[unit].removesuffix('s' if one else '')}"
+        if unit in _WORDS
+        else amount
     )
 
 
@@ -230,17 +268,25 @@ def _beyond(value: float, unit: str) -> str:
     return "never" if unit in _TIMES or unit.endswith(("/d", "/day")) else "∞"
 
 
+def _number(value: float, scale: Scale, digits: int) -> str:
+    """A magnitude in its scale: `$1.90`, not `$1.9`; a rounded `$3.00`, not `$3`."""
+    number = _digits(value / scale.divisor, digits)
+    if not scale.before or scale.divisor != 1.0:
+        return number
+    if digits < MOST_DIGITS and re.fullmatch(r"-?[1-9]", number):
+        return f"{number}.00"
+    return f"{number}0" if re.fullmatch(r"-?[0-9]+\.[0-9]", number) else number
+
+
 def _digits(value: float, digits: int = 4) -> str:
     """So many significant digits, thousands separated, scientific beyond ten million."""
     size = abs(value)
     if size == 0:
         return "0"
     if size >= 1e7 or size < 1e-4:
-        return f"{value:.2e}".replace("e+", "e").replace("e-0", "e-")
-    if size >= 1000:
-        return f"{round(value, digits - 1 - math.floor(math.log10(size))):,.0f}"
-    places = max(0, digits - 1 - math.floor(math.log10(size)))
-    text = f"{value:.{places}f}"
+        return f"{value:.{min(digits, 3) - 1}e}".replace("e+", "e").replace("e-0", "e-")
+    places = digits - 1 - math.floor(math.log10(size))
+    text = f"{round(value, places):,.{max(0, places)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -17,9 +17,15 @@ LIKELY = 0.6
 """From this share of the worlds on a thing is said to be so; at one minus this, not to be so."""
 
 
-def share_of_worlds(of: Quantity, holds: Callable[[Any], Any]) -> float:
+def worlds_like(draws: Draws | None = None) -> Draws:
+    """The worlds that sentences are decided in: `draws` itself if it holds the same."""
+    same = draws is not None and (draws.seed, draws.count) == (0, WORLDS)
+    return draws if draws is not None and same else Draws(0, WORLDS)
+
+
+def share_of_worlds(of: Quantity, holds: Callable[[Any], Any], draws: Draws | None = None) -> float:
     """The share of worlds in which `holds` is true of a quantity's magnitudes."""
-    worlds = np.asarray(Draws(0, WORLDS).samples(of), dtype=float)
+    worlds = np.asarray(worlds_like(draws).samples(of), dtype=float)
     return float(np.mean(holds(worlds)))
 
 

@@ -1,7 +1,7 @@
 """`plan lab`: what a lab of N accelerators costs to build, to run and per useful FLOP.
 
-What is computed stands in `sheets/lab.toml`; here are the choice of kinds and grid, the kinds side by side, what
-computers stay worth, and the sentence that answers.
+What is computed and said stands in `sheets/lab.toml`; here are the choice of kinds and grid, the kinds side by
+side, and what computers stay worth.
 """
 
 from dataclasses import replace
@@ -13,22 +13,15 @@ from archipel.planning.plan import Cell, Lines, Plan, Series, Table
 from archipel.planning.quantity import Quantity, scoped
 from archipel.planning.questions.bounds import LIFE
 from archipel.planning.questions.computers import lab_words
-from archipel.planning.questions.deciding import decided, share_of_worlds
 from archipel.planning.questions.known import complete
 from archipel.planning.questions.sheet import Sheet, inputs
 from archipel.planning.requests.option import Request, as_dict
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
-from archipel.planning.units import spell
-from archipel.planning.wording import amount_text
 
 MOST_KINDS = 12
 NEEDED = ("bf16", "server_power")
 """What a lab has to know of an accelerator, its price aside."""
-MOSTLY = 0.5
-"""A cost above this share of the whole decides it."""
-STANDS_STILL = 0.05
-"""A job that keeps less of its time than this does not run."""
 COMPARED = ("lab.purchase", "power.critical", "lab.cost_per_hour", "lab.cost_per_flop")
 """What kinds are compared by, rent aside."""
 
@@ -48,7 +41,7 @@ def plan(request: Request, shelf: Shelf) -> Plan:
         tables=(*tables, _kinds_table(labs, kinds)),
         charts=(*lab.bars(), _worth(lab)),
         remarks=lab.remarks(),
-        verdict=_verdict(lab, kinds[0]),
+        verdict=lab.verdict,
         request=as_dict(request),
     )
 
@@ -87,41 +80,6 @@ def _lab(kind: str, request: Request, shelf: Shelf) -> Sheet:
 
 def _centre(of: Quantity) -> float:
     return Draws(count=1).centre(of)
-
-
-def _verdict(lab: Sheet, kind: str) -> str:
-    """What it costs to build and by the hour, and whether renting is cheaper."""
-    costs = (
-        f"Building costs {_say(lab['lab.purchase'])}; an accelerator-hour costs "
-        f"{_say(lab['lab.cost_per_hour'])} all in"
-    )
-    hourly = lab.get("step.rented")
-    rented = "" if hourly is None else f" and {_say(hourly)} rented"
-    staff = _centre(lab["step.staff_share"])
-    if staff > MOSTLY:
-        return f"{costs}, {staff:.0%} of it staff,{rented}: too small to own, rent instead."
-    if not rented:
-        against = f"; no rental price of {kind} is known to hold it against"
-    else:
-        share = share_of_worlds(lab["step.owning_over_renting"], lambda ratio: ratio < 1.0)
-        owning = f"owning is cheaper in {share:.0%}"
-        renting = f"renting is cheaper in {1 - share:.0%}"
-        word = decided(share, owning, renting, f"undecided, {owning}")
-        against = f"{rented}: {word} of sampled worlds"
-    return f"{costs}{against}.{_one_job(lab)}"
-
-
-def _one_job(lab: Sheet) -> str:
-    """Whether one job can run on everything."""
-    if _centre(lab["failures.goodput"]) > STANDS_STILL:
-        return ""
-    between = _centre(lab["failures.mtbf"].to("min"))
-    return f" One job cannot run on all of them: one fails every {between:.2g} minutes."
-
-
-def _say(of: Quantity) -> str:
-    """Money, per whatever it is."""
-    return amount_text(float(f"{_centre(of):.3g}"), spell(of.unit).partition("/")[0])
 
 
 def _kinds_table(labs: list[Sheet], kinds: list[str]) -> Table:

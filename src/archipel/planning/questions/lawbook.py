@@ -26,6 +26,7 @@ LAWS: Laws = {
     "max": alike(np.maximum, "max"),
     "min": alike(np.minimum, "min"),
     "above": alike(lambda a, b: 1.0 * (np.asarray(a) > b), "above", "1"),
+    "finite": alike(lambda a: 1.0 * np.isfinite(a), "finite", "1"),
     "ln": law(np.log, ["1"], "1"),
     "young_interval_h": law(reliability.young_interval_h, ["h", "h"], "h"),
     "daly_interval_h": law(reliability.daly_interval_h, ["h", "h"], "h"),
@@ -59,4 +60,4 @@ LAWS: Laws = {
     "best_research_share": law(returns.best_research_share, ["1", "1"], "1"),
     "split_gain": law(returns.split_gain, ["1", "1", "1"], "1"),
 }
-"""`above` is 1 where its first amount is more than its second, else 0."""
+"""`above` is 1 where its first amount is more than its second, `finite` where its one is a number; else 0."""

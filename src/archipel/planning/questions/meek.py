@@ -1,7 +1,7 @@
 """`plan meek`: will the frontier's advantage last, on which measure, and when does scale stop paying?
 
-What is computed stands in `sheets/meek.toml`; here are the laws, the years and the races that its rows are
-repeated for, what cannot be asked, and the sentence that answers.
+What is computed and said stands in `sheets/meek.toml`; here are the laws, the years and the races that its rows
+are repeated for, and what cannot be asked.
 """
 
 import numpy as np
@@ -18,7 +18,6 @@ from archipel.planning.questions.train_fit import best_params
 from archipel.planning.requests.option import Request, as_dict
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
-from archipel.planning.units import spell
 from archipel.planning.wording import amount_text
 
 SHARES = (0.0, 1 / 5, 1 / 3, 2 / 3, 1.0)
@@ -51,7 +50,7 @@ def plan(request: Request, shelf: Shelf) -> Plan:
         tables=tuple(of.tables()),
         charts=charts(of, law, years, by_points),
         remarks=of.remarks(),
-        verdict=_verdict(of, by_points),
+        verdict=of.verdict,
         request=as_dict(request),
     )
 
@@ -68,6 +67,7 @@ def _sheet(request: Request, shelf: Shelf, years: float, by_points: bool) -> She
     words = {
         "law": law.name,
         "worth": "meek.worth" if request.value or request.nat_value else "meek.point_worth",
+        "improvement": "point" if by_points else "hundredth of a nat",
         "stop": BY_POINTS if by_points else BY_LOSS,
         "middle": tags[2],
         "last": tags[4],
@@ -151,30 +151,6 @@ def _check_stop(of: Sheet, by_points: bool) -> None:
             f"--value: at this worth every doubling up to {amount_text(race.SEARCH[-1], 'FLOP')} pays; give "
             "less, e.g. 10M USD a point"
         )
-
-
-def _verdict(of: Sheet, by_points: bool) -> str:
-    since = _centre(of["meek.today.since_widest"])
-    if not np.isfinite(since):
-        return "No time comes out at which the gap is widest: look at the constants that --set changed."
-    peak = f"was widest {since:.1f} years ago" if since > 0 else f"is widest in {-since:.1f} years"
-    worth = f"{_text(of[of.fill('{worth}')])} a {'point' if by_points else 'hundredth of a nat'}"
-    return (
-        f"The loss gap {peak} and is below {_text(of['meek.threshold'])} {_in(of['meek.today.closed'])} "
-        f"({_in(of['meek.today.scaled_closed'])} by scale); in compute and task length the lead grows. No "
-        f"run beyond {_text(of['meek.stop.cost'])} is repaid by doubling it, at {worth}."
-    )
-
-
-def _in(of: Quantity) -> str:
-    years = _centre(of)
-    if years == 0:
-        return "already"
-    return f"in {years:.0f} years" if np.isfinite(years) else "never"
-
-
-def _text(of: Quantity) -> str:
-    return amount_text(float(f"{_centre(of):.3g}"), spell(of.unit))
 
 
 def _centre(of: Quantity) -> float:

@@ -5,6 +5,7 @@ the name of one, repeats the row with {part} for each. {word} in any text stands
 a fact of the tables, {*list} in a list for another's entries, {+list} in a formula for their sum, {name|other}
 for the first name if it was given, else the other. What an empty word is needed for does not exist: its row, its
 remark, its row of a table and whatever rests on it are left out, and a table without rows.
+[verdict] holds the sentences that answer, as `verdict` reads them.
 Law: rows are made when they are asked for, from what was given, other rows, then the shelf.
 """
 
@@ -19,17 +20,16 @@ from archipel.planning.plan import Bars, Cell, Table
 from archipel.planning.quantity import Quantity, given
 from archipel.planning.questions import bounds
 from archipel.planning.questions.bounds import LEAST_SHARE, bounded, share_of
+from archipel.planning.questions.deciding import worlds_like
 from archipel.planning.questions.lawbook import LAWS
+from archipel.planning.questions.verdict import Teller, Untold
 from archipel.planning.requests.option import Request, read_sheet
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 
-_HOLE = re.compile(r"\{([+]?)([^{}]+)\}")
+_HOLE = re.compile(r"\{([+]?)([^{}=~?][^{}]*)\}")
 _STEP = "step."
 """Rows below it are steps of formulas: they have no name in the plan."""
-
-
-class _Absent(Exception):  # no fault: an empty word says that this does not exist
-    """What was looked for rests on an empty word."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Sheet:
         """The same, or None if it does not exist."""
         try:
             return self[name]
-        except _Absent:
+        except Untold:
             return None
 
     def entries(self, of: str | Sequence[str]) -> list[str]:
@@ -121,7 +121,7 @@ class Sheet:
                 fact = self.shelf.fact(key, key.split(".")[-2])
                 return fact.replace("{", "(").replace("}", ")")
             if not known[key]:
-                raise _Absent
+                raise Untold
             return known[key]
 
         while _HOLE.search(text):
@@ -133,9 +133,17 @@ class Sheet:
         return self.fill(self._text["title"])
 
     def remarks(self) -> tuple[str, ...]:
-        """The caveats."""
-        found = map(self._filled, self._text["remarks"])
-        return tuple(text for text in found if text is not None)
+        """The caveats, each a sentence or a clause as those of the verdict."""
+        clauses = [[["", e]] if isinstance(e, str) else e for e in self._text["remarks"]]
+        found = (self._teller().told([clause]) for clause in clauses)
+        return tuple(text for text in found if text)
+
+    def verdict(self, draws: Draws | None = None) -> str:
+        """The sentences that answer, by the worlds of `deciding`; `draws` is used if it holds the same."""
+        return self._teller(draws).told(self._text.get("verdict", {}).values())
+
+    def _teller(self, draws: Draws | None = None) -> Teller:
+        return Teller(self.fill, self.reckon, worlds_like(draws))
 
     def answers(self) -> tuple[Quantity, ...]:
         """The headline."""
@@ -168,12 +176,12 @@ class Sheet:
                 words = {"about": its, **self.words_of(part)}
                 self._rows[self.fill(name, words)] = _Row(unit, about, text, words if over else {})
 
-    def _make(self, name: str, row: _Row) -> Quantity:
-        def look_up(wanted: str, _vintage: str) -> Quantity:
-            return self[wanted]
+    def reckon(self, text: str, where: str = "verdict") -> Quantity:
+        """The quantity of a formula over the sheet's names."""
+        return formula(text, lambda wanted, _: self[wanted], f"sheet {self.name}: {where}", LAWS)
 
-        text = self.fill(row.formula, row.words)
-        found = formula(text, look_up, f"sheet {self.name}: {name}", LAWS)
+    def _make(self, name: str, row: _Row) -> Quantity:
+        found = self.reckon(self.fill(row.formula, row.words), name)
         if name.startswith(_STEP):
             return found.to(row.unit) if row.unit else found
         return found.named(name, self.fill(row.about, row.words), row.unit)
@@ -213,7 +221,7 @@ class Sheet:
         """A text with its words, or None if one of them is empty."""
         try:
             return self.fill(text, words)
-        except _Absent:
+        except Untold:
             return None
 
 
