@@ -2,7 +2,7 @@
 
 import pytest
 
-from archipel.planning.plan import Table
+from archipel.planning.plan import Plan, Table
 from archipel.planning.quantity import pure
 from archipel.planning.questions.sheet import Sheet
 from archipel.planning.requests import option
@@ -50,3 +50,24 @@ def test_what_an_empty_word_is_needed_for_is_left_out_of_remarks_rows_and_tables
         "Mixed": ["sum", "its.other", "extra", "again"],
         "Extra": ["what only its.other has"],
     }
+
+
+def test_a_part_of_a_plan_is_made_when_it_is_first_looked_at_and_once():
+    made: list[str] = []
+
+    def remarks() -> list[str]:
+        made.append("made")
+        return ["said"]
+
+    plan = Plan("tiny", "A plan", (), remarks=remarks)
+    assert plan.tables == ()
+    assert made == []
+    assert plan.remarks == plan.remarks == ("said",)
+    assert made == ["made"]
+
+
+def test_a_quantity_of_a_sheet_is_found_by_the_name_it_has_in_the_plan(sheet):
+    own = sheet({"extra": ""}, {"its.own": pure(7).named("its.own", "given")})
+    assert own.find("its.sum") is own["its.sum"]
+    assert own.find("its.own") is own["its.own"]
+    assert own.find("its.extra") is own.find("rental.h100") is own.find("no.such") is None

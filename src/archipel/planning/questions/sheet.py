@@ -81,6 +81,12 @@ class Sheet:
         except Untold:
             return None
 
+    def find(self, name: str) -> Quantity | None:
+        """A quantity that was given or has a row, by its name in the plan."""
+        known = name in self.given or (name in self._rows and not name.startswith(_STEP))
+        found = self.get(name) if known else None
+        return found if found is not None and found.name == name else None
+
     def entries(self, of: str | Sequence[str]) -> list[str]:
         """The entries of a list, or of a list's name."""
         if not isinstance(of, str):
