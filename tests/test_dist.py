@@ -55,13 +55,9 @@ def _cloned(into: Path) -> Path:
 def test_two_trees_of_one_commit_give_the_same_bytes_and_the_wheel_alone_runs(
     tmp_path: Path,
 ) -> None:
-    git = shutil.which("git")
     if not (ROOT / ".git").exists():
         pytest.skip("needs a checkout")
     tools = ROOT / ".venv-dist"  # made once, by the first of the two
-    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)} | {
-        name: value for name, value in os.environ.items() if name.startswith("PIP_")
-    }
     first, second = _cloned(tmp_path / "a"), _cloned(tmp_path / "b")
     for each in second.rglob("*.py"):
         os.utime(each, (1_000_000_000, 1_000_000_000))
@@ -69,7 +65,6 @@ def test_two_trees_of_one_commit_give_the_same_bytes_and_the_wheel_alone_runs(
         subprocess.run(
             ["make", "dist", f"DIST_VENV={tools}", f"PYTHON={sys.executable}"],
             cwd=each,
-            env=bare,
             umask=mask,
             check=True,
             capture_output=True,
@@ -81,10 +76,10 @@ def test_two_trees_of_one_commit_give_the_same_bytes_and_the_wheel_alone_runs(
     assert sums[0] == sums[1]
     bill = json.loads((first / "dist" / "archipel.cdx.json").read_text("utf-8"))
     assert {each["name"].lower() for each in bill["components"]} == set(_locked())
-    _wheel_runs(next(path for path in made[0] if path.suffix == ".whl"), tmp_path, bare)
+    _wheel_runs(next(path for path in made[0] if path.suffix == ".whl"), tmp_path)
 
 
-def _wheel_runs(wheel: Path, tmp_path: Path, bare: dict[str, str]) -> None:
+def _wheel_runs(wheel: Path, tmp_path: Path) -> None:
     """In an environment that has what this one has, and of the project the wheel alone."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "v"], check=True, timeout=120)
     python = tmp_path / "v" / "bin" / "python"
@@ -95,11 +90,10 @@ def _wheel_runs(wheel: Path, tmp_path: Path, bare: dict[str, str]) -> None:
     )
     Path(there.strip(), "as_here.pth").write_text(here)
     install = [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel]
-    subprocess.run(install, check=True, env=bare, timeout=300)
+    subprocess.run(install, check=True, timeout=300)
     said = subprocess.run(
-        [python.parent / "archipel", "demo", "--no-controls", "--json"],
+        [python, "-I", "-m", "archipel.cli.archipel", "demo", "--no-controls", "--json"],
         cwd=tmp_path,
-        env=bare | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
         capture_output=True,
         text=True,
         timeout=900,
