@@ -19,7 +19,7 @@ VLLM_VENV ?= .venv-vllm
 VLLM_PYTHON ?= $(VLLM_VENV)/bin/python
 VLLM_PIP ?=
 
-.PHONY: install demo demo-real test test-slow test-pages test-vllm test-papers test-clients mutants fuzz faults check format clean
+.PHONY: install demo demo-real test test-slow test-pages test-vllm test-papers test-clients dist locked mutants fuzz faults check format clean
 
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
@@ -83,6 +83,25 @@ $(CLIENTS_VENV)/.clients: tests/clients/tools.txt
 	@echo "installing the public clients into $(CLIENTS_VENV): a minute or two"
 	$(CLIENTS_VENV)/bin/pip install -q --disable-pip-version-check -r tests/clients/tools.txt
 	for version in $(CLIENTS_OLDER); do $(CLIENTS_VENV)/bin/pip install -q --disable-pip-version-check --no-deps --upgrade --target $(CLIENTS_VENV)/older/$$version tinker==$$version || exit 1; done
+	touch $@
+
+# What is published: a wheel and an sdist, the same bytes from the same commit wherever they are built, and a bill of
+# what they need (CycloneDX), all with their hashes in dist/SHA256SUMS.
+DIST_VENV ?= .venv-dist
+dist: $(DIST_VENV)/.dist
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(DIST_VENV)/bin/python -m build --no-isolation . > /dev/null
+	$(DIST_VENV)/bin/python -W ignore -m cyclonedx_py requirements locked.txt --pyproject pyproject.toml --output-reproducible -o dist/archipel.cdx.json
+	cd dist && sha256sum *.whl *.tar.gz *.cdx.json > SHA256SUMS && cat SHA256SUMS
+
+# Every package that the product needs, on any platform and Python, with the hashes of its files: after a change of
+# pyproject.toml or constraints.txt. pip install --require-hashes -r locked.txt takes nothing else.
+locked: $(DIST_VENV)/.dist
+	$(DIST_VENV)/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 -c constraints.txt --generate-hashes --no-emit-index-url --no-header --no-annotate -o locked.txt
+
+$(DIST_VENV)/.dist: dist-tools.txt
+	$(PYTHON) -m venv $(DIST_VENV)
+	$(DIST_VENV)/bin/pip install -q --disable-pip-version-check -r dist-tools.txt
 	touch $@
 
 # Which lines does no test hold? ROOM may be several; MUTANTS_OPTIONS: --without FILE.py, --json ...

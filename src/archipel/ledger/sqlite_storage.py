@@ -236,19 +236,20 @@ def _num_bytes(path: Path) -> int:
 
 def _connect_writer(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "mode=rwc")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut,
-    connection.execute("PRAGMA fullfsync = ON")  # and on macOS only with
-    connection.execute("PRAGMA checkpoint_fullfsync = ON")  # these
+    with _closed_on_failure(connection):
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut,
+        connection.execute("PRAGMA fullfsync = ON")  # and on macOS only with
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")  # these
     return connection
 
 
 def _connect_reader(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "mode=ro")
     try:
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        with _closed_on_failure(connection):
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.OperationalError as error:
-        connection.close()
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise
@@ -271,6 +272,17 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
         check_same_thread=False,  # Log's lock orders the threads
         timeout=BUSY_TIMEOUT_S,
     )
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
+    with _closed_on_failure(connection):
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
     return connection
+
+
+@contextmanager
+def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+    """Whoever cannot use a connection leaves none open."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
