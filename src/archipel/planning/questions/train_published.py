@@ -1,57 +1,68 @@
-"""The same run as others count it: electricity as model cards report it, cost as a written-off purchase.
+"""The same run as others count it: electricity as model cards report it, cost after Epoch.
 
-Each row implements one publication as it stands, so that its figures can be compared with ours.
+What is computed stands in `sheets/otherwise.toml`. Training starts on the date of `--as-of`; without it, with the
+newest table.
 """
 
-import numpy as np
+from datetime import date, timedelta
 
-from archipel.planning.plan import Cell, Table
-from archipel.planning.quantity import Quantity, derive
+from archipel.planning.plan import Table
+from archipel.planning.quantity import Quantity, Source, Stated, stated
 from archipel.planning.questions.computers import inside_server
+from archipel.planning.questions.sheet import Sheet
+from archipel.planning.questions.train_fleet import centre
 from archipel.planning.questions.train_stages import Run
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.tables import Shelf
 
+MADE_PUBLIC = timedelta(days=60)
+"""From the end of training until a model is published, as Epoch assumes."""
+YEAR_DAYS = 365.25
+LONGEST_DAYS = 100 * YEAR_DAYS
+"""A run of a century ends in the last year of the tables like one of a thousand."""
+LAST_YEAR = 9000
+"""Calendars end in 9999."""
+
 
 def otherwise_counted(run: Run, request: TrainRequest, shelf: Shelf) -> Table:
     """Electricity, CO2 and cost by published ways of counting."""
-    rows = _as_model_cards(run, request, shelf)
-    if f"purchase.{run.fleet.kind}" in shelf:
-        rows += _as_purchase(run, shelf)
-    cells: tuple[tuple[Cell, ...], ...] = tuple((each.about, each) for each in rows)
-    return Table("The same run as others count it", ("way of counting", ""), cells)
+    kind, started = run.fleet.kind, _started(shelf)
+    days = centre(run.bill.days.to("day"))
+    taken = timedelta(days=days if days < LONGEST_DAYS else LONGEST_DAYS)
+    years = sorted(int(year) for year in shelf.members("epoch.electricity"))
+    first, bought = f"epoch.sold.{kind}", f"purchase.{kind}" in shelf
+    words = {
+        "kind": kind,
+        "country": shelf.choose("energy.carbon", request.country, "country"),
+        "year": str(max(years[0], min((started + taken + MADE_PUBLIC).year, years[-1]))),
+        "rent": f"reserved.{kind}" if f"reserved.{kind}" in shelf else "",
+        "sold": first if first in shelf else "run.bought" if bought else "",
+    }
+    had = {
+        "run.hours": run.bill.hours,
+        "run.accelerators": run.fleet.count,
+        "run.energy": run.bill.energy,
+        "run.age": _age(kind, started, shelf),
+    }
+    if words["sold"] == "run.bought":
+        had["run.bought"] = inside_server(kind, shelf)
+    (table,) = Sheet("otherwise", shelf, words, had).tables()
+    return table
 
 
-def _as_model_cards(run: Run, request: TrainRequest, shelf: Shelf) -> list[Quantity]:
-    """Accelerator-hours × thermal design power × PUE of a large operator, as in the Llama papers."""
-    country = shelf.choose("energy.carbon", request.country, "country")
-    power = shelf[f"accelerator.{run.fleet.kind}.tdp"] * shelf["power.pue.hyperscale"]
-    energy = (run.bill.hours * power).named(
-        "published.card_energy", "electricity of the accelerators alone × PUE (model cards)", "MWh"
-    )
-    co2 = (energy * shelf[f"energy.carbon.{country}"]).named(
-        "published.card_co2", "CO2-equivalent of that", "tonne"
-    )
-    return [energy, co2]
+def _started(shelf: Shelf) -> date:
+    """The start of training."""
+    vintages = (entry.figure.vintage for each in shelf.entries.values() for entry in each)
+    year, month, day = f"{shelf.as_of or max(vintages)}-01-01"[:10].split("-")
+    first = date(max(1, min(int(year), LAST_YEAR)), int(month), 1)
+    return first + timedelta(days=int(day) - 1)  # a month may be shorter than its date
 
 
-def _as_purchase(run: Run, shelf: Shelf) -> list[Quantity]:
-    """Epoch's model: servers and network lose 0.14 orders of magnitude of value a year while in use."""
-    server = inside_server(run.fleet.kind, shelf) / (1.0 - shelf["facility.interconnect_share"])
-    hourly = derive(
-        "published.chip_hour",
-        "USD/(accelerator*h)",
-        [(server, "USD/accelerator"), (shelf["hardware.price_performance.orders"], "1/h")],
-        lambda price, orders: price * orders * np.log(10.0),
-        "price / (1 − facility.interconnect_share) × hardware.price_performance.orders × ln 10",
-        "an accelerator-hour written off from new",
-    )
-    return [
-        (run.fleet.count * server).named(
-            "published.cluster", "buying the cluster: servers and network (Epoch)", "USD"
-        ),
-        hourly,
-        (run.bill.hours * hourly).named(
-            "published.amortised", "hardware written off during the run (Epoch)", "USD"
-        ),
-    ]
+def _age(kind: str, started: date, shelf: Shelf) -> Quantity:
+    """How long a kind could be used before; nothing if it is bought new, less than that for a maker's own."""
+    about = "from the first use of this kind to the start of training"
+    sold_on = shelf.fact(f"epoch.sold_on.{kind}", str(started))
+    years = (started - date.fromisoformat(sold_on)).days / YEAR_DAYS
+    when = Source("dates", f"from {sold_on} to {started}: --as-of, or else the newest table")
+    age = years if kind.startswith("tpu") else max(0.0, years)
+    return stated("run.age", "year", Stated(round(age, 4), "derived", when), about)
