@@ -12,7 +12,7 @@ from archipel.planning.formula import formula
 from archipel.planning.mistakes import CannotPlan, Impossible, UnitMismatch, UnknownName
 from archipel.planning.plan import Plan
 from archipel.planning.questions import claims_verdict as rule
-from archipel.planning.requests.claims import ClaimsRequest
+from archipel.planning.requests import REQUESTS
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import bibliography, read_own, shelf
 from planning.asked import constant, data, value
@@ -36,7 +36,7 @@ def _every() -> dict:
 
 def _own(formula: str = RENT, compare: str = "about", extra: str = "") -> Plan:
     table = read_own(OWN.format(formula=formula, compare=compare, extra=extra), "mine.toml")
-    return Ask("claims", ClaimsRequest(claim="mine"), Setting(samples=50), table).plan()
+    return Ask("claims", REQUESTS["claims"](claim="mine"), Setting(samples=50), table).plan()
 
 
 def _verdicts(found: dict) -> dict[str, str]:
@@ -315,7 +315,7 @@ def test_a_claim_that_cannot_be_read_is_named(
 )
 def test_what_a_claim_lacks_is_named(table: str, words: str) -> None:
     with pytest.raises(CannotPlan, match=words):
-        Ask("claims", ClaimsRequest(), own=read_own(table, "mine.toml")).plan()
+        Ask("claims", REQUESTS["claims"](), own=read_own(table, "mine.toml")).plan()
 
 
 def test_an_unknown_claim_names_the_nearest() -> None:

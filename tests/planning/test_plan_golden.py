@@ -42,7 +42,11 @@ MENDED = {
         r"/texts/meek\..*/[23]": "as for a lab: letters beside a law, now its formula and what it is of",
         r"/refused: was '--(g-alg|years|c0): ": "one reader of options words every bound alike",
     },
-    "claims": {TIERS: "as for a lab"},
+    "claims": {
+        TIERS: "as for a lab",
+        r"/texts/(penalty|worth|peak|fade|research)\.": "as for a lab: letters beside a law, now its formula",
+        r"/(quantities|texts)/lab\.(computing_year|ownership|hours|cost_per_hour)@": "its hour is that of plan lab",
+    },
 }
 """Places at which an answer may differ from the kept one, each with its reason."""
 

@@ -1,7 +1,7 @@
 """`plan claims`: public claims about such labs, computed under each reading, with a verdict and sources.
 
-Claims and readings are lines in tables (`tables/claims@*.toml`, or a person's own); what readings need
-beyond arithmetic is in `claims_models`; the rule that decides is in `claims_verdict`.
+Claims and readings are lines in tables (`tables/claims@*.toml`, or a person's own); what readings need beyond
+constants is in `sheets/claims.toml`; the rule that decides is in `claims_verdict`.
 """
 
 from collections import Counter
@@ -10,18 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from archipel.planning.mistakes import CannotPlan, nearest
-from archipel.planning.plan import Bars, Cell, Chart, Lines, Plan, Series, Table
+from archipel.planning.plan import Bars, Chart, Lines, Plan, Series, Table
 from archipel.planning.quantity import Quantity
 from archipel.planning.questions import claims_verdict as rule
-from archipel.planning.questions.claims_reading import (
-    Claim,
-    Court,
-    claim,
-    court,
-    slugs,
-)
-from archipel.planning.requests.claims import ClaimsRequest
-from archipel.planning.requests.option import as_dict
+from archipel.planning.questions.claims_reading import Claim, Court, claim, slugs
+from archipel.planning.requests.option import Request, as_dict
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 
@@ -35,33 +28,27 @@ BROAD = 30.0
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")  # as in sampled worlds
-def plan(request: ClaimsRequest, shelf: Shelf) -> Plan:
+def plan(request: Request, shelf: Shelf) -> Plan:
     """Every claim, or those asked for in full."""
-    wanted = _wanted(request, shelf)
-    by = court(shelf)
+    wanted, by, full = _wanted(request.claim, shelf), Court(shelf), bool(request.claim)
     claims = [claim(slug, by) for slug in wanted]
-    full = bool(request.claim)
     return Plan(
         question="claims",
         title=_title(claims, full=full),
         answers=_answers(claims),
-        tables=(
-            _claims_table(claims),
-            *_readings(claims, most=None if full or request.all else READINGS_LISTED),
-            *(_as_claimed(claims) if full else ()),
-        ),
-        charts=_charts(claims, full=full),
-        remarks=(*_rule_words(by), *_remarks(claims, full=full)),
+        tables=_tables(claims, None if full or request.all else READINGS_LISTED, full=full),
+        charts=_charts(claims) if full else (_every_reading([e for e in claims if e.readings]),),
+        remarks=(*by.models.remarks(), *_remarks(claims, full=full)),
         verdict=_verdict(claims),
         request=as_dict(request),
     )
 
 
-def _wanted(request: ClaimsRequest, shelf: Shelf) -> list[str]:
+def _wanted(asked: str, shelf: Shelf) -> list[str]:
     known = slugs(shelf)
-    words = [word.strip() for word in request.claim.split(",") if word.strip()]
-    if request.claim and not words:
-        raise CannotPlan(f"--claim: got {request.claim!r}, expected one of {', '.join(known)}")
+    words = [word.strip() for word in asked.split(",") if word.strip()]
+    if asked and not words:
+        raise CannotPlan(f"--claim: got {asked!r}, expected one of {', '.join(known)}")
     folded = {slug.casefold(): slug for slug in known}
     for word in words:
         if word.casefold() not in folded:
@@ -71,81 +58,48 @@ def _wanted(request: ClaimsRequest, shelf: Shelf) -> list[str]:
 
 def _title(claims: Sequence[Claim], *, full: bool) -> str:
     if full and len(claims) == 1:
-        return f"“{claims[0].says}” ({_who(claims[0])}): {claims[0].verdict}"
+        return f"“{claims[0].says}” ({claims[0].who}): {claims[0].verdict}"
     count = sum(len(each.readings) for each in claims)
     return f"{len(claims)} public claims about AI laboratories, {count} readings"
-
-
-def _who(of: Claim) -> str:
-    """Who made a claim, in a few words."""
-    name = of.source.authors or of.source.title
-    return f"{name}, {of.source.year}" if of.source.year else name
-
-
-def _cited(of: Claim) -> str:
-    """The key into the bibliography, or what a person's own table says."""
-    return of.source.title if of.source.key == "own" else of.source.key
 
 
 def _answers(claims: Sequence[Claim]) -> tuple[Quantity, ...]:
     """The readings of a single claim, or the first reading of the first claims."""
     if len(claims) == 1:
         return tuple(each.computed for each in claims[0].readings[:ANSWERS_OF_ONE])
-    first = [each.readings[0].computed for each in claims if each.readings]
-    return tuple(first[:MOST_ANSWERS])
+    return tuple(each.readings[0].computed for each in claims if each.readings)[:MOST_ANSWERS]
 
 
-def _claims_table(claims: Sequence[Claim]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for each in claims:
-        best: Cell = each.readings[0].computed if each.readings else "no number"
-        hold = sum(reading.verdict == rule.HOLDS for reading in each.readings)
-        tally = f"{hold} of {len(each.readings)}" if each.readings else "none"
-        rows.append((each.slug, each.verdict, tally, each.says, best, _cited(each)))
-    columns = ("claim", "verdict", "hold", "it says", "first reading", "made in")
-    return Table("Claims", columns, tuple(rows))
-
-
-def _readings(claims: Sequence[Claim], most: int | None) -> tuple[Table, ...]:
-    """The readings of each claim, at most so many of it."""
-    rows: list[tuple[Cell, ...]] = [
-        (
-            reading.computed.name,
-            reading.words,
-            reading.computed,
-            reading.ratio,
-            reading.true,
-            _only(each, reading.verdict),
-        )
-        for each in claims
-        for reading in each.readings[:most]
-    ]
-    columns = ("reading", "what it assumes", "computed", "over claimed", "true in", "verdict")
-    return (Table("Readings", columns, tuple(rows)),) if rows else ()
-
-
-def _only(of: Claim, verdict: str) -> str:
-    """Says so where a claim holds under one reading alone."""
-    counted = Counter(reading.verdict for reading in of.readings)
-    alone = counted[rule.HOLDS] == 1 and counted[rule.FAILS] > 0
-    return "holds, only so read" if verdict == rule.HOLDS and alone else verdict
-
-
-def _as_claimed(claims: Sequence[Claim]) -> tuple[Table, ...]:
-    """Who claimed what, how each reading is computed, and where its numbers come from."""
-    rows = [
-        (reading.computed.name, reading.text, ", ".join(reading.sources))
-        for each in claims
-        for reading in each.readings
-    ]
-    who: list[tuple[Cell, ...]] = [
-        (each.slug, each.claimed or "no number", each.comparison, _who(each), each.source.title,
-         each.source.url or "no address")
-        for each in claims
+def _tables(claims: Sequence[Claim], most: int | None, *, full: bool) -> tuple[Table, ...]:
+    """The claims and at most so many readings of each; in full also by whom, how and from what."""
+    judged = [
+        (e.slug, e.verdict, e.tally, e.says, e.readings[0].computed if e.readings else "no number", e.cited)
+        for e in claims
     ]  # fmt: skip
-    columns = ("claim", "claimed", "compared", "by", "in", "address")
-    grounds = Table("How it is computed", ("reading", "formula", "sources"), tuple(rows))
-    return (Table("As claimed", columns, tuple(who)), *((grounds,) if rows else ()))
+    found = [
+        Table(
+            "Claims",
+            ("claim", "verdict", "hold", "it says", "first reading", "made in"),
+            tuple(judged),
+        )
+    ]
+    readings = [
+        (r.computed.name, r.words, r.computed, r.ratio, r.true, e.said(r.verdict))
+        for e in claims for r in e.readings[:most]
+    ]  # fmt: skip
+    columns = ("reading", "what it assumes", "computed", "over claimed", "true in", "verdict")
+    found.append(Table("Readings", columns, tuple(readings)))
+    if full:
+        who = [
+            (e.slug, e.claimed or "no number", e.comparison, e.who, e.source.title, e.source.url or "no address")
+            for e in claims
+        ]  # fmt: skip
+        how = [(r.computed.name, r.text, ", ".join(r.sources)) for e in claims for r in e.readings]
+        found.append(
+            Table("As claimed", ("claim", "claimed", "compared", "by", "in", "address"), tuple(who))
+        )
+        found.append(Table("How it is computed", ("reading", "formula", "sources"), tuple(how)))
+    return tuple(table for table in found if table.rows)
 
 
 def _every_reading(claims: Sequence[Claim]) -> Lines:
@@ -158,72 +112,42 @@ def _every_reading(claims: Sequence[Claim]) -> Lines:
                 points[reading.verdict].append((ratio, float(row)))
     series = [
         Series(name, [x for x, _ in found], [y for _, y in found], style="points")
-        for name, found in points.items()
-        if found
-    ]
+        for name, found in points.items() if found
+    ]  # fmt: skip
     return Lines(
-        "Every reading of every claim",
-        "computed over claimed",
-        "",
-        tuple(series),
-        log_x=True,
-        mark_x=((1.0, "as claimed"),),
-        rows=tuple(each.slug for each in claims),
-    )
+        "Every reading of every claim", "computed over claimed", "", tuple(series), log_x=True,
+        mark_x=((1.0, "as claimed"),), rows=tuple(each.slug for each in claims),
+    )  # fmt: skip
 
 
-def _charts(claims: Sequence[Claim], *, full: bool) -> tuple[Chart, ...]:
-    """All readings on one axis, or a panel with intervals for each claim asked for."""
-    if not full:
-        return (_every_reading([each for each in claims if each.readings]),)
+def _charts(claims: Sequence[Claim]) -> tuple[Chart, ...]:
+    """A panel with intervals for each claim asked for."""
     made = []
     for each in claims:
-        parts = [(part.words, part.ratio) for part in each.readings]
-        shown = tuple(part for part in parts if 0 < Draws().centre(part[1]) < np.inf)
+        centres = [(part, Draws().centre(part.ratio)) for part in each.readings]
+        shown = [(part, size) for part, size in centres if 0 < size < np.inf]
         if shown:
-            sizes = [Draws().centre(ratio) for _, ratio in shown]
-            made.append(
-                Bars(f"{each.slug}: over claimed", shown, "", log=max(sizes) > BROAD * min(sizes))
-            )
+            sizes = [size for _, size in shown]
+            bars = tuple((part.words, part.ratio) for part, _ in shown)
+            broad = max(sizes) > BROAD * min(sizes)
+            made.append(Bars(f"{each.slug}: over claimed", bars, "", log=broad))
     return tuple(made)
 
 
-def _rule_words(by: Court) -> tuple[str, ...]:
-    return (
-        f"A reading holds if the claim is true in {by.likely:.0%} of the sampled worlds or more, fails at "
-        f"{1.0 - by.likely:.0%} or fewer, and is undecided between; “about” allows a factor of {by.about:g}.",
-        "A claim depends on the reading if some readings hold and others fail: then ask which one was meant.",
-        "Thresholds of claims without a number are ours (grade: assumed); change them with --set.",
-    )
-
-
-def _remarks(claims: Sequence[Claim], *, full: bool) -> tuple[str, ...]:
+def _remarks(claims: Sequence[Claim], *, full: bool) -> list[str]:
     found = []
     for each in claims:
         if each.decides:
             found.append(f"{each.slug}: no number here decides it; {each.decides} would.")
         if each.remark and full:
             found.append(f"{each.slug}: {each.remark}")
-    return (
-        *found,
-        *(
-            ()
-            if full
-            else (
-                "All readings: --all. Readings, caveats, formulas, sources of one: --claim NAME.",
-            )
-        ),
-    )
+    more = "All readings: --all. Readings, caveats, formulas, sources of one: --claim NAME."
+    return found if full else [*found, more]
 
 
 def _verdict(claims: Sequence[Claim]) -> str:
     if len(claims) == 1:
         return f"{claims[0].slug}: {claims[0].verdict}."
     counted = Counter(each.verdict for each in claims)
-    order = (rule.HOLDS, rule.DEPENDS, rule.FAILS, rule.OPEN, rule.NO_NUMBER)
-    words = {
-        rule.HOLDS: "hold", rule.DEPENDS: "depend on the reading", rule.FAILS: "do not hold",
-        rule.OPEN: "undecided", rule.NO_NUMBER: "beyond any number here",
-    }  # fmt: skip
-    told = ", ".join(f"{counted[kind]} {words[kind]}" for kind in order if counted[kind])
-    return f"Of {len(claims)} claims: {told}."
+    told = (f"{counted[kind]} {words}" for kind, words in rule.OF_MANY.items() if counted[kind])
+    return f"Of {len(claims)} claims: {', '.join(told)}."

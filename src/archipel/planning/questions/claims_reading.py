@@ -1,42 +1,46 @@
 """A claim as tables state it, read and judged: what it says, what was claimed, each reading computed.
 
 Facts and constants of one claim stand under `claims.<slug>`; the form is described at the head of
-`tables/claims@2025-08.toml`.
+`tables/claims@2025-08.toml`. What readings name beside constants is in `sheets/claims.toml`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from archipel.planning.formula import formula
 from archipel.planning.mistakes import CannotPlan, Impossible, UnitMismatch, UnknownName, nearest
-from archipel.planning.quantity import Quantity, Source, Stated, ancestry, stated
+from archipel.planning.quantity import Quantity, Source, Stated, ancestry, scoped, stated
 from archipel.planning.questions import claims_verdict as rule
-from archipel.planning.questions.claims_models import Models
+from archipel.planning.questions.computers import lab_sheet
+from archipel.planning.questions.deciding import WORLDS
+from archipel.planning.questions.sheet import Sheet
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf, bibliography
 from archipel.planning.units import factor, spell, unit
 
 MOSTLY_FINITE = 0.95
 """Share of the worlds in which a reading must be a number."""
-WORLDS = 2000
-"""Sampled for a verdict: a share is then known to about one percent."""
-KEYS = (
-    "says", "claimed", "compare", "unit", "source", "remark", "decides", "readings", "words",
-)  # fmt: skip
+KEYS = ("says", "claimed", "compare", "unit", "source", "remark", "decides", "readings", "words")
 RULE = Source(
     "archipel-judgement", "share of sampled worlds in which the comparison is true", year=2026
 )
+MODEL = "model."
+LABS = {"h100": "h100", "a100": "a100-80", "b200": "b200"}
+PARTS = {
+    "lab": "lab.purchase", "accelerators": "lab.accelerators_cost", "servers": "lab.servers_cost",
+    "computing": "lab.computing", "running": "lab.running", "electricity": "energy.cost",
+    "ownership": "lab.ownership", "hour": "lab.cost_per_hour",
+}  # fmt: skip
+"""Of a lab, by the names that readings use."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to understand a claim, computed."""
+    """One way to understand a claim, computed: `text` is the formula as the table has it."""
 
-    key: str
     words: str
     text: str
-    """The formula as the table has it."""
     computed: Quantity
     ratio: Quantity
     """Computed over claimed."""
@@ -48,53 +52,92 @@ class Reading:
     def sources(self) -> list[str]:
         """The keys of every source below it."""
         figures = [each.origin for each in ancestry([self.computed])]
-        return sorted(
-            {f.source.key for f in figures if isinstance(f, Stated)}
-            - {"number", "archipel-judgement"}
-        )
+        found = {f.source.key for f in figures if isinstance(f, Stated)}
+        return sorted(found - {"number", "archipel-judgement"})
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One public claim, judged."""
+    """One public claim, judged; `decides` is what would decide one that numbers here cannot."""
 
     slug: str
     says: str
     source: Source
     comparison: str
     claimed: Quantity | None
-    readings: tuple[Reading, ...]
     remark: str
     decides: str
-    """What would decide a claim that numbers here cannot."""
+    readings: tuple[Reading, ...] = ()
 
     @property
     def verdict(self) -> str:
         """Of the claim as a whole."""
         return rule.overall([reading.verdict for reading in self.readings])
 
+    @property
+    def who(self) -> str:
+        """Who made it, in a few words."""
+        name = self.source.authors or self.source.title
+        return f"{name}, {self.source.year}" if self.source.year else name
+
+    @property
+    def cited(self) -> str:
+        """The key into the bibliography, or what a person's own table says."""
+        return self.source.title if self.source.key == "own" else self.source.key
+
+    @property
+    def tally(self) -> str:
+        """How many of its readings hold."""
+        hold = sum(reading.verdict == rule.HOLDS for reading in self.readings)
+        return f"{hold} of {len(self.readings)}" if self.readings else "none"
+
+    def said(self, verdict: str) -> str:
+        """The verdict of one of its readings; says so where the claim holds under that alone."""
+        found = [reading.verdict for reading in self.readings]
+        alone = found.count(rule.HOLDS) == 1 and rule.FAILS in found
+        return "holds, only so read" if verdict == rule.HOLDS and alone else verdict
+
 
 @dataclass
 class Court:
-    """What every claim is judged with."""
+    """What every claim is judged with: constants, the models of the sheet, the rule, and sampled worlds.
+
+    Raises:
+        Impossible: a rule that would call one claim both true and false.
+    """
 
     shelf: Shelf
-    models: Models
-    draws: Draws
-    about: float
-    likely: float
+    draws: Draws = field(default_factory=lambda: Draws(0, WORLDS))
+
+    def __post_init__(self) -> None:
+        """Read the rule, and build the labs that are talked about."""
+        self.about, self.likely = (
+            Draws().centre(self.shelf[f"claim.rule.{part}"]) for part in ("about", "likely")
+        )
+        if not 0.5 < self.likely <= 1.0:
+            raise Impossible(
+                f"claim.rule.likely: got {self.likely:g}, expected more than 0.5 and at most 1"
+            )
+        if self.about < 1.0:
+            raise Impossible(f"claim.rule.about: got {self.about:g}, expected 1 or more: a factor")
+        words = {
+            "likely": f"{self.likely:.0%}", "unlikely": f"{1.0 - self.likely:.0%}", "about": f"{self.about:g}"
+        }  # fmt: skip
+        labs = {name: part for lab in LABS for name, part in _lab(lab, self.shelf).items()}
+        self.models = Sheet("claims", self.shelf, words, labs)
 
     def lookup(self, name: str, vintage: str) -> Quantity:
-        """The quantity a formula names: computed, or a constant, of one vintage if it says so.
+        """The quantity a formula names: of a model, or a constant, of one vintage if it says so.
 
         Raises:
             UnknownName: neither, with the nearest.
         """
-        if name in self.models:
-            return self.models[name]
+        models = [f"{MODEL}{each}" for each in self.models.known()]
+        if name in models:
+            return self.models[name.removeprefix(MODEL)]
         if not vintage:
             if name not in self.shelf.entries:
-                raise nearest(name, [*self.shelf.entries, *self.models.names()], "quantity")
+                raise nearest(name, [*self.shelf.entries, *models], "quantity")
             return self.shelf[name]
         found = {entry.figure.vintage: entry for entry in self.shelf.vintages(name)}
         if vintage not in found:
@@ -104,19 +147,13 @@ class Court:
         return stated(f"{name}@{vintage}", entry.unit, entry.figure, entry.about)
 
 
-def court(shelf: Shelf) -> Court:
-    """The rule and the sampled worlds.
-
-    Raises:
-        Impossible: a rule that would call one claim both true and false.
-    """
-    about = Draws().centre(shelf["claim.rule.about"])
-    likely = Draws().centre(shelf["claim.rule.likely"])
-    if not 0.5 < likely <= 1.0:
-        raise Impossible(f"claim.rule.likely: got {likely:g}, expected more than 0.5 and at most 1")
-    if about < 1.0:
-        raise Impossible(f"claim.rule.about: got {about:g}, expected 1 or more: a factor")
-    return Court(shelf, Models(shelf), Draws(0, WORLDS), about, likely)
+def _lab(lab: str, shelf: Shelf) -> dict[str, Quantity]:
+    """The lab of `plan lab` with its defaults, and the number of accelerators that is talked about."""
+    sheet = lab_sheet(LABS[lab], shelf, {"lab.accelerators": shelf["claim.gpus"]})
+    year = sheet.reckon("lab.computing / lab.server_life")
+    year = year.named("lab.computing_year", "computers written off, a year", "USD/year")
+    made = scoped([*map(sheet.__getitem__, PARTS.values()), year], lab)
+    return {f"{lab}.{part}": of for part, of in zip([*PARTS, "computing_year"], made, strict=True)}
 
 
 def slugs(shelf: Shelf) -> list[str]:
@@ -125,18 +162,15 @@ def slugs(shelf: Shelf) -> list[str]:
     Raises:
         CannotPlan: something under `claims` that is not a claim; says what is missing or misspelt.
     """
-    found = {
-        name.split(".")[1]: None
-        for name in shelf.facts
-        if name.startswith("claims.") and name.endswith(".says")
-    }
+    facts = (name.split(".") for name in shelf.facts)
+    found = [each[1] for each in facts if each[0] == "claims" and each[2:] == ["says"]]
     for slug in shelf.members("claims"):
         if slug not in found:
             raise CannotPlan(f"claims.{slug}: 'says' is missing, one sentence")
         for key in shelf.members(f"claims.{slug}"):
             if key not in KEYS:
                 raise nearest(key, KEYS, f"key of claims.{slug}")
-    return list(found)
+    return found
 
 
 def claim(slug: str, by: Court) -> Claim:
@@ -145,7 +179,7 @@ def claim(slug: str, by: Court) -> Claim:
     comparison = rule.check_comparison(fact(f"{here}.compare", "about"))
     claimed, source = _claimed(slug, by)
     made = Claim(
-        slug, fact(f"{here}.says"), source, comparison, claimed, (),
+        slug, fact(f"{here}.says"), source, comparison, claimed,
         fact(f"{here}.remark"), fact(f"{here}.decides"),
     )  # fmt: skip
     if claimed is None:
@@ -158,70 +192,50 @@ def claim(slug: str, by: Court) -> Claim:
 
 def _claimed(slug: str, by: Court) -> tuple[Quantity | None, Source]:
     """The figure claimed, and who claimed it."""
-    name = f"claims.{slug}.claimed"
-    text, found = by.shelf.fact(name), None
-    if text:
-        found = formula(text, by.lookup, name)
-    elif name in by.shelf:
-        found = by.shelf[name]
-    key = by.shelf.fact(f"claims.{slug}.source")
+    name, shelf = f"claims.{slug}.claimed", by.shelf
+    text, key = shelf.fact(name), shelf.fact(f"claims.{slug}.source")
     source = bibliography().get(key, Source(key or "none", key or "no source given"))
-    if found is None:
+    if not text and name not in shelf:
         return None, source
-    if not key and isinstance(found.origin, Stated):
-        source = found.origin.source
-    wanted = by.shelf.fact(f"claims.{slug}.unit") or spell(found.unit) or "1"
-    ends = found.origin
-    shown = found.named(f"{slug}.claimed", found.about or "as claimed", wanted)
-    if isinstance(
-        ends, Stated
-    ):  # keep the claimed range, which a converted quantity would only sample
-        scale = factor(found.unit, unit(wanted))
-        low, high = (None if end is None else end * scale for end in (ends.low, ends.high))
-        kept = replace(ends, value=ends.value * scale, low=low, high=high)
-        shown = stated(f"{slug}.claimed", wanted, kept, found.about)
-    return shown, source
+    found = formula(text, by.lookup, name) if text else shelf[name]
+    figure = found.origin
+    if not key and isinstance(figure, Stated):
+        source = figure.source
+    wanted = shelf.fact(f"claims.{slug}.unit") or spell(found.unit) or "1"
+    if not isinstance(figure, Stated):
+        return found.named(f"{slug}.claimed", found.about or "as claimed", wanted), source
+    scale = factor(found.unit, unit(wanted))  # a converted quantity would only sample its range
+    low, high = (None if end is None else end * scale for end in (figure.low, figure.high))
+    kept = replace(figure, value=figure.value * scale, low=low, high=high)
+    return stated(f"{slug}.claimed", wanted, kept, found.about), source
 
 
 def _reading(of: Claim, claimed: Quantity, key: str, by: Court) -> Reading:
-    where = f"claims.{of.slug}.readings.{key}"
+    where, name = f"claims.{of.slug}.readings.{key}", f"{of.slug}.{key}"
     text = by.shelf.fact(where)
     words = by.shelf.fact(f"claims.{of.slug}.words.{key}", key.replace("-", " "))
     if not text:
         raise CannotPlan(f"{where}: expected a formula in quotes")
     try:
-        found = formula(text, by.lookup, where)
-        computed = found.named(f"{of.slug}.{key}", words, spell(claimed.unit) or "1")
+        computed = formula(text, by.lookup, where).named(name, words, spell(claimed.unit) or "1")
     except UnitMismatch as error:
         raise UnitMismatch(f"{where}: {error}") from None
-    _check_number(where, text, computed, by)
-    ratio = (computed / claimed).named(
-        f"{of.slug}.{key}.ratio", f"{words}: computed over claimed", "1"
-    )
-    share = _share(of, claimed, computed, by)
-    true = stated(
-        f"{of.slug}.{key}.true", "percent", Stated(round(100.0 * share), "derived", RULE),
-        f"{words}: sampled worlds in which the claim is true",
-    )  # fmt: skip
-    return Reading(key, words, text, computed, ratio, true, rule.verdict(share, by.likely))
-
-
-def _check_number(where: str, text: str, computed: Quantity, by: Court) -> None:
-    """A reading must come out as a number, at its centre and in most worlds: nothing compares with none."""
-    centre = by.draws.centre(computed)
-    finite = np.mean(np.isfinite(np.asarray(by.draws.samples(computed), dtype=float)))
-    if not np.isfinite(centre) or finite < MOSTLY_FINITE:
+    centre, worlds = by.draws.centre(computed), np.asarray(by.draws.samples(computed), dtype=float)
+    finite = np.mean(np.isfinite(worlds))
+    if not np.isfinite(centre) or finite < MOSTLY_FINITE:  # nothing compares with none
         raise CannotPlan(
             f"{where}: {text!r} comes out as {centre:g}, finite in {finite:.0%} of the sampled worlds; "
             "expected a number: look for a division by nothing"
         )
-
-
-def _share(of: Claim, claimed: Quantity, computed: Quantity, by: Court) -> float:
     figure, ends = claimed.origin, (0.0, 0.0)
     if of.comparison == "range":
         if not isinstance(figure, Stated) or figure.low is None or figure.high is None:
             raise CannotPlan(f"claims.{of.slug}.claimed: 'range' needs a figure with low and high")
         ends = figure.low, figure.high
-    worlds = by.draws.samples(computed)
-    return rule.share_true(of.comparison, worlds, by.draws.samples(claimed), ends, by.about)
+    share = rule.share_true(of.comparison, worlds, by.draws.samples(claimed), ends, by.about)
+    ratio = (computed / claimed).named(f"{name}.ratio", f"{words}: computed over claimed", "1")
+    true = stated(
+        f"{name}.true", "percent", Stated(round(100.0 * share), "derived", RULE),
+        f"{words}: sampled worlds in which the claim is true",
+    )  # fmt: skip
+    return Reading(words, text, computed, ratio, true, rule.verdict(share, by.likely))

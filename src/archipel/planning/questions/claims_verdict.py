@@ -14,6 +14,11 @@ from archipel.planning.mistakes import nearest
 Numbers = Any
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 DEPENDS, NO_NUMBER = "depends on the reading", "no number decides"
+OF_MANY = {
+    HOLDS: "hold", DEPENDS: "depend on the reading", FAILS: "do not hold", OPEN: "undecided",
+    NO_NUMBER: "beyond any number here",
+}  # fmt: skip
+"""What is said of several claims."""
 COMPARISONS = ("about", "range", "at least", "at most", "more than", "less than")
 
 

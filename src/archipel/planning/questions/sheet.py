@@ -87,6 +87,10 @@ class Sheet:
         found = self.get(name) if known else None
         return found if found is not None and found.name == name else None
 
+    def known(self) -> list[str]:
+        """The names of what was given and of the rows, steps of formulas aside."""
+        return [*self.given, *(name for name in self._rows if not name.startswith(_STEP))]
+
     def entries(self, of: str | Sequence[str]) -> list[str]:
         """The entries of a list, or of a list's name."""
         if not isinstance(of, str):

@@ -7,7 +7,6 @@ Law: standard library only, so that help and completion need nothing else.
 
 from collections.abc import Iterator, Mapping
 
-from archipel.planning.requests.claims import ClaimsRequest
 from archipel.planning.requests.decentralise import DecentraliseRequest
 from archipel.planning.requests.option import Request, as_dict, options_of, request_of
 from archipel.planning.requests.serve import ServeRequest
@@ -17,7 +16,6 @@ _WRITTEN: dict[str, type] = {
     "train": TrainRequest,
     "decentralise": DecentraliseRequest,
     "serve": ServeRequest,
-    "claims": ClaimsRequest,
 }
 """Questions whose options are not in a sheet."""
 
