@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from archipel.planning.mistakes import CannotPlan, nearest
-from archipel.planning.plan import Bars, Chart, Lines, Plan, Series, Table
-from archipel.planning.quantity import Quantity
+from archipel.planning.plan import Bars, Cell, Chart, Lines, Plan, Series, Table
+from archipel.planning.quantity import Quantity, Source, Stated, ancestry
 from archipel.planning.questions import claims_verdict as rule
 from archipel.planning.questions.claims_reading import Claim, Court, claim, slugs
 from archipel.planning.requests.option import Request, as_dict
@@ -23,6 +23,15 @@ MOST_ANSWERS = 5
 """In the list of all claims; the first readings of the first claims."""
 READINGS_LISTED = 3
 """Of each claim in the list of all: the table's most telling come first."""
+ONLY = "holds, only so read"
+"""Of a reading under which alone a claim holds."""
+OF_MANY = {
+    rule.HOLDS: "hold",
+    rule.DEPENDS: "depend on the reading",
+    rule.FAILS: "do not hold",
+    rule.OPEN: "undecided",
+    rule.NO_NUMBER: "beyond any number here",
+}
 BROAD = 30.0
 """From this ratio between readings on, a logarithmic axis shows more."""
 
@@ -58,7 +67,7 @@ def _wanted(asked: str, shelf: Shelf) -> list[str]:
 
 def _title(claims: Sequence[Claim], *, full: bool) -> str:
     if full and len(claims) == 1:
-        return f"“{claims[0].says}” ({claims[0].who}): {claims[0].verdict}"
+        return f"“{claims[0].says}” ({_who(claims[0].source)}): {claims[0].verdict}"
     count = sum(len(each.readings) for each in claims)
     return f"{len(claims)} public claims about AI laboratories, {count} readings"
 
@@ -72,34 +81,45 @@ def _answers(claims: Sequence[Claim]) -> tuple[Quantity, ...]:
 
 def _tables(claims: Sequence[Claim], most: int | None, *, full: bool) -> tuple[Table, ...]:
     """The claims and at most so many readings of each; in full also by whom, how and from what."""
-    judged = [
-        (e.slug, e.verdict, e.tally, e.says, e.readings[0].computed if e.readings else "no number", e.cited)
-        for e in claims
-    ]  # fmt: skip
-    found = [
-        Table(
-            "Claims",
-            ("claim", "verdict", "hold", "it says", "first reading", "made in"),
-            tuple(judged),
-        )
-    ]
-    readings = [
-        (r.computed.name, r.words, r.computed, r.ratio, r.true, e.said(r.verdict))
-        for e in claims for r in e.readings[:most]
-    ]  # fmt: skip
-    columns = ("reading", "what it assumes", "computed", "over claimed", "true in", "verdict")
-    found.append(Table("Readings", columns, tuple(readings)))
-    if full:
-        who = [
-            (e.slug, e.claimed or "no number", e.comparison, e.who, e.source.title, e.source.url or "no address")
-            for e in claims
-        ]  # fmt: skip
-        how = [(r.computed.name, r.text, ", ".join(r.sources)) for e in claims for r in e.readings]
-        found.append(
-            Table("As claimed", ("claim", "claimed", "compared", "by", "in", "address"), tuple(who))
-        )
-        found.append(Table("How it is computed", ("reading", "formula", "sources"), tuple(how)))
-    return tuple(table for table in found if table.rows)
+    found: dict[str, tuple[str, list[tuple[Cell, ...]]]] = {
+        "Claims": ("claim, verdict, hold, it says, first reading, made in", []),
+        "Readings": ("reading, what it assumes, computed, over claimed, true in, verdict", []),
+        "As claimed": ("claim, claimed, compared, by, in, address", []),
+        "How it is computed": ("reading, formula, sources", []),
+    }
+    judged, shown, who, how = (rows for _, rows in found.values())
+    for of in claims:
+        verdicts, by = [each.verdict for each in of.readings], of.source
+        hold = verdicts.count(rule.HOLDS)
+        tally = f"{hold} of {len(verdicts)}" if verdicts else "none"
+        first: Cell = of.readings[0].computed if verdicts else "no number"
+        cited = by.title if by.key == "own" else by.key
+        judged.append((of.slug, of.verdict, tally, of.says, first, cited))
+        alone = hold == 1 and rule.FAILS in verdicts
+        for each in of.readings[:most]:
+            said = ONLY if alone and each.verdict == rule.HOLDS else each.verdict
+            name = each.computed.name
+            shown.append((name, each.words, each.computed, each.ratio, each.true, said))
+        if full:
+            claimed: Cell = of.claimed or "no number"
+            address = by.url or "no address"
+            who.append((of.slug, claimed, of.comparison, _who(by), by.title, address))
+            how += [(e.computed.name, e.text, _sources(e.computed)) for e in of.readings]
+    heads = ((title, columns.split(", "), rows) for title, (columns, rows) in found.items())
+    return tuple(Table(title, tuple(names), tuple(rows)) for title, names, rows in heads if rows)
+
+
+def _who(by: Source) -> str:
+    """Who made a claim, in a few words."""
+    name = by.authors or by.title
+    return f"{name}, {by.year}" if by.year else name
+
+
+def _sources(of: Quantity) -> str:
+    """The keys of every source below it."""
+    figures = [each.origin for each in ancestry([of])]
+    found = {figure.source.key for figure in figures if isinstance(figure, Stated)}
+    return ", ".join(sorted(found - {"number", "archipel-judgement"}))
 
 
 def _every_reading(claims: Sequence[Claim]) -> Lines:
@@ -149,5 +169,5 @@ def _verdict(claims: Sequence[Claim]) -> str:
     if len(claims) == 1:
         return f"{claims[0].slug}: {claims[0].verdict}."
     counted = Counter(each.verdict for each in claims)
-    told = (f"{counted[kind]} {words}" for kind, words in rule.OF_MANY.items() if counted[kind])
+    told = (f"{counted[kind]} {words}" for kind, words in OF_MANY.items() if counted[kind])
     return f"Of {len(claims)} claims: {', '.join(told)}."

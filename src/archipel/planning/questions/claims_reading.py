@@ -10,7 +10,7 @@ import numpy as np
 
 from archipel.planning.formula import formula
 from archipel.planning.mistakes import CannotPlan, Impossible, UnitMismatch, UnknownName, nearest
-from archipel.planning.quantity import Quantity, Source, Stated, ancestry, scoped, stated
+from archipel.planning.quantity import Quantity, Source, Stated, scoped, stated
 from archipel.planning.questions import claims_verdict as rule
 from archipel.planning.questions.computers import lab_sheet
 from archipel.planning.questions.deciding import WORLDS
@@ -25,7 +25,6 @@ KEYS = ("says", "claimed", "compare", "unit", "source", "remark", "decides", "re
 RULE = Source(
     "archipel-judgement", "share of sampled worlds in which the comparison is true", year=2026
 )
-MODEL = "model."
 LABS = {"h100": "h100", "a100": "a100-80", "b200": "b200"}
 PARTS = {
     "lab": "lab.purchase", "accelerators": "lab.accelerators_cost", "servers": "lab.servers_cost",
@@ -48,13 +47,6 @@ class Reading:
     """Share of sampled worlds in which the claim is true."""
     verdict: str
 
-    @property
-    def sources(self) -> list[str]:
-        """The keys of every source below it."""
-        figures = [each.origin for each in ancestry([self.computed])]
-        found = {f.source.key for f in figures if isinstance(f, Stated)}
-        return sorted(found - {"number", "archipel-judgement"})
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -73,29 +65,6 @@ class Claim:
     def verdict(self) -> str:
         """Of the claim as a whole."""
         return rule.overall([reading.verdict for reading in self.readings])
-
-    @property
-    def who(self) -> str:
-        """Who made it, in a few words."""
-        name = self.source.authors or self.source.title
-        return f"{name}, {self.source.year}" if self.source.year else name
-
-    @property
-    def cited(self) -> str:
-        """The key into the bibliography, or what a person's own table says."""
-        return self.source.title if self.source.key == "own" else self.source.key
-
-    @property
-    def tally(self) -> str:
-        """How many of its readings hold."""
-        hold = sum(reading.verdict == rule.HOLDS for reading in self.readings)
-        return f"{hold} of {len(self.readings)}" if self.readings else "none"
-
-    def said(self, verdict: str) -> str:
-        """The verdict of one of its readings; says so where the claim holds under that alone."""
-        found = [reading.verdict for reading in self.readings]
-        alone = found.count(rule.HOLDS) == 1 and rule.FAILS in found
-        return "holds, only so read" if verdict == rule.HOLDS and alone else verdict
 
 
 @dataclass
@@ -132,9 +101,9 @@ class Court:
         Raises:
             UnknownName: neither, with the nearest.
         """
-        models = [f"{MODEL}{each}" for each in self.models.known()]
+        models = {f"model.{each}": each for each in self.models.known()}
         if name in models:
-            return self.models[name.removeprefix(MODEL)]
+            return self.models[models[name]]
         if not vintage:
             if name not in self.shelf.entries:
                 raise nearest(name, [*self.shelf.entries, *models], "quantity")
@@ -176,7 +145,9 @@ def slugs(shelf: Shelf) -> list[str]:
 def claim(slug: str, by: Court) -> Claim:
     """One claim with all its readings."""
     fact, here = by.shelf.fact, f"claims.{slug}"
-    comparison = rule.check_comparison(fact(f"{here}.compare", "about"))
+    comparison = fact(f"{here}.compare", "about")
+    if comparison not in rule.COMPARISONS:
+        raise nearest(comparison, rule.COMPARISONS, "comparison of a claim")
     claimed, source = _claimed(slug, by)
     made = Claim(
         slug, fact(f"{here}.says"), source, comparison, claimed,

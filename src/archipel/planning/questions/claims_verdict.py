@@ -4,33 +4,22 @@ A claim compares a computed quantity with a claimed one. In each sampled world t
 false; the share of worlds in which it is true decides. Law: pure functions of numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from archipel.planning.mistakes import nearest
-
 Numbers = Any
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 DEPENDS, NO_NUMBER = "depends on the reading", "no number decides"
-OF_MANY = {
-    HOLDS: "hold", DEPENDS: "depend on the reading", FAILS: "do not hold", OPEN: "undecided",
-    NO_NUMBER: "beyond any number here",
-}  # fmt: skip
-"""What is said of several claims."""
-COMPARISONS = ("about", "range", "at least", "at most", "more than", "less than")
-
-
-def check_comparison(word: str) -> str:
-    """The comparison of this name.
-
-    Raises:
-        UnknownName: no such comparison, with the nearest.
-    """
-    if word not in COMPARISONS:
-        raise nearest(word, COMPARISONS, "comparison of a claim")
-    return word
+COMPARISONS: dict[str, Callable[..., Numbers]] = {
+    "about": lambda x, claimed, factor, *_: (x <= factor * claimed) & (x >= claimed / factor),
+    "range": lambda x, claimed, factor, low, high: (x >= low) & (x <= high),
+    "at least": lambda x, claimed, *_: x >= claimed,
+    "at most": lambda x, claimed, *_: x <= claimed,
+    "more than": lambda x, claimed, *_: x > claimed,
+    "less than": lambda x, claimed, *_: x < claimed,
+}
 
 
 def share_true(
@@ -41,17 +30,8 @@ def share_true(
     `computed` and `claimed` are floats or one number per world, in one unit; `ends` are the claimed
     range, for the comparison "range"; `factor` is how far "about" may be off.
     """
-    low, high = ends
-    over = np.asarray(computed, dtype=float), np.asarray(claimed, dtype=float)
-    true = {
-        "about": (over[0] <= factor * over[1]) & (over[0] >= over[1] / factor),
-        "range": (over[0] >= low) & (over[0] <= high),
-        "at least": over[0] >= over[1],
-        "at most": over[0] <= over[1],
-        "more than": over[0] > over[1],
-        "less than": over[0] < over[1],
-    }[comparison]
-    return float(np.mean(true))
+    worlds = np.asarray(computed, dtype=float), np.asarray(claimed, dtype=float)
+    return float(np.mean(COMPARISONS[comparison](*worlds, factor, *ends)))
 
 
 def verdict(share: float, likely: float) -> str:
