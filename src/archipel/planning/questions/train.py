@@ -14,12 +14,12 @@ from archipel.planning.questions import (
     train_curves,
     train_fit,
     train_memory,
-    train_published,
     train_rl,
     train_stages,
     train_tables,
     train_variants,
 )
+from archipel.planning.questions.otherwise import NEEDED, otherwise_counted
 from archipel.planning.questions.train_asked import Asked, read
 from archipel.planning.questions.train_fit import FitQ
 from archipel.planning.questions.train_fleet import asked_count, centre, chosen_count, one, sized
@@ -124,7 +124,10 @@ def _tables(run: Run, load: Load, fits: list[FitQ], setup: Setup) -> tuple[Table
     found.append(train_tables.fleet_table(run, request, shelf))
     found.append(train_memory.table(load, run.fleet))
     found.append(train_tables.kinds_table(run, load, request, shelf))
-    found.append(train_published.otherwise_counted(run, request, shelf))
+    bill = run.bill
+    ours = (bill.hours, run.fleet.count, bill.days, bill.energy, bill.co2)
+    known = {f"train.{part}": of for part, of in zip(NEEDED, ours, strict=True)}
+    found.append(otherwise_counted(known, run.fleet.kind, shelf))
     return tuple(found)
 
 

@@ -1,20 +1,21 @@
-"""The same run as others count it: electricity as model cards report it, cost after Epoch.
+"""A training run as others count it: electricity as model cards report it, cost after Epoch.
 
 What is computed stands in `sheets/otherwise.toml`. Training starts on the date of `--as-of`; without it, with the
 newest table.
 """
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 from archipel.planning.plan import Table
 from archipel.planning.quantity import Quantity, Source, Stated, stated
 from archipel.planning.questions.computers import inside_server
 from archipel.planning.questions.sheet import Sheet
-from archipel.planning.questions.train_fleet import centre
-from archipel.planning.questions.train_stages import Run
-from archipel.planning.requests.train import TrainRequest
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 
+NEEDED = ("accelerator_hours", "accelerators", "days", "energy", "co2")
+"""Of a run, below `train.`."""
 MADE_PUBLIC = timedelta(days=60)
 """From the end of training until a model is published, as Epoch assumes."""
 YEAR_DAYS = 365.25
@@ -24,26 +25,21 @@ LAST_YEAR = 9000
 """Calendars end in 9999."""
 
 
-def otherwise_counted(run: Run, request: TrainRequest, shelf: Shelf) -> Table:
-    """Electricity, CO2 and cost by published ways of counting."""
-    kind, started = run.fleet.kind, _started(shelf)
-    days = centre(run.bill.days.to("day"))
+def otherwise_counted(run: Mapping[str, Quantity] | Sheet, kind: str, shelf: Shelf) -> Table:
+    """Electricity, CO2 and cost of a run on one kind of accelerator by published ways of counting."""
+    had = {f"run.{part}": run[f"train.{part}"] for part in NEEDED}
+    started = _started(shelf)
+    days = Draws(count=1).centre(had["run.days"].to("day"))
     taken = timedelta(days=days if days < LONGEST_DAYS else LONGEST_DAYS)
     years = sorted(int(year) for year in shelf.members("epoch.electricity"))
     first, bought = f"epoch.sold.{kind}", f"purchase.{kind}" in shelf
     words = {
         "kind": kind,
-        "country": shelf.choose("energy.carbon", request.country, "country"),
         "year": str(max(years[0], min((started + taken + MADE_PUBLIC).year, years[-1]))),
         "rent": f"reserved.{kind}" if f"reserved.{kind}" in shelf else "",
         "sold": first if first in shelf else "run.bought" if bought else "",
     }
-    had = {
-        "run.hours": run.bill.hours,
-        "run.accelerators": run.fleet.count,
-        "run.energy": run.bill.energy,
-        "run.age": _age(kind, started, shelf),
-    }
+    had["run.age"] = _age(kind, started, shelf)
     if words["sold"] == "run.bought":
         had["run.bought"] = inside_server(kind, shelf)
     (table,) = Sheet("otherwise", shelf, words, had).tables()
