@@ -4,7 +4,9 @@ Facts and constants of one claim stand under `claims.<slug>`; the form is descri
 `tables/claims@2025-08.toml`. What readings name beside constants is in `sheets/claims.toml`.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,22 +36,18 @@ PARTS = {
 """Of a lab, by the names that readings use."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """One way to understand a claim, computed: `text` is the formula as the table has it."""
+class Reading(NamedTuple):
+    """One way to understand a claim: its formula as `text` and `computed`, over what is claimed, true in how many worlds."""
 
     words: str
     text: str
     computed: Quantity
     ratio: Quantity
-    """Computed over claimed."""
     true: Quantity
-    """Share of sampled worlds in which the claim is true."""
     verdict: str
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """One public claim, judged; `decides` is what would decide one that numbers here cannot."""
 
     slug: str
@@ -59,7 +57,7 @@ class Claim:
     claimed: Quantity | None
     remark: str
     decides: str
-    readings: tuple[Reading, ...] = ()
+    readings: Sequence[Reading] = ()
 
     @property
     def verdict(self) -> str:
@@ -67,33 +65,27 @@ class Claim:
         return rule.overall([reading.verdict for reading in self.readings])
 
 
-@dataclass
 class Court:
-    """What every claim is judged with: constants, the models of the sheet, the rule, and sampled worlds.
+    """What every claim is judged with: constants, the models of the sheet, the rule, and sampled worlds."""
 
-    Raises:
-        Impossible: a rule that would call one claim both true and false.
-    """
+    def __init__(self, shelf: Shelf) -> None:
+        """Read the rule, and build the labs that are talked about.
 
-    shelf: Shelf
-    draws: Draws = field(default_factory=lambda: Draws(0, WORLDS))
-
-    def __post_init__(self) -> None:
-        """Read the rule, and build the labs that are talked about."""
+        Raises:
+            Impossible: a rule that would call one claim both true and false.
+        """
+        self.shelf, self.draws = shelf, Draws(0, WORLDS)
         self.about, self.likely = (
-            Draws().centre(self.shelf[f"claim.rule.{part}"]) for part in ("about", "likely")
+            Draws().centre(shelf[f"claim.rule.{part}"]) for part in ("about", "likely")
         )
         if not 0.5 < self.likely <= 1.0:
-            raise Impossible(
-                f"claim.rule.likely: got {self.likely:g}, expected more than 0.5 and at most 1"
-            )
+            got = f"claim.rule.likely: got {self.likely:g}"
+            raise Impossible(f"{got}, expected more than 0.5 and at most 1")
         if self.about < 1.0:
             raise Impossible(f"claim.rule.about: got {self.about:g}, expected 1 or more: a factor")
-        words = {
-            "likely": f"{self.likely:.0%}", "unlikely": f"{1.0 - self.likely:.0%}", "about": f"{self.about:g}"
-        }  # fmt: skip
-        labs = {name: part for lab in LABS for name, part in _lab(lab, self.shelf).items()}
-        self.models = Sheet("claims", self.shelf, words, labs)
+        shares = {"likely": f"{self.likely:.0%}", "unlikely": f"{1.0 - self.likely:.0%}"}
+        labs = {name: part for lab in LABS for name, part in _lab(lab, shelf).items()}
+        self.models = Sheet("claims", shelf, shares | {"about": f"{self.about:g}"}, labs)
 
     def lookup(self, name: str, vintage: str) -> Quantity:
         """The quantity a formula names: of a model, or a constant, of one vintage if it says so.
@@ -158,7 +150,7 @@ def claim(slug: str, by: Court) -> Claim:
     keys = by.shelf.members(f"{here}.readings")
     if not keys:
         raise CannotPlan(f"{here}: 'readings' are missing, one formula each")
-    return replace(made, readings=tuple(_reading(made, claimed, key, by) for key in keys))
+    return made._replace(readings=[_reading(made, claimed, key, by) for key in keys])
 
 
 def _claimed(slug: str, by: Court) -> tuple[Quantity | None, Source]:
