@@ -41,13 +41,14 @@ def plan(request: Request, shelf: Shelf) -> Plan:
     """Every claim, or those asked for in full."""
     wanted, by, full = _wanted(request.claim, shelf), Court(shelf), bool(request.claim)
     claims = [claim(slug, by) for slug in wanted]
+    shown = None if full or request.all else READINGS_LISTED
     return Plan(
         question="claims",
         title=_title(claims, full=full),
         answers=_answers(claims),
-        tables=_tables(claims, None if full or request.all else READINGS_LISTED, full=full),
-        charts=_charts(claims) if full else (_every_reading([e for e in claims if e.readings]),),
-        remarks=(*by.models.remarks(), *_remarks(claims, full=full)),
+        tables=lambda: _tables(claims, shown, full=full),
+        charts=lambda: _charts(claims) if full else (_every_reading(claims),),
+        remarks=lambda: (*by.models.remarks(), *_remarks(claims, full=full)),
         verdict=_verdict(claims),
         request=as_dict(request),
     )
@@ -124,6 +125,7 @@ def _sources(of: Quantity) -> str:
 
 def _every_reading(claims: Sequence[Claim]) -> Lines:
     """One point for each reading, one row for each claim, on one logarithmic axis."""
+    claims = [each for each in claims if each.readings]
     points: dict[str, list[tuple[float, float]]] = {rule.HOLDS: [], rule.FAILS: [], rule.OPEN: []}
     for row, each in enumerate(claims, 1):
         for reading in each.readings:
