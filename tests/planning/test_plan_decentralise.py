@@ -7,10 +7,11 @@ import pytest
 from archipel.planning.asking import Ask
 from archipel.planning.mistakes import Conflict, Impossible, UnitMismatch, UnknownName
 from archipel.planning.quantity import Quantity, ancestry
-from archipel.planning.requests.decentralise import DecentraliseRequest
+from archipel.planning.requests import REQUESTS
 from archipel.planning.wording import plan_text
 from planning import asked
 
+REQUEST = REQUESTS["decentralise"]
 HOME = {"bandwidth": "60 Mbit/s", "supply": "1e7"}
 
 
@@ -86,7 +87,7 @@ def test_a_price_may_be_written_as_people_do(price):
     ],
 )  # fmt: skip
 def test_every_answer_fits_a_screen_and_no_name_means_two_things(options):
-    plan = Ask("decentralise", DecentraliseRequest(**options)).plan()
+    plan = Ask("decentralise", REQUEST(**options)).plan()
     cells = [cell for table in plan.tables for row in table.rows for cell in row]
     shown = [*plan.answers, *(cell for cell in cells if isinstance(cell, Quantity))]
     derived = [each for each in ancestry(shown) if each.name and each.parents]
@@ -236,7 +237,7 @@ def test_a_model_too_large_for_a_site_is_said_with_the_size_that_fits():
 )  # fmt: skip
 def test_bad_input_names_the_problem_and_the_way_out(options, mistake, words):
     with pytest.raises(mistake) as caught:
-        Ask("decentralise", DecentraliseRequest(**options)).plan()
+        Ask("decentralise", REQUEST(**options)).plan()
     assert words in str(caught.value)
 
 
@@ -255,7 +256,7 @@ def test_a_line_may_be_written_as_it_is_advertised(written):
 @pytest.mark.parametrize("bandwidth", ["datacentre", "60 Mbit/s", "office", "1 Gbit/s"])
 @pytest.mark.parametrize("supply", ["400", "3000", "1e6"])
 def test_the_share_of_worlds_and_not_the_centre_says_who_wins(bandwidth, supply):
-    plan = Ask("decentralise", DecentraliseRequest(bandwidth=bandwidth, supply=supply)).plan()
+    plan = Ask("decentralise", REQUEST(bandwidth=bandwidth, supply=supply)).plan()
     found = re.search(r"With diloco (.*?) \(market cheaper in (\d+)%", plan.verdict)
     share = int(found[2])
     said = "undecided" in found[1], "wins" in found[1], "loses" in found[1]

@@ -31,3 +31,8 @@ def blocking_goodput(
     interval = young_interval_h(checkpoint, 1.0 / together)
     saving = interval / (interval + checkpoint)
     return saving / (1.0 + together * (restart + (interval + checkpoint) / 2.0))
+
+
+def cluster_goodput(mtbf: Numbers, size: Numbers, checkpoint: Numbers, restart: Numbers) -> Numbers:
+    """Share kept by one cluster of `size` accelerators of which one fails every `mtbf` on average."""
+    return blocking_goodput(1.0 / mtbf, size, checkpoint, restart)

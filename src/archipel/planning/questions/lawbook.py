@@ -12,6 +12,7 @@ from archipel.planning.laws import (
     returns,
 )
 from archipel.planning.questions.calling import alike, law
+from archipel.planning.questions.lawbook_market import MARKET
 from archipel.planning.questions.lawbook_training import TRAINING
 
 _LOSS = "nat/token"
@@ -23,6 +24,7 @@ _CURVE = [_LOSS, "1", _LOSS, "1", "1", "token/nat", _LOSS]
 
 LAWS: Laws = {
     **TRAINING,
+    **MARKET,
     "max": alike(np.maximum, "max"),
     "min": alike(np.minimum, "min"),
     "above": alike(lambda a, b: 1.0 * (np.asarray(a) > b), "above", "1"),

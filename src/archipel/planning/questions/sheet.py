@@ -19,13 +19,14 @@ from archipel.planning.mistakes import Impossible
 from archipel.planning.plan import Bars, Cell, Table
 from archipel.planning.quantity import Quantity, given
 from archipel.planning.questions import bounds
-from archipel.planning.questions.bounds import LEAST_SHARE, bounded, share_of
+from archipel.planning.questions.bounds import LEAST_SHARE, bounded, checked, share_of
 from archipel.planning.questions.deciding import worlds_like
 from archipel.planning.questions.lawbook import LAWS
 from archipel.planning.questions.verdict import Teller, Untold
 from archipel.planning.requests.option import Request, read_sheet
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
+from archipel.planning.units import kind_of
 
 _HOLE = re.compile(r"\{([+]?)([^{}=~?][^{}]*)\}")
 _STEP = "step."
@@ -167,9 +168,10 @@ class Sheet:
 
         found = []
         for title, (columns, listed, *about) in self._text["tables"].items():
-            rows = tuple(self._table_rows(listed))
-            if rows:
-                found.append(Table(self.fill(title), heads(columns), rows, *about))
+            said = self._filled(title)
+            rows = tuple(self._table_rows(listed)) if said else ()
+            if said and rows:
+                found.append(Table(said, heads(columns), rows, *about))
         return found
 
     def bars(self) -> list[Bars]:
@@ -223,7 +225,7 @@ class Sheet:
         if filled is None:
             return None
         name, bar, otherwise = filled.partition("|")
-        if not name.startswith("="):
+        if name[:1] != "=" or name[1:2] == " ":
             return name
         return self.get(name[1:]) or (otherwise if bar else None)
 
@@ -263,6 +265,9 @@ def inputs(
 def _inside(written: str, of: bounds.Bounds, said: str, row: Mapping[str, str]) -> float:
     """The amount, or its refusal with the option's hint."""
     try:
-        return bounded(written, of, said)
+        if "also" not in row:
+            return bounded(written, of, said)
+        value = kind_of(written, {"amount": of.unit, "other": row["also"]}, said)[1]
+        return checked(value, of, written, said)
     except Impossible as mistake:
         raise Impossible(f"{mistake}; {row['hint']}" if "hint" in row else str(mistake)) from None
