@@ -1,13 +1,21 @@
 """`plan decentralise`: published figures come out of it, and its trade-offs point the right way."""
 
+import math
 import re
 
 import pytest
 
 from archipel.planning.asking import Ask
-from archipel.planning.mistakes import Conflict, Impossible, UnitMismatch, UnknownName
+from archipel.planning.mistakes import (
+    CannotPlan,
+    Conflict,
+    Impossible,
+    UnitMismatch,
+    UnknownName,
+)
 from archipel.planning.quantity import Quantity, ancestry
 from archipel.planning.requests import REQUESTS
+from archipel.planning.tables import read_own
 from archipel.planning.wording import plan_text
 from planning import asked
 
@@ -95,8 +103,9 @@ def test_every_answer_fits_a_screen_and_no_name_means_two_things(options):
     lines = plan_text(data(**options)).splitlines()
     assert len(lines) <= 135
     assert len(plan_text(data(**options), brief=True).splitlines()) <= 45
-    assert plan.verdict.startswith("With ")
-    assert len(plan.verdict) <= 210
+    verdict = data(**options)["verdict"]
+    assert verdict.startswith(("With ", "This cannot run: "))
+    assert len(verdict) <= 400
 
 
 def test_covenant_72b_computes_for_the_share_of_time_it_published():
@@ -231,6 +240,11 @@ def test_a_model_too_large_for_a_site_is_said_with_the_size_that_fits():
         ({"budget": "0.01"}, Impossible, "at least $"),
         ({"active_params": "9B"}, Impossible, "--params"),
         ({"subsidy": "1"}, Impossible, "below 1"),
+        ({"price": "1", "spot": True}, Conflict, "--spot"),
+        ({"region": "eu"}, CannotPlan, "rental.region.eu.h100"),
+        ({"accelerator": "gaudi2"}, CannotPlan, "--central-price"),
+        ({"country": "atlantis"}, UnknownName, "'atlantis'"),
+        ({"deadline": "0"}, Impossible, "--deadline"),
         ({"mfu": "1.4"}, Impossible, "--mfu"),
         ({"verification": "200 percent"}, Impossible, "0 to 1"),
     ],
@@ -256,13 +270,75 @@ def test_a_line_may_be_written_as_it_is_advertised(written):
 @pytest.mark.parametrize("bandwidth", ["datacentre", "60 Mbit/s", "office", "1 Gbit/s"])
 @pytest.mark.parametrize("supply", ["400", "3000", "1e6"])
 def test_the_share_of_worlds_and_not_the_centre_says_who_wins(bandwidth, supply):
-    plan = Ask("decentralise", REQUEST(bandwidth=bandwidth, supply=supply)).plan()
-    found = re.search(r"With diloco (.*?) \(market cheaper in (\d+)%", plan.verdict)
-    share = int(found[2])
-    said = "undecided" in found[1], "wins" in found[1], "loses" in found[1]
+    verdict = data(bandwidth=bandwidth, supply=supply)["verdict"]
+    found = re.match(r"With diloco (.*?), (?:the market )?(cheaper|dearer) in (.*?)% of", verdict)
+    said = int(found[3].removeprefix("more than "))
+    share = said if found[2] == "cheaper" else 100 - said
     expected = "market wins" if share >= 60 else "market loses" if share <= 40 else "undecided"
-    assert expected in found[1], plan.verdict
-    assert sum(said[1:]) <= 1 or said[0]
+    assert expected in found[1], verdict
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (
+            {"bandwidth": "10 Mbit/s", "method": "data-parallel", "price": "0.001"},
+            "the machines last",
+        ),
+        ({"params": "30B", "sites": "2", "tokens": "5T", "price": "0.001"}, "the machines last"),
+        ({"params": "8B", "sites": "1", "tokens": "2T", "price": "0.001"}, "too long to pay"),
+        ({"deadline": "2 days", "price": "0.001"}, "too late: it takes"),
+        ({"params": "70B", "sites": "2", "price": "0.001"}, "cannot hold"),
+    ],
+)
+def test_what_nobody_can_wait_for_or_hold_says_so_first_and_is_not_called_cheaper(options, reason):
+    found = data(**options)
+    assert value(found, "market.cost_ratio") < 1 or "10 Mbit/s" in options.values()
+    assert reason in found["verdict"].partition(". ")[0]
+    assert not re.search("wins|cheaper", found["verdict"])
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "sparseloco", "bandwidth": "1 Gbit/s"}])
+def test_the_sites_that_a_deadline_needs_keep_it_and_one_fewer_does_not(options):
+    needed = value(data(deadline="3 days", **options), "deadline.sites")
+    assert 16 < needed < 375
+    enough, fewer = (
+        centre("market.time", sites=f"{n:.0f}", **options) for n in (needed, needed - 1)
+    )
+    assert enough <= 3 < fewer
+
+
+def test_a_deadline_that_no_number_of_sites_keeps_is_said_to_be_out_of_reach():
+    found = data(deadline="2 hours")
+    assert math.isinf(value(found, "deadline.sites"))
+    assert "No number of sites on offer would change that" in found["verdict"]
+
+
+def test_spot_and_regions_are_taken_from_the_tables_and_spot_else_by_its_discount():
+    discount = asked.constant("decentral.price.interruptible_discount")
+    price = centre("market.price")
+    assert centre("market.price", spot=True) == pytest.approx((1 - discount) * price)
+    rent = '{value = VALUE, unit = "USD/(accelerator*h)", kind = "assumed", source = "me"}'
+    own = read_own(
+        f"[rental.spot]\nh100 = {rent.replace('VALUE', '1')}\n"
+        f"[rental.region.eu]\nh100 = {rent.replace('VALUE', '4')}\n",
+        "own.toml",
+    )
+    expected = {("spot", True): 1.0, ("region", "eu"): 4.0}
+    for (option, chosen), median in expected.items():
+        found = Ask("decentralise", REQUEST(**{option: chosen}), asked.FEW, own).data()
+        rows = next(t for t in found["tables"] if t["title"] == "From price to cost")["rows"]
+        assert next(row[1]["value"] for row in rows if row[0] == "median ask") == median
+    with pytest.raises(UnknownName, match="'eu'"):
+        Ask("decentralise", REQUEST(region="eux"), own=own).plan()
+
+
+def test_carbon_is_the_electricity_at_the_grids_carbon_and_a_cluster_needs_less_of_it():
+    found = data(country="usa=1,fra=3")
+    mean = (asked.constant("energy.carbon.usa") + 3 * asked.constant("energy.carbon.fra")) / 4
+    energy = asked.value(found, "market.energy", "kWh")
+    assert asked.value(found, "market.co2", "g") == pytest.approx(energy * mean)
+    assert value(found, "central.co2") < value(found, "market.co2")
 
 
 def test_churn_that_takes_nothing_has_no_row_of_its_own():

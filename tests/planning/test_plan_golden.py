@@ -47,9 +47,6 @@ MENDED = {
         r"/texts/(penalty|worth|peak|fade|research)\.": "as for a lab: letters beside a law, now its formula",
         r"/(quantities|texts)/lab\.(computing_year|ownership|hours|cost_per_hour)@": "its hour is that of plan lab",
     },
-    "decentralise": {
-        r"/texts/((churn|market|central|naive)\..*|[a-z-]+\.(exchange|goodput))/[23]": "as for a lab; a share of the market is capped, as it always was",
-    },
 }
 """Places at which an answer may differ from the kept one, each with its reason."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from archipel.planning.plan import Series
-from archipel.planning.quantity import Quantity
+from archipel.planning.quantity import Derived, Numbers, Quantity, Stated, ancestry
 from archipel.planning.sampling import Draws, compute
 
 BAND_SAMPLES = 200
@@ -40,6 +40,41 @@ def curve(
     """A line of a chart, with its 90% band if wanted."""
     low, high = band(of, moved, places) if banded else ([], [])
     return Series(label, list(places), along(of, moved, places), low, high)
+
+
+def least_within(of: Quantity, counted: Quantity, limit: Quantity, most: float) -> Quantity:
+    """The least whole `counted` at which `of` is at most `limit`, in each world; infinite if none up to `most` is.
+
+    `limit` is in the unit of `of`. Looked for at a few numbers, then by halving between two of them.
+    """
+    stated = [each for each in ancestry([of, limit]) if isinstance(each.origin, Stated)]
+    inputs = tuple(each for each in stated if each is not counted)
+    tried = np.unique(np.floor(np.add(spaced(1.0, max(most, 1.0)), 1e-6)))[:, None]
+
+    def found(*figures: Numbers) -> Numbers:
+        given = {id(each): value for each, value in zip(inputs, figures, strict=True)}
+        at_most = compute(limit, dict(given), _known)
+
+        def kept(numbers: Numbers) -> Numbers:
+            return compute(of, {**given, id(counted): numbers}, _known) <= at_most
+
+        first = np.atleast_2d(kept(tried))
+        place = np.argmax(first, axis=0)
+        high, low = tried[place, 0], np.where(place > 0, tried[place - 1, 0], 0.0)
+        while np.any(apart := high - low > 1):
+            middle = np.where(apart, np.floor((low + high) / 2), high)
+            holds = kept(middle)
+            high = np.where(apart & holds, middle, high)
+            low = np.where(apart & ~holds, middle, low)
+        least = np.where(first.any(axis=0), high, np.inf)
+        return least if any(np.ndim(each) for each in figures) else least[0]
+
+    formula = f"least {counted.name} at which {of.name} ≤ {limit.name}"
+    return Quantity("", counted.unit, Derived(formula, inputs, found))
+
+
+def _known(of: Quantity) -> Numbers:
+    raise TypeError(f"{of.name} was not given")
 
 
 def spaced(first: float, last: float, count: int = 40) -> list[float]:

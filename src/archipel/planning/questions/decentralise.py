@@ -4,14 +4,13 @@ What is computed stands in `sheets/decentralise.toml`; here are the method's wor
 and the sentence that answers.
 """
 
-import math
 from dataclasses import replace
 
 import numpy as np
 
 from archipel.planning.mistakes import Impossible
 from archipel.planning.plan import Plan
-from archipel.planning.quantity import Quantity, Stated, given, stated
+from archipel.planning.quantity import Quantity, given, stated
 from archipel.planning.questions.bounds import MONEY, bounded
 from archipel.planning.questions.decentralise_asked import (
     LINES,
@@ -21,17 +20,20 @@ from archipel.planning.questions.decentralise_asked import (
     lines_of,
     method_of,
     named_line,
+    rents_of,
 )
 from archipel.planning.questions.decentralise_charts import charts
-from archipel.planning.questions.deciding import decided, share_of_worlds
+from archipel.planning.questions.grids import grid_of
 from archipel.planning.questions.sheet import Sheet, inputs
 from archipel.planning.requests.option import Request, as_dict, read_sheet
 from archipel.planning.sampling import Draws
-from archipel.planning.sweeping import along
+from archipel.planning.sweeping import along, least_within
 from archipel.planning.tables import Shelf
 
 FEWEST_TOKENS_PER_PARAM, MOST_TOKENS_PER_PARAM = 1e-3, 1e6
 """Between these a budget is turned into tokens."""
+MOST_SITES = 1e6
+"""Where the price is given, and nobody says how many are on offer."""
 LEAST_LOST = 0.05
 """Percent of paid time: below it churn is no row of its own."""
 _centre = Draws(count=1).centre
@@ -44,7 +46,7 @@ def plan(request: Request, shelf: Shelf) -> Plan:
     of = _sheet(request, shelf)
     if request.budget:
         of = _sheet(request, shelf, _bought_tokens(request, of))
-    fits = _say_what_matters(of)
+    _say_what_matters(of, request)
     return Plan(
         question="decentralise",
         title=of.title(),
@@ -52,7 +54,7 @@ def plan(request: Request, shelf: Shelf) -> Plan:
         tables=tuple(of.tables()),
         charts=charts(of),
         remarks=of.remarks(),
-        verdict=_verdict(of, fits),
+        verdict=of.verdict,
         request=as_dict(request),
     )
 
@@ -61,19 +63,21 @@ def _sheet(request: Request, shelf: Shelf, tokens: Quantity | None = None) -> Sh
     """The sheet of the chosen method, with what was given."""
     method = method_of(request)
     kind = shelf.choose("accelerator", request.accelerator, "accelerator")
+    grid = grid_of(request.country, shelf, ("price", "carbon"))
+    rents = rents_of(request, kind, shelf)
     asked = inputs("decentralise", request, {"method": method}, shelf)
-    asked |= lines_of(request) | leaving(request)
+    asked |= grid.given | lines_of(request) | leaving(request)
     check_amounts(asked, kind, request, shelf)
     if not request.tokens:
         asked["run.tokens"] = tokens or _usual_tokens(asked, shelf)
-    asked |= _ends(kind, shelf)
-    return Sheet("decentralise", shelf, _words(request, method, kind, shelf), asked)
+    asked |= _ends(rents["posted"], shelf)
+    words = _words(request, method, kind, shelf) | rents | grid.words
+    return Sheet("decentralise", shelf, words | {"country": grid.country}, asked)
 
 
 def _words(request: Request, method: str, kind: str, shelf: Shelf) -> dict[str, str]:
     sheet, line = read_sheet("decentralise"), named_line(request)
-    posted = f"rental.{kind}" if f"rental.{kind}" in shelf else ""
-    family = kind.partition("-")[0]
+    home = line == "home"
     words: dict[str, str] = {
         "method": method,
         "its": sheet["parts"][method]["table"],
@@ -82,12 +86,12 @@ def _words(request: Request, method: str, kind: str, shelf: Shelf) -> dict[str, 
         "sites": request.sites,
         "per_site": request.per_site,
         "bandwidth": line if line in LINES else LINES[-1],
-        "leaves": "home" if line == "home" else "spot_h100",
-        "stays": "volunteer" if line == "home" else "rented",
-        "posted": posted,
-        "median": "" if request.price else posted,
-        "family": family if f"rental.dispersion.{family}" in shelf else "h100",
-        "tail": posted if _ends(kind, shelf) else "",
+        "leaves": "home" if home else "spot_h100",
+        "stays": "volunteer" if home else "rented",
+        "hall": "home" if home else "colocation",
+        "limit": "market.deadline" if request.deadline else "train.longest",
+        "asked": "yes" if request.deadline else "no",
+        "deadline": request.deadline + (" days" if request.deadline[-1:].isdigit() else ""),
     }
     words |= {"supply": ""} if request.price else {}
     words |= {"slower": "site.line"} if request.download else {}
@@ -103,20 +107,16 @@ def _usual_tokens(asked: dict[str, Quantity], shelf: Shelf) -> Quantity:
     return given("run.tokens", rule * size, "token", default, "training tokens")
 
 
-def _ends(kind: str, shelf: Shelf) -> dict[str, Quantity]:
+def _ends(name: str, shelf: Shelf) -> dict[str, Quantity]:
     """The middle and the cheapest of the posted prices, each exact, if both are known."""
-    name = f"rental.{kind}"
-    if name not in shelf or shelf.entry(name).figure.low is None:
+    if not name or shelf.entry(name).figure.low is None:
         return {}
     entry, found = shelf.entry(name), {}
     for part, value in (("middle", entry.figure.value), ("cheapest", entry.figure.low)):
         figure = replace(entry.figure, value=value or 0.0, low=None, high=None, also=())
-        found[f"{name}.{part}"] = _printed(f"{name}.{part}", entry.unit, figure, part)
+        about = f"{part} of the posted prices"
+        found[f"{name}.{part}"] = stated(f"{name}.{part}", entry.unit, figure, about)
     return found
-
-
-def _printed(name: str, unit: str, figure: Stated, part: str) -> Quantity:
-    return stated(name, unit, figure, f"{part} of the posted prices")
 
 
 def _bought_tokens(request: Request, of: Sheet) -> Quantity:
@@ -142,46 +142,38 @@ def _bought_tokens(request: Request, of: Sheet) -> Quantity:
     return given("run.tokens", value, "token", "--budget", "tokens that the budget buys")
 
 
-def _say_what_matters(of: Sheet) -> bool:
-    """Fill the words that depend on what comes out; whether one site can hold what the method keeps there."""
-    needs, has = _centre(of["site.memory_needed"]), _centre(of["site.memory"])
-    words = dict.fromkeys(("needs", "has", "more", "floor", "lost"), "")
-    if needs > has:
-        each = has / _centre(of["decentral.per_site"])
-        count = needs / each if each > 0 else math.inf
-        more = f"at least {math.ceil(count):,} accelerators per site" if count < 1e9 else "others"
-        words |= {"needs": f"{needs:,.0f}", "has": f"{has:,.0f}", "more": more}
-    if _centre(of["market.unsubsidised"]) < _centre(of["market.floor"]):
-        words["floor"] = "the electricity"
+def _say_what_matters(of: Sheet, request: Request) -> None:
+    """Fill the words that depend on what comes out: the sites that keep the time, what churn takes, the best method."""
+    late = _centre(of["market.time"]) > _centre(of[of.words["limit"]].to("day"))
+    words = {
+        "needed": "deadline.sites" if late or request.deadline else "",
+        "lost": "",
+        "best": _best(of),
+    }
+    if words["needed"]:
+        of.given = {**of.given, "deadline.sites": _needed(of, request)}
     lost = of.fill("{method}.lost")
     if _centre(of[lost]) >= LEAST_LOST:
         words["lost"] = lost
     of.words = {**of.words, **words}
-    return needs <= has
 
 
-def _verdict(of: Sheet, fits: bool) -> str:
-    """When the market wins, and in how many of the sampled worlds it does."""
-    method = of.words["method"]
-    at_hand, even = _centre(of["market.price_ratio"]), _centre(of["break_even"])
+def _needed(of: Sheet, request: Request) -> Quantity:
+    """The fewest sites that keep the time, of those on offer."""
+    offered = MOST_SITES
+    if not request.price:
+        offered = _centre(of[of.fill("{supply}")]) / _centre(of["decentral.per_site"])
+    limit = of[of.words["limit"]].to("day").named("market.limit", "time that the run may take")
+    time, sites = of["market.time"], of["decentral.sites"]
+    found = least_within(time, sites, limit, offered)
+    return found.named("deadline.sites", "sites that would keep the time")
+
+
+def _best(of: Sheet) -> str:
+    """The cheapest other method of those that any work could take and that keep the time, if any is cheaper."""
+    limit, chosen = of[of.words["limit"]].to("day"), of.words["method"]
     alike = [name for name in of.entries("methods") if name != "rl-rollouts"]
-    ratios = {name: _centre(of[f"{name}.ratio"]) for name in alike}
-    priced = [name for name in alike if math.isfinite(ratios[name])]
-    best = min(priced, key=lambda name: ratios[name], default=method)
-    beside = ""
-    if not fits:
-        beside = " But a site cannot hold this model."
-    elif method in alike and best != method:
-        beside = f" Cheapest here: {best}, at {ratios[best]:.0%} of one cluster."
-    if not (math.isfinite(even) and math.isfinite(at_hand)):
-        return f"No cost comes out for {method} under these constants: look at what --set changed."
-    if even <= 0:
-        return (
-            f"With {method} no price makes the market cheaper: its learner waits too long.{beside}"
-        )
-    won = share_of_worlds(of["market.cost_ratio"], lambda ratio: ratio < 1.0)
-    wins = decided(won, "the market wins", "the market loses", "it is undecided who wins")
-    return (
-        f"With {method} {wins} (market cheaper in {won:.0%} of sampled worlds): it must ask less than "
-        f"{even:.0%} of a cluster's price, and asks {at_hand:.0%}.{beside}"
-    )
+    kept = [name for name in alike if _centre(of[f"{name}.time"]) <= _centre(limit)]
+    ratios = {name: _centre(of[f"{name}.ratio"]) for name in kept}
+    best = min(kept, key=lambda name: ratios[name], default=chosen)
+    return "" if best == chosen or chosen not in alike else best

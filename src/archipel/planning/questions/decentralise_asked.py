@@ -51,6 +51,8 @@ def check_conflicts(request: Request) -> None:
             "--price fixes what --supply would clear: drop --supply to pay the price, or --price "
             "to clear the market"
         )
+    if request.price and request.spot:
+        raise Conflict("--price fixes what --spot would choose: drop one of them")
     if request.staleness and request.steps_per_sync:
         raise Conflict(
             "--staleness and --steps-per-sync both fix how often weights are sent (kappa = S - 1); "
@@ -63,7 +65,6 @@ def check_amounts(asked: dict[str, Quantity], kind: str, request: Request, shelf
 
     Raises:
         Impossible: more parameters used than there are, nothing left to pay, a fleet larger than the market.
-        CannotPlan: an accelerator without a known price.
     """
     amounts = {name: Draws(count=1).centre(each) for name, each in asked.items()}
     total, used = (amounts.get(f"run.{name}", 0.0) for name in ("params", "active_params"))
@@ -73,12 +74,6 @@ def check_amounts(asked: dict[str, Quantity], kind: str, request: Request, shelf
         )
     if amounts["market.subsidy"] == 1:
         raise Impossible("--subsidy: got 1, expected a share from 0 to below 1")
-    if f"rental.{kind}" not in shelf and not (request.price and request.central_price):
-        known = ", ".join(name for name in shelf.members("rental") if f"rental.{name}" in shelf)
-        raise CannotPlan(
-            f"no rental price of {kind} is known; give --price and --central-price, or choose one of "
-            f"{known}"
-        )
     offered = amounts.get("market.supply") or shelf.entry("decentralise.supply").figure.value
     each = amounts["decentral.per_site"]
     wanted = amounts["decentral.sites"] * each
@@ -89,6 +84,45 @@ def check_amounts(asked: dict[str, Quantity], kind: str, request: Request, shelf
             f"{wanted:,.0f} accelerators are more than the {offered:,.0f} {kind} on offer; {fewer}, "
             "or say how many there are with --supply"
         )
+
+
+def rents_of(request: Request, kind: str, shelf: Shelf) -> dict[str, str]:
+    """The words that say which rents are taken: `rental.KIND`, `rental.region.REGION.KIND`, and `.spot` of either.
+
+    Raises:
+        CannotPlan: an accelerator without a known price, there.
+        UnknownName: a region of which no rent is known.
+    """
+    group = "rental"
+    if request.region:
+        known = shelf.members("rental.region")
+        if not known:
+            raise CannotPlan(
+                "--region: no rents by region are known; give some in a table (--table), such as "
+                f"rental.region.eu.{kind}, or leave --region out"
+            )
+        if request.region not in known:
+            raise nearest(request.region, known, "region")
+        group = f"rental.region.{request.region}"
+    posted = f"{group}.{kind}" if f"{group}.{kind}" in shelf else ""
+    if not posted and not (request.price and request.central_price):
+        there = f" in {request.region}" if request.region else ""
+        names = ", ".join(name for name in shelf.members(group) if f"{group}.{name}" in shelf)
+        raise CannotPlan(
+            f"no rental price of {kind} is known{there}; give --price and --central-price, or choose "
+            f"one of {names}"
+        )
+    family = kind.partition("-")[0]
+    words = {"posted": posted, "median": posted, "tail": posted}
+    words["family"] = family if f"rental.dispersion.{family}" in shelf else "h100"
+    if request.spot:
+        spot = f"{group}.spot.{kind}"
+        words |= {"median": spot if spot in shelf else "market.spot", "tail": ""}
+        leaves = f"spot_{family}"
+        words |= {"leaves": leaves} if f"decentral.interruption.{leaves}" in shelf else {}
+    if posted and shelf.entry(posted).figure.low is None:
+        words["tail"] = ""
+    return words | ({"median": ""} if request.price else {})
 
 
 def lines_of(request: Request) -> dict[str, Quantity]:

@@ -28,6 +28,7 @@ LAWS: Laws = {
     "max": alike(np.maximum, "max"),
     "min": alike(np.minimum, "min"),
     "above": alike(lambda a, b: 1.0 * (np.asarray(a) > b), "above", "1"),
+    "ceil": alike(np.ceil, "ceil"),
     "finite": alike(lambda a: 1.0 * np.isfinite(a), "finite", "1"),
     "ln": law(np.log, ["1"], "1"),
     "young_interval_h": law(reliability.young_interval_h, ["h", "h"], "h"),
