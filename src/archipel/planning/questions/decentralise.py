@@ -15,7 +15,6 @@ from archipel.planning.questions.bounds import MONEY, bounded
 from archipel.planning.questions.decentralise_asked import (
     LINES,
     check_amounts,
-    check_conflicts,
     leaving,
     lines_of,
     method_of,
@@ -25,6 +24,7 @@ from archipel.planning.questions.decentralise_asked import (
 from archipel.planning.questions.decentralise_charts import charts
 from archipel.planning.questions.grids import grid_of
 from archipel.planning.questions.sheet import Sheet, inputs
+from archipel.planning.questions.ways import refuse, ways
 from archipel.planning.requests.option import Request, as_dict, read_sheet
 from archipel.planning.sampling import Draws
 from archipel.planning.sweeping import along, least_within
@@ -42,7 +42,6 @@ _centre = Draws(count=1).centre
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")  # as in sampled worlds
 def plan(request: Request, shelf: Shelf) -> Plan:
     """The chosen method's run against one cluster, the other methods beside it."""
-    check_conflicts(request)
     of = _sheet(request, shelf)
     if request.budget:
         of = _sheet(request, shelf, _bought_tokens(request, of))
@@ -64,39 +63,31 @@ def _sheet(request: Request, shelf: Shelf, tokens: Quantity | None = None) -> Sh
     method = method_of(request)
     kind = shelf.choose("accelerator", request.accelerator, "accelerator")
     grid = grid_of(request.country, shelf, ("price", "carbon"))
-    rents = rents_of(request, kind, shelf)
+    words = _words(request, method, kind) | rents_of(request, kind, shelf) | grid.words
     asked = inputs("decentralise", request, {"method": method}, shelf)
     asked |= grid.given | lines_of(request) | leaving(request)
     check_amounts(asked, kind, request, shelf)
     if not request.tokens:
         asked["run.tokens"] = tokens or _usual_tokens(asked, shelf)
-    asked |= _ends(rents["posted"], shelf)
-    words = _words(request, method, kind, shelf) | rents | grid.words
+    asked |= _ends(words["posted"], shelf)
     return Sheet("decentralise", shelf, words | {"country": grid.country}, asked)
 
 
-def _words(request: Request, method: str, kind: str, shelf: Shelf) -> dict[str, str]:
-    sheet, line = read_sheet("decentralise"), named_line(request)
-    home = line == "home"
-    words: dict[str, str] = {
+def _words(request: Request, method: str, kind: str) -> dict[str, str]:
+    """What was asked, in words; those that a sheet's refusals and ways choose are by what was given."""
+    line = named_line(request)
+    options = {*as_dict(request), method} | ({"home"} if line == "home" else set())
+    refuse("decentralise", options, {"method": method})
+    return ways("decentralise", options) | {
         "method": method,
-        "its": sheet["parts"][method]["table"],
+        "its": read_sheet("decentralise")["parts"][method]["table"],
         "kind": kind,
         "params": request.params,
         "sites": request.sites,
         "per_site": request.per_site,
         "bandwidth": line if line in LINES else LINES[-1],
-        "leaves": "home" if home else "spot_h100",
-        "stays": "volunteer" if home else "rented",
-        "hall": "home" if home else "colocation",
-        "limit": "market.deadline" if request.deadline else "train.longest",
-        "asked": "yes" if request.deadline else "no",
         "deadline": request.deadline + (" days" if request.deadline[-1:].isdigit() else ""),
     }
-    words |= {"supply": ""} if request.price else {}
-    words |= {"slower": "site.line"} if request.download else {}
-    words |= sheet["chosen"][method]
-    return words
 
 
 def _usual_tokens(asked: dict[str, Quantity], shelf: Shelf) -> Quantity:

@@ -3,7 +3,7 @@
 import math
 import re
 
-from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, UnitMismatch, nearest
+from archipel.planning.mistakes import CannotPlan, Impossible, UnitMismatch, nearest
 from archipel.planning.quantity import Quantity, given
 from archipel.planning.questions.bounds import LINE, bounded
 from archipel.planning.requests.option import Request, read_sheet
@@ -23,7 +23,6 @@ def method_of(request: Request) -> str:
 
     Raises:
         UnknownName: no such method, with the nearest.
-        Conflict: options of another method.
     """
     sheet = read_sheet("decentralise")
     word = request.method.strip().casefold()
@@ -31,33 +30,7 @@ def method_of(request: Request) -> str:
     method: str = tabled.get(f"method.{word}", word)
     if method not in tabled.values():
         raise nearest(request.method, tabled.values(), "method")
-    if request.staleness and method != "rl-rollouts":
-        raise Conflict(
-            f"--staleness and --method {method} exclude each other: only rl-rollouts learn from "
-            "older versions; drop --staleness or take --method rl-rollouts"
-        )
     return method
-
-
-def check_conflicts(request: Request) -> None:
-    """Refuse options that fix one thing twice."""
-    if request.budget and request.tokens:
-        raise Conflict(
-            "--budget and --tokens each fix how long the run is; drop --tokens to spend the budget, "
-            "or --budget to price the tokens"
-        )
-    if request.price and request.supply:
-        raise Conflict(
-            "--price fixes what --supply would clear: drop --supply to pay the price, or --price "
-            "to clear the market"
-        )
-    if request.price and request.spot:
-        raise Conflict("--price fixes what --spot would choose: drop one of them")
-    if request.staleness and request.steps_per_sync:
-        raise Conflict(
-            "--staleness and --steps-per-sync both fix how often weights are sent (kappa = S - 1); "
-            "drop one of them"
-        )
 
 
 def check_amounts(asked: dict[str, Quantity], kind: str, request: Request, shelf: Shelf) -> None:
