@@ -339,6 +339,8 @@ def test_carbon_is_the_electricity_at_the_grids_carbon_and_a_cluster_needs_less_
     energy = asked.value(found, "market.energy", "kWh")
     assert asked.value(found, "market.co2", "g") == pytest.approx(energy * mean)
     assert value(found, "central.co2") < value(found, "market.co2")
+    bought, alone = value(found, "diloco.hours"), value(found, "diloco.central_hours")
+    assert energy / bought == pytest.approx(asked.value(found, "central.energy", "kWh") / alone)
 
 
 def test_churn_that_takes_nothing_has_no_row_of_its_own():
