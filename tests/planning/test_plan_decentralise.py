@@ -296,6 +296,10 @@ def test_what_nobody_can_wait_for_or_hold_says_so_first_and_is_not_called_cheape
     assert value(found, "market.cost_ratio") < 1 or "10 Mbit/s" in options.values()
     assert reason in found["verdict"].partition(". ")[0]
     assert not re.search("wins|cheaper", found["verdict"])
+    limit = "market.deadline" if "deadline" in options else "train.longest"
+    for best in re.findall("Cheapest here: (.*?),", found["verdict"]):
+        faster = value(found, f"{best}.ratio") / value(found, "market.cost_ratio")  # at one price
+        assert faster * value(found, "market.time") <= asked.value(found, limit, "day")
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "sparseloco", "bandwidth": "1 Gbit/s"}])
