@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from archipel.planning.answering import named
 from archipel.planning.asking import Ask
 from archipel.planning.mistakes import (
     CannotPlan,
@@ -15,7 +16,9 @@ from archipel.planning.mistakes import (
 )
 from archipel.planning.quantity import Quantity, ancestry
 from archipel.planning.requests import REQUESTS
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import read_own
+from archipel.planning.units import spell
 from archipel.planning.wording import plan_text
 from planning import asked
 
@@ -35,9 +38,23 @@ def centre(name, **options):
     return asked.centre("decentralise", name, **options)
 
 
+def centres(**options):
+    """Every central value as `data` gives it; nothing is drawn."""
+    _, of = planned(said=False, **options)
+    draws = Draws(count=1)
+    rows = {name: {"value": draws.centre(q), "unit": spell(q.unit)} for name, q in of.items()}
+    return {"quantities": rows}
+
+
+def planned(*, said=True, **options):
+    """What is said, and the quantities, of which nothing else is computed."""
+    plan = Ask("decentralise", REQUEST(**options)).plan()
+    return plan.said(Draws()) if said else "", named(plan)
+
+
 def test_deepseek_v3_over_home_lines_takes_the_published_millennia():
     """Epoch (Sevilla, 2025): about 5,000 years of naive data parallel."""
-    found = data(
+    found = centres(
         params="671B", active_params="37B", tokens="14.8T", batch="62.9M",
         method="data-parallel", per_site="256", **HOME,
     )  # fmt: skip
@@ -52,7 +69,7 @@ def test_ten_minutes_at_home_hold_six_hundred_million_parameters_naively():
 
 def test_both_readings_of_sparse_compression_are_shown():
     """Advertised by its authors, and as their public code stores it."""
-    found = data(method="sparseloco")
+    found = centres(method="sparseloco")
     assert value(found, "sparseloco.compression.advertised") == pytest.approx(146.3, rel=1e-3)
     assert value(found, "sparseloco.compression.stored") == pytest.approx(102.4, rel=1e-3)
 
@@ -110,7 +127,7 @@ def test_every_answer_fits_a_screen_and_no_name_means_two_things(options):
 
 def test_covenant_72b_computes_for_the_share_of_time_it_published():
     """Covenant-72B (2026): 20 sites of 8 B200, SparseLoCo, 70 s per exchange, computing 94.5%."""
-    found = data(
+    found = centres(
         params="72B", tokens="1.1T", accelerator="b200", sites="20", method="sparseloco",
         bandwidth="6 Gbit/s",
     )  # fmt: skip
@@ -120,21 +137,21 @@ def test_covenant_72b_computes_for_the_share_of_time_it_published():
 
 
 def test_asks_lie_around_their_median():
-    found = data()
+    found = centres()
     low, middle, high = (value(found, n) for n in ("market.ask_10", "rental.h100", "market.ask_90"))
     assert low < middle < high
     assert low * high == pytest.approx(middle**2, rel=1e-6)
 
 
 def test_both_sources_of_the_penalty_stand_beside_each_other():
-    found = data(sites="8")
+    found = centres(sites="8")
     assert value(found, "penalty.epoch") == pytest.approx(1.5, rel=0.01)
     assert value(found, "penalty.joint_fit") == pytest.approx(8**0.2355, rel=1e-3)
 
 
 def test_the_market_costs_the_same_exactly_at_the_break_even_price():
     even = centre("break_even", central_price="2", price="1")
-    found = data(central_price="2", price=str(2 * even))
+    found = centres(central_price="2", price=str(2 * even))
     assert value(found, "market.cost_ratio") == pytest.approx(1)
 
 
@@ -150,8 +167,8 @@ def test_cost_is_proportional_to_price():
 
 
 def test_a_subsidy_stripped_out_raises_the_price_by_what_buyers_did_not_pay():
-    asked = data(price="1")
-    stripped = data(price="1", subsidy="75 percent")
+    asked = centres(price="1")
+    stripped = centres(price="1", subsidy="75 percent")
     assert value(stripped, "market.unsubsidised") == pytest.approx(4)
     assert value(stripped, "market.cost") == pytest.approx(4 * value(asked, "market.cost"))
 
@@ -169,14 +186,14 @@ def test_a_faster_line_never_costs_more_and_more_churn_never_less(method):
 
 
 def test_one_site_has_no_penalty_and_exchanges_nothing():
-    found = data(sites="1")
+    found = centres(sites="1")
     assert value(found, "diloco.penalty") == 1
     assert value(found, "diloco.exchange") == 0
     assert value(found, "diloco.utilisation") == 1
 
 
 def test_more_sites_need_more_compute_and_clear_dearer():
-    few, many = data(sites="4"), data(sites="64")
+    few, many = centres(sites="4"), centres(sites="64")
     assert value(few, "diloco.penalty") < value(many, "diloco.penalty")
     assert value(few, "market.price") < value(many, "market.price")
 
@@ -187,14 +204,14 @@ def test_a_stay_is_the_inverse_of_a_rate():
 
 
 def test_a_budget_buys_the_tokens_whose_run_costs_it():
-    found = data(budget="50k USD")
+    found = centres(budget="50k USD")
     assert value(found, "market.cost") == pytest.approx(50_000, rel=0.01)
-    again = data(tokens=str(value(found, "run.tokens")))
+    again = centres(tokens=str(value(found, "run.tokens")))
     assert value(again, "market.cost") == pytest.approx(50_000, rel=0.01)
 
 
 def test_active_parameters_decide_the_work_and_all_of_them_the_exchange():
-    dense, sparse = data(tokens="100B"), data(tokens="100B", active_params="2B")
+    dense, sparse = centres(tokens="100B"), centres(tokens="100B", active_params="2B")
     assert value(sparse, "run.flop") == pytest.approx(value(dense, "run.flop") / 4)
     assert value(sparse, "diloco.payload") == value(dense, "diloco.payload")
 
@@ -205,7 +222,7 @@ def test_checking_everything_costs_as_much_again():
 
 
 def test_the_learner_stays_busy_with_the_generators_that_the_rule_activates():
-    found = data(method="rl-rollouts", staleness="4")
+    found = centres(method="rl-rollouts", staleness="4")
     assert value(found, "rl-rollouts.steps_per_sync") == 3
     assert value(found, "rl.activate") >= value(found, "market.accelerators")
     assert value(found, "rl.broadcast_whole") > 100 * value(found, "rl-rollouts.exchange")
@@ -264,13 +281,13 @@ def test_a_method_too_dear_to_show_leaves_the_picture_but_not_the_table():
 
 @pytest.mark.parametrize("written", ["1Gbps", "1 Gbit/s", "1000 Mbps", "1000mbps", "1 Gb/s"])
 def test_a_line_may_be_written_as_it_is_advertised(written):
-    assert value(data(bandwidth=written), "site.upload") == pytest.approx(1000)
+    assert value(centres(bandwidth=written), "site.upload") == pytest.approx(1000)
 
 
 @pytest.mark.parametrize("bandwidth", ["datacentre", "60 Mbit/s", "office", "1 Gbit/s"])
 @pytest.mark.parametrize("supply", ["400", "3000", "1e6"])
 def test_the_share_of_worlds_and_not_the_centre_says_who_wins(bandwidth, supply):
-    verdict = data(bandwidth=bandwidth, supply=supply)["verdict"]
+    verdict, _ = planned(bandwidth=bandwidth, supply=supply)
     found = re.match(r"With diloco (.*?), (?:the market )?(cheaper|dearer) in (.*?)% of", verdict)
     said = int(found[3].removeprefix("more than "))
     share = said if found[2] == "cheaper" else 100 - said
@@ -292,19 +309,20 @@ def test_the_share_of_worlds_and_not_the_centre_says_who_wins(bandwidth, supply)
     ],
 )
 def test_what_nobody_can_wait_for_or_hold_says_so_first_and_is_not_called_cheaper(options, reason):
-    found = data(**options)
-    assert value(found, "market.cost_ratio") < 1 or "10 Mbit/s" in options.values()
-    assert reason in found["verdict"].partition(". ")[0]
-    assert not re.search("wins|cheaper", found["verdict"])
-    limit = "market.deadline" if "deadline" in options else "train.longest"
-    for best in re.findall("Cheapest here: (.*?),", found["verdict"]):
-        faster = value(found, f"{best}.ratio") / value(found, "market.cost_ratio")  # at one price
-        assert faster * value(found, "market.time") <= asked.value(found, limit, "day")
+    verdict, of = planned(**options)
+    at = Draws(count=1).centre
+    assert at(of["market.cost_ratio"]) < 1 or "10 Mbit/s" in options.values()
+    assert reason in verdict.partition(". ")[0]
+    assert not re.search("wins|cheaper", verdict)
+    limit = at(of["market.deadline" if "deadline" in options else "train.longest"].to("day"))
+    for best in re.findall("Cheapest here: (.*?),", verdict):
+        faster = at(of[f"{best}.ratio"]) / at(of["market.cost_ratio"])  # at one price
+        assert faster * at(of["market.time"]) <= limit
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "sparseloco", "bandwidth": "1 Gbit/s"}])
 def test_the_sites_that_a_deadline_needs_keep_it_and_one_fewer_does_not(options):
-    needed = value(data(deadline="3 days", **options), "deadline.sites")
+    needed = centre("deadline.sites", deadline="3 days", **options)
     assert 16 < needed < 375
     enough, fewer = (
         centre("market.time", sites=f"{n:.0f}", **options) for n in (needed, needed - 1)
@@ -313,9 +331,9 @@ def test_the_sites_that_a_deadline_needs_keep_it_and_one_fewer_does_not(options)
 
 
 def test_a_deadline_that_no_number_of_sites_keeps_is_said_to_be_out_of_reach():
-    found = data(deadline="2 hours")
-    assert math.isinf(value(found, "deadline.sites"))
-    assert "No number of sites on offer would change that" in found["verdict"]
+    verdict, of = planned(deadline="2 hours")
+    assert math.isinf(Draws(count=1).centre(of["deadline.sites"]))
+    assert "No number of sites on offer would change that" in verdict
 
 
 def test_spot_and_regions_are_taken_from_the_tables_and_spot_else_by_its_discount():
@@ -330,15 +348,16 @@ def test_spot_and_regions_are_taken_from_the_tables_and_spot_else_by_its_discoun
     )
     expected = {("spot", True): 1.0, ("region", "eu"): 4.0}
     for (option, chosen), median in expected.items():
-        found = Ask("decentralise", REQUEST(**{option: chosen}), asked.FEW, own).data()
-        rows = next(t for t in found["tables"] if t["title"] == "From price to cost")["rows"]
-        assert next(row[1]["value"] for row in rows if row[0] == "median ask") == median
+        plan = Ask("decentralise", REQUEST(**{option: chosen}), own=own).plan()
+        rows = next(table.rows for table in plan.tables if table.title == "From price to cost")
+        asks = next(row[1] for row in rows if row[0] == "median ask")
+        assert Draws(count=1).centre(asks) == median
     with pytest.raises(UnknownName, match="'eu'"):
         Ask("decentralise", REQUEST(region="eux"), own=own).plan()
 
 
 def test_carbon_is_the_electricity_at_the_grids_carbon_and_a_cluster_needs_less_of_it():
-    found = data(country="usa=1,fra=3")
+    found = centres(country="usa=1,fra=3")
     mean = (asked.constant("energy.carbon.usa") + 3 * asked.constant("energy.carbon.fra")) / 4
     energy = asked.value(found, "market.energy", "kWh")
     assert asked.value(found, "market.co2", "g") == pytest.approx(energy * mean)

@@ -18,9 +18,16 @@ BAND = (5.0, 95.0)
 
 def along(of: Quantity, moved: Quantity, places: Sequence[float]) -> list[float]:
     """Magnitudes of `of`, in its unit, with `moved` at each of `places`, all else at its centre."""
+    return each_along([of], moved, places)[0]
+
+
+def each_along(
+    of: Sequence[Quantity], moved: Quantity, places: Sequence[float]
+) -> list[list[float]]:
+    """The same of several, which share what they rest on."""
     known = {id(moved): np.asarray(places, dtype=float)}
-    found = compute(of, known, Draws(count=1).centre)
-    return [float(each) for each in np.broadcast_to(found, len(places))]
+    found = [compute(each, known, _at_centre) for each in of]
+    return [[float(each) for each in np.broadcast_to(one, len(places))] for one in found]
 
 
 def band(
@@ -71,6 +78,12 @@ def least_within(of: Quantity, counted: Quantity, limit: Quantity, most: float) 
 
     formula = f"least {counted.name} at which {of.name} ≤ {limit.name}"
     return Quantity("", counted.unit, Derived(formula, inputs, found))
+
+
+def _at_centre(of: Quantity) -> Numbers:
+    if isinstance(of.origin, Derived):
+        raise TypeError(f"{of.name} is derived, expected a stated figure")
+    return of.origin.value
 
 
 def _known(of: Quantity) -> Numbers:

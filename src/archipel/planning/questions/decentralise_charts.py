@@ -9,7 +9,7 @@ from archipel.planning.quantity import Quantity
 from archipel.planning.questions.decentralise_asked import LINES
 from archipel.planning.questions.sheet import Sheet
 from archipel.planning.sampling import Draws
-from archipel.planning.sweeping import along, curve, spaced
+from archipel.planning.sweeping import band, each_along, spaced
 from archipel.planning.units import factor, unit
 
 MOST_SHOWN = 10_000
@@ -56,27 +56,27 @@ def _costs(
     of: Sheet, moved: Quantity, places: Sequence[float], shown: Sequence[float]
 ) -> tuple[Series, ...]:
     """A line for each method, without the places where it costs too much to show; `shown` is the axis."""
-    made = []
-    for name in of.entries("methods"):
-        ratio, banded = of[f"{name}.ratio"], name == of.words["method"]
-        line = curve(name, ratio, moved, places, banded=banded)
-        kept = [i for i, cost in enumerate(line.y) if cost <= DEAREST_SHOWN]
+    made, names = [], of.entries("methods")
+    costs = each_along([of[f"{name}.ratio"] for name in names], moved, places)
+    for name, cost_at in zip(names, costs, strict=True):
+        chosen = name == of.words["method"]
+        low, high = band(of[f"{name}.ratio"], moved, places) if chosen else ([], [])
+        kept = [i for i, cost in enumerate(cost_at) if cost <= DEAREST_SHOWN]
 
         def at(values: Sequence[float], kept: list[int] = kept) -> list[float]:
             return [min(values[i], 3 * DEAREST_SHOWN) for i in kept] if values else []
 
         if kept:
             x = [shown[i] for i in kept]
-            made.append(Series(name, x, at(line.y), at(line.low), at(line.high)))
+            made.append(Series(name, x, at(cost_at), at(low), at(high)))
     return (*made, Series("one cluster", [shown[0], shown[-1]], [1.0, 1.0], style="dashed"))
 
 
 def _asks(of: Sheet) -> Lines:
     """The cheapest share of the market: its dearest and its mean ask."""
     percent = [float(each) for each in 100.0 * np.linspace(0.005, 0.97, 60)]
-    dearest, mean = (
-        along(of[name], of["market.share"], percent) for name in ("market.price", "market.average")
-    )
+    asks = [of["market.price"], of["market.average"]]
+    dearest, mean = each_along(asks, of["market.share"], percent)
     return Lines(
         "What the market asks",
         "share of the market hired, cheapest first (%)", "USD per accelerator-hour",
