@@ -4,6 +4,7 @@ What is computed stands in `sheets/decentralise.toml`; here are the method's wor
 and the sentence that answers.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +37,6 @@ MOST_SITES = 1e6
 """Where the price is given, and nobody says how many are on offer."""
 LEAST_LOST = 0.05
 """Percent of paid time: below it churn is no row of its own."""
-_centre = Draws(count=1).centre
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")  # as in sampled worlds
@@ -50,11 +50,12 @@ def plan(request: Request, shelf: Shelf) -> Plan:
         question="decentralise",
         title=of.title(),
         answers=of.answers(),
-        tables=tuple(of.tables()),
-        charts=charts(of),
-        remarks=of.remarks(),
+        tables=of.tables,
+        charts=lambda: charts(of),
+        remarks=of.remarks,
         verdict=of.verdict,
         request=as_dict(request),
+        find=of.find,
     )
 
 
@@ -93,7 +94,7 @@ def _words(request: Request, method: str, kind: str) -> dict[str, str]:
 def _usual_tokens(asked: dict[str, Quantity], shelf: Shelf) -> Quantity:
     """As many as the rule of thumb gives the size."""
     rule = shelf.entry("law.tokens_per_param.rule").figure.value
-    size = _centre(asked.get("run.active_params", asked["run.params"]))
+    size = Draws(count=1).centre(asked.get("run.active_params", asked["run.params"]))
     default = f"default: {rule:g} tokens per parameter"
     return given("run.tokens", rule * size, "token", default, "training tokens")
 
@@ -117,7 +118,7 @@ def _bought_tokens(request: Request, of: Sheet) -> Quantity:
         Impossible: less than the shortest run costs, or more than any run of this size.
     """
     money = bounded(request.budget, MONEY, "--budget")
-    size = _centre(of[of.fill("{active}")])
+    size = Draws(count=1).centre(of[of.fill("{active}")])
     per_param = np.geomspace(FEWEST_TOKENS_PER_PARAM, MOST_TOKENS_PER_PARAM, 400)
     places = [float(place) for place in per_param * size]
     found = along(of["market.cost"], of["run.tokens"], places)
@@ -135,36 +136,31 @@ def _bought_tokens(request: Request, of: Sheet) -> Quantity:
 
 def _say_what_matters(of: Sheet, request: Request) -> None:
     """Fill the words that depend on what comes out: the sites that keep the time, what churn takes, the best method."""
-    late = _centre(of["market.time"]) > _centre(of[of.words["limit"]].to("day"))
-    words = {
-        "needed": "deadline.sites" if late or request.deadline else "",
-        "lost": "",
-        "best": _best(of),
-    }
-    if words["needed"]:
+    centre = Draws(count=1).centre
+    limit = centre(of[of.words["limit"]].to("day"))
+    words = {"needed": "", "lost": of.fill("{method}.lost"), "best": _best(of, limit, centre)}
+    if request.deadline or centre(of["market.time"]) > limit:
+        words["needed"] = "deadline.sites"
         of.given = {**of.given, "deadline.sites": _needed(of, request)}
-    lost = of.fill("{method}.lost")
-    if _centre(of[lost]) >= LEAST_LOST:
-        words["lost"] = lost
+    if centre(of[words["lost"]]) < LEAST_LOST:
+        words["lost"] = ""
     of.words = {**of.words, **words}
 
 
 def _needed(of: Sheet, request: Request) -> Quantity:
     """The fewest sites that keep the time, of those on offer."""
-    offered = MOST_SITES
+    offered, centre = MOST_SITES, Draws(count=1).centre
     if not request.price:
-        offered = _centre(of[of.fill("{supply}")]) / _centre(of["decentral.per_site"])
+        offered = centre(of[of.fill("{supply}")]) / centre(of["decentral.per_site"])
     limit = of[of.words["limit"]].to("day").named("market.limit", "time that the run may take")
-    time, sites = of["market.time"], of["decentral.sites"]
-    found = least_within(time, sites, limit, offered)
+    found = least_within(of["market.time"], of["decentral.sites"], limit, offered)
     return found.named("deadline.sites", "sites that would keep the time")
 
 
-def _best(of: Sheet) -> str:
-    """The cheapest other method of those that any work could take and that keep the time, if any is cheaper."""
-    limit, chosen = of[of.words["limit"]].to("day"), of.words["method"]
+def _best(of: Sheet, limit: float, centre: Callable[[Quantity], float]) -> str:
+    """The cheapest method of those that any work could take and that keep the time, in days, if it is not the chosen."""
+    chosen = of.words["method"]
     alike = [name for name in of.entries("methods") if name != "rl-rollouts"]
-    kept = [name for name in alike if _centre(of[f"{name}.time"]) <= _centre(limit)]
-    ratios = {name: _centre(of[f"{name}.ratio"]) for name in kept}
-    best = min(kept, key=lambda name: ratios[name], default=chosen)
+    kept = [name for name in alike if centre(of[f"{name}.time"]) <= limit]
+    best = min(kept, key=lambda name: centre(of[f"{name}.ratio"]), default=chosen)
     return "" if best == chosen or chosen not in alike else best

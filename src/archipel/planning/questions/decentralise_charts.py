@@ -19,7 +19,10 @@ SLOWEST_MBIT, FASTEST_MBIT = 10.0, 30_000.0
 DEAREST_SHOWN = 100.0
 """Beyond a hundred times one cluster's cost a method is out of the question."""
 COST = "cost of the run / cost on one cluster"
-_centre = Draws(count=1).centre
+
+
+def _centre(of: Quantity) -> float:
+    return Draws(count=1).centre(of)
 
 
 def charts(of: Sheet) -> tuple[Chart, ...]:
