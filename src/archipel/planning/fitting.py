@@ -21,7 +21,7 @@ import numpy as np
 
 from archipel.planning.covering import Held
 from archipel.planning.laws import attention, memory
-from archipel.planning.laws.utilisation import PEAK, features
+from archipel.planning.laws.utilisation import features
 from archipel.planning.quantity import given
 from archipel.planning.questions.failures import failures
 from archipel.planning.questions.utilisation import chip_of, linked
@@ -40,7 +40,7 @@ FIGURES = (0.15, 0.18, 0.21, 0.24, 0.27, 0.3, 0.35, 0.4, 0.45)
 """Spreads that are tried, of labs and of figures within one."""
 MANY = 25
 """A lab with more rows is left out chip by chip: with all of it, whole generations of chips would go."""
-CAUSES = ("step", "whole", "fp8", "early", "experts", "few", "peak", "tpu", "amd", "rack")
+CAUSES = ("step", "whole", "fp8", "early", "trial", "experts", "small", "peak", "tpu", "amd", "rack")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Point:
     """Share of the bf16 peak, attention counted; of a whole run, of the time that failures left."""
     causes: dict[str, float]
     """By the names of `CAUSES`."""
+    counted: float
+    """What makes a utilisation of 6ND in bf16 one of this figure: attention's arithmetic, and the gain of fp8."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,16 @@ def _point(row: dict[str, Any], known: Shelf) -> Point:
     peak = row["peak"] if "peak" in row else _centre(known, f"accelerator.{kind}.bf16") * 1e12
     aspect = _centre(known, "train.shape.width_per_layer")
     counted = 1.0 + attention.share(row["sequence"], memory.shape_of(active, aspect, 1, 1).width)
-    experts, few = (float(each) for each in features(row["params"], active))
+    faster, experts, small = map(float, features(peak / 1e12, row["params"], active))
     causes = {
         "step": 1.0, "whole": float("hours" in row), "fp8": float(row.get("precision") == "fp8"),
-        "early": float(row.get("early", False)), "experts": experts, "few": few,
-        "peak": math.log(peak / (PEAK * 1e12)), "tpu": float(chip_of(kind) == "tpu"),
+        "early": float(row.get("early", False)), "trial": float(row.get("trial", False) and experts > 0),
+        "experts": experts, "small": small, "peak": faster, "tpu": float(chip_of(kind) == "tpu"),
         "amd": float(chip_of(kind) == "amd"), "rack": float(linked(kind, experts > 0) == "rack"),
     }  # fmt: skip
     reached = _share(row, active, peak, counted, known)
-    return Point(row["name"], row["lab"], kind, reached, causes)
+    gain = _centre(known, "train.fp8_gain") if causes["fp8"] else 1.0
+    return Point(row["name"], row["lab"], kind, reached, causes, counted * gain)
 
 
 def _share(row: dict[str, Any], active: float, peak: float, counted: float, known: Shelf) -> float:
@@ -120,31 +123,29 @@ def _centre(known: Shelf, name: str) -> float:
 
 def fit(seen: Sequence[Point], causes: Sequence[str] = CAUSES) -> Fit:
     """The likeliest spreads, and the coefficients under them."""
-    rows = np.array([[each.causes[name] for name in causes] for each in seen])
+    labs = sorted({each.lab for each in seen})
+    of_lab = np.array([[float(each.lab == lab) for lab in labs] for each in seen])
+    before = np.full(len(causes), LIKELY)
+    before[0] = ANYWHERE
+    rows = np.array([[each.causes[name] for name in causes] for each in seen]) * before
     reached = np.log([each.reached for each in seen])
-    labs = np.array([each.lab for each in seen])
-    alike = (labs[:, None] == labs[None, :]).astype(float)
-    before = np.full(len(causes), LIKELY**2)
-    before[0] = ANYWHERE**2
-    drawn = (rows * before) @ rows.T
-    tried = itertools.product(LABS, FIGURES)
-    _, lab, figure = max((_likely(reached, alike, drawn, *pair), *pair) for pair in tried)
-    noise = figure**2 * np.eye(len(seen)) + lab**2 * alike + drawn
-    solved = np.linalg.solve(noise, np.column_stack([reached, rows]))
-    by = before * (rows.T @ solved[:, 0])
-    apart = np.diag(before) - before[:, None] * (rows.T @ solved[:, 1:]) * before[None, :]
-    return Fit(tuple(causes), by, apart, lab, figure)
-
-
-def _likely(
-    reached: np.ndarray, alike: np.ndarray, drawn: np.ndarray, lab: float, figure: float
-) -> float:
-    """The logarithm of how likely the rows are, up to a constant."""
-    noise = figure**2 * np.eye(len(reached)) + lab**2 * alike + drawn
-    root = np.linalg.cholesky(noise)
-    return float(
-        -0.5 * np.sum(np.linalg.solve(root, reached) ** 2) - np.sum(np.log(np.diag(root)))
-    )
+    columns = np.hstack([rows, of_lab])
+    squares, with_reached = columns.T @ columns, columns.T @ reached
+    tried = []
+    for lab, figure in itertools.product(LABS, FIGURES):
+        scale = np.concatenate([np.ones(len(causes)), np.full(len(labs), lab)]) / figure
+        inside = np.eye(len(scale)) + scale[:, None] * squares * scale[None, :]
+        weights = np.linalg.solve(inside, scale * with_reached)
+        missed = reached @ reached - (scale * with_reached) @ weights
+        size = 2 * len(seen) * math.log(figure) + np.linalg.slogdet(inside)[1]
+        tried.append((float(-0.5 * (size + missed / figure**2)), lab, figure))
+    _, lab, figure = max(tried)
+    scale = np.concatenate([np.ones(len(causes)), np.full(len(labs), lab)]) / figure
+    apart = np.linalg.inv(np.eye(len(scale)) + scale[:, None] * squares * scale[None, :])
+    weights = apart @ (scale * with_reached) / figure
+    kept = slice(len(causes))
+    wide = before[:, None] * apart[kept, kept] * before[None, :]
+    return Fit(tuple(causes), before * weights[kept], wide, lab, figure)
 
 
 def left_out(seen: Sequence[Point]) -> Iterator[tuple[list[Point], list[Point]]]:
@@ -162,7 +163,7 @@ def left_out(seen: Sequence[Point]) -> Iterator[tuple[list[Point], list[Point]]]
 def held_out(causes: Sequence[str] = CAUSES, *, whole_labs: bool = False) -> list[Held]:
     """Every figure beside what the others predict of it. whole_labs: also of labs with very many rows."""
     seen = points()
-    old = shelf().entry("mfu.default").figure
+    before = shelf().entry("mfu.default").figure
     found = []
     pairs: Callable[[Sequence[Point]], Iterator[tuple[list[Point], list[Point]]]]
     pairs = _labs_out if whole_labs else left_out
@@ -171,8 +172,8 @@ def held_out(causes: Sequence[str] = CAUSES, *, whole_labs: bool = False) -> lis
         for each in out:
             middle, spread = made.says(each.causes)
             low, high = (math.exp(middle + sign * NINETY * spread) for sign in (-1, 1))
-            before = (old.value, old.low or 0.0, old.high or 0.0)
-            found.append(Held(each.name, each.reached, math.exp(middle), low, high, before))
+            old = tuple(end * each.counted for end in (before.value, before.low or 0.0, before.high or 0.0))
+            found.append(Held(each.name, each.reached, math.exp(middle), low, high, old))
     return found
 
 
@@ -182,12 +183,11 @@ def _labs_out(seen: Sequence[Point]) -> Iterator[tuple[list[Point], list[Point]]
 
 
 ABOUT = {
-    "step": "utilisation of a step of a dense model on a chip of 600 TFLOP/s, bf16, attention counted",
+    "step": "utilisation of a step of a large dense model on a chip of 600 TFLOP/s, bf16, attention counted",
     "whole": "time at the pace of its steps over all time of a run that failures left",
     "fp8": "pace with fp8 products over bf16",
-    "early": "the same of runs before the middle of 2022; for no plan",
     "experts": "exponent of parameters held per parameter used",
-    "few": "exponent of parameters used per token over 20 billion, below which a mixture's products are small",
+    "small": "how much faster chips lose on models of less than 20 billion active parameters: exponent of both",
     "peak": "exponent of the chip's peak over 600 TFLOP/s",
     "chip.tpu": "TPUs beside other chips of their peak",
     "chip.amd": "AMD accelerators beside other chips of their peak",
@@ -195,7 +195,9 @@ ABOUT = {
     "spread": "what labs and figures differ by, beyond all that is known of them",
 }
 _NAMES = {"tpu": "chip.tpu", "amd": "chip.amd", "rack": "links.rack"}
-_EXPONENTS = ("experts", "few", "peak")
+_EXPONENTS = ("experts", "small", "peak")
+_ONLY_TAUGHT = ("early", "trial")
+"""What explains rows and holds for no plan."""
 
 
 def table() -> dict[str, tuple[float, float, float]]:
@@ -203,6 +205,8 @@ def table() -> dict[str, tuple[float, float, float]]:
     made = fit(points())
     found = {}
     for name, by, apart in zip(made.causes, made.by, np.diag(made.apart), strict=True):
+        if name in _ONLY_TAUGHT:
+            continue
         ends = (float(by + sign * NINETY * math.sqrt(apart)) for sign in (0, -1, 1))
         shown = ends if name in _EXPONENTS else (math.exp(end) for end in ends)
         value, low, high = (float(f"{end:.4g}") for end in shown)

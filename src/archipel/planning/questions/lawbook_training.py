@@ -7,7 +7,15 @@ decays before them.
 from collections.abc import Callable, Sequence
 
 from archipel.planning.formula import Laws
-from archipel.planning.laws import inference_aware, memory, repeated_data, rl_curve, scaling
+from archipel.planning.laws import (
+    attention,
+    inference_aware,
+    memory,
+    repeated_data,
+    rl_curve,
+    scaling,
+    utilisation,
+)
 from archipel.planning.laws.memory import Recompute, Split, shape_of
 from archipel.planning.laws.repeated_data import Decay
 from archipel.planning.laws.scaling import Fit
@@ -133,6 +141,14 @@ TRAINING: Laws = {
         lambda hours, *of: rl_curve.pass_rate(hours, rl_curve.Curve(*of)),
         ["accelerator*h", "1", "1", "accelerator*h", "1"],
         "1",
+    ),
+    "with_attention": law(
+        lambda n, aspect, s: 1.0 + attention.share(s, shape_of(n, aspect, 1.0, 1.0).width),
+        ["param", "1", "token"],
+        "1",
+    ),
+    "utilisation": law(
+        utilisation.utilisation, ["TFLOP/(s*accelerator)", "param", "param", *["1"] * 5], "1"
     ),
     "layers": law(lambda n, aspect: shape_of(n, aspect, 1.0, 1.0).layers, ["param", "1"], "1"),
     "weights": _sharded(memory.weights),

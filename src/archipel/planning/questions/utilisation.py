@@ -3,14 +3,26 @@
 What is computed stands in `sheets/utilisation.toml`.
 """
 
+from dataclasses import dataclass
+
 from archipel.planning.quantity import Quantity
 from archipel.planning.questions.sheet import Sheet
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 
 CHIPS = (("tpu", "tpu"), ("mi", "amd"), ("rx7900", "amd"), ("ryzen", "amd"))
 """Beginnings of names, and whose chip it is; all others are taken as NVIDIA's, on whom most is documented."""
 RACKS = ("gb200", "gb300")
 """Kinds whose fast links reach through a rack."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step works on: all parameters, those used per token, and tokens of one sequence."""
+
+    params: Quantity
+    active: Quantity
+    sequence: Quantity
 
 
 def chip_of(kind: str) -> str:
@@ -23,12 +35,13 @@ def linked(kind: str, mixture: bool) -> str:
     return "rack" if mixture and kind in RACKS else "server"
 
 
-def utilisation(
-    kind: str, params: Quantity, active: Quantity, attention: Quantity, shelf: Shelf
-) -> dict[str, Quantity]:
-    """Of a step in bf16: `step.counted` with attention's arithmetic, `train.mfu` of 6ND alone."""
-    mixture = params is not active
+def utilisation(kind: str, work: Work, shelf: Shelf) -> Sheet:
+    """Of a step in bf16: `train.counted` with attention's arithmetic, `train.mfu` of 6ND alone."""
+    mixture = Draws(count=1).centre(work.params / work.active) > 1.0
     words = {"kind": kind, "chip": chip_of(kind), "links": linked(kind, mixture)}
-    given = {"job.params": params, "job.active": active, "job.attention": attention}
-    sheet = Sheet("utilisation", shelf, words, given)
-    return {name: sheet[name] for name in ("train.counted", "train.mfu")}
+    given = {
+        "job.params": work.params,
+        "job.active": work.active,
+        "job.sequence": work.sequence,
+    }
+    return Sheet("utilisation", shelf, words, given)
