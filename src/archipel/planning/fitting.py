@@ -40,7 +40,19 @@ FIGURES = (0.15, 0.18, 0.21, 0.24, 0.27, 0.3, 0.35, 0.4, 0.45)
 """Spreads that are tried, of labs and of figures within one."""
 MANY = 25
 """A lab with more rows is left out chip by chip: with all of it, whole generations of chips would go."""
-CAUSES = ("step", "whole", "fp8", "early", "trial", "experts", "small", "peak", "tpu", "amd", "rack")
+CAUSES = (
+    "step",
+    "whole",
+    "fp8",
+    "early",
+    "trial",
+    "experts",
+    "small",
+    "peak",
+    "tpu",
+    "amd",
+    "rack",
+)
 
 
 @dataclass(frozen=True)
@@ -172,7 +184,9 @@ def held_out(causes: Sequence[str] = CAUSES, *, whole_labs: bool = False) -> lis
         for each in out:
             middle, spread = made.says(each.causes)
             low, high = (math.exp(middle + sign * NINETY * spread) for sign in (-1, 1))
-            old = tuple(end * each.counted for end in (before.value, before.low or 0.0, before.high or 0.0))
+            old = tuple(
+                end * each.counted for end in (before.value, before.low or 0.0, before.high or 0.0)
+            )
             found.append(Held(each.name, each.reached, math.exp(middle), low, high, old))
     return found
 

@@ -5,7 +5,7 @@ far a model is too small to fill a chip; `planning/fitting` fits it to documente
 billion parameters differ by less than labs do once attention is counted, fleets of 8 to 16,384 too: neither is in it.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,17 +21,21 @@ MOST = 0.9
 """No step of bf16 products was seen above three quarters; a law that is extended ends here."""
 
 
-def utilisation(
-    peak: Numbers, params: Numbers, active: Numbers, step: Numbers,
-    by_peak: Numbers, by_experts: Numbers, by_small: Numbers, apart: Numbers = 1.0,
-) -> Numbers:  # fmt: skip
+class By(NamedTuple):
+    """Exponents of the chip's peak, of a mixture's experts and of what small models lose on fast chips."""
+
+    peak: Numbers
+    experts: Numbers
+    small: Numbers
+
+
+def utilisation(peak: Numbers, params: Numbers, active: Numbers, level: Numbers, by: By) -> Numbers:
     """Utilisation in bf16. peak: TFLOP/s; params, active: of the whole model, per token.
 
-    step: of a large dense model on a chip of `PEAK`; by_*: exponents; apart: what the kind of chip, its links and
-    whatever else is known multiply it by.
+    level: of a large dense model on a chip of `PEAK`, times what the kind of chip and its links change.
     """
     faster, experts, small = features(peak, params, active)
-    reached = step * np.exp(by_peak * faster + by_experts * experts + by_small * small) * apart
+    reached = level * np.exp(by.peak * faster + by.experts * experts + by.small * small)
     return np.minimum(reached, MOST)
 
 

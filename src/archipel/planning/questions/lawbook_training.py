@@ -81,6 +81,14 @@ def _gathered(*given: Numbers) -> Numbers:
     return memory.gathered(n, layers, each, Split(count / tensor, tensor, zero))
 
 
+def _reached(peak: Numbers, n: Numbers, active: Numbers, level: Numbers, *by: Numbers) -> Numbers:
+    """Utilisation of a step; the exponents come last."""
+    return utilisation.utilisation(peak, n, active, level, utilisation.By(*by))
+
+
+_reached.__name__ = "utilisation"
+
+
 def _kept(mode: Recompute) -> Law:
     """Activations of a usual shape under a way to compute them again."""
 
@@ -148,7 +156,7 @@ TRAINING: Laws = {
         "1",
     ),
     "utilisation": law(
-        utilisation.utilisation, ["TFLOP/(s*accelerator)", "param", "param", *["1"] * 5], "1"
+        _reached, ["TFLOP/(s*accelerator)", "param", "param", "1", "1", "1", "1"], "1"
     ),
     "layers": law(lambda n, aspect: shape_of(n, aspect, 1.0, 1.0).layers, ["param", "1"], "1"),
     "weights": _sharded(memory.weights),
