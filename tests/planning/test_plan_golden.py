@@ -22,8 +22,6 @@ from planning.golden import FOLDER, SETTING, answered, differences, kept
 
 LAW = r"/texts/[a-z]+\.(mtbf|checkpoint_interval_daly|goodput)(@[a-z0-9-]+)?/[23]: "
 TIERS = r"/texts/network\.tiers(@[a-z0-9-]+)?/2: "
-ONE = r"(/quantities|/texts)/reliability\.one_failure: was None"
-EPOCH = "Epoch's cost starts from the first price and its decay until training, and has electricity and rents"
 MENDED = {
     "lab": {
         LAW: "words beside a law were not what was computed; now the formula that is",
@@ -31,12 +29,6 @@ MENDED = {
         r"/texts/worth\.(trend|line)\.[123]y/2: ": "the same: the law for the line ends at nothing",
         r"/quantities/(lab\.server_life|worth\.line\.[123]y)/[012]: was": "--life did not reach the book value",
         r"/refused: was \"unknown accelerator": "TPU v3 and V100 with 16 GB are known too",
-    },
-    "train": {
-        LAW: "as for a lab",
-        ONE: "what turns a rate of failures into a time is named",
-        r"/(quantities|texts)/(epoch|published|reserved|purchase|run\.age|lab\.price)\b": EPOCH,
-        r"/tables/\d+: was \[\['electricity of the accelerators alone": EPOCH,
     },
     "meek": {
         r"/texts/meek\..*/[23]": "as for a lab: letters beside a law, now its formula and what it is of",

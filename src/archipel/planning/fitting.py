@@ -116,10 +116,11 @@ def _point(row: dict[str, Any], known: Shelf) -> Point:
 def _share(row: dict[str, Any], active: float, peak: float, counted: float, known: Shelf) -> float:
     """What the row says, as a share of the peak with attention counted."""
     if "pace" in row:
-        return 6.0 * active * row["pace"] * counted / peak
+        return 6.0 * active * float(row["pace"]) * counted / peak
     if "hours" in row:
         kept = _goodput(row["count"], known)
-        return 6.0 * active * row["tokens"] * counted / (row["hours"] * 3600.0 * peak * kept)
+        flop = 6.0 * active * float(row["tokens"]) * counted
+        return flop / (float(row["hours"]) * 3600.0 * peak * kept)
     share = row["share"] * (0.75 if row["counts"] == "hardware" else 1.0)
     return float(share * (counted if row["counts"] == "model" else 1.0))
 
@@ -184,9 +185,8 @@ def held_out(causes: Sequence[str] = CAUSES, *, whole_labs: bool = False) -> lis
         for each in out:
             middle, spread = made.says(each.causes)
             low, high = (math.exp(middle + sign * NINETY * spread) for sign in (-1, 1))
-            old = tuple(
-                end * each.counted for end in (before.value, before.low or 0.0, before.high or 0.0)
-            )
+            old = (before.value, before.low or 0.0, before.high or 0.0)
+            old = (old[0] * each.counted, old[1] * each.counted, old[2] * each.counted)
             found.append(Held(each.name, each.reached, math.exp(middle), low, high, old))
     return found
 

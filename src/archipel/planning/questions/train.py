@@ -42,7 +42,9 @@ def plan(request: TrainRequest, shelf: Shelf) -> Plan:
     chosen = train_fit.fit_of(asked.fit, shelf)
     others = [name for name in shelf.members("law.chinchilla") if name not in (asked.fit, *TWINS)]
     fits = [chosen, *(train_fit.fit_of(name, shelf) for name in others)]
-    setup = Setup(asked, chosen, one(request.accelerator, request, shelf), request, shelf)
+    first = train_memory.work_of(asked.params, asked.active, request)
+    fleet = one(request.accelerator, first, request, shelf)
+    setup = Setup(asked, chosen, fleet, request, shelf)
     run = _on_its_fleet(setup)
     load = train_memory.load_of(run.model, run.fleet.kind, run.fleet.count, request, shelf)
     return Plan(
@@ -66,7 +68,7 @@ def _folded(request: TrainRequest) -> TrainRequest:
 
 def _on_its_fleet(setup: Setup) -> Run:
     """The run on as many accelerators as were asked for, or as it needs."""
-    setup = _counting_attention(setup)
+    setup = _at_its_size(setup)
     asked, request, shelf = setup.asked, setup.request, setup.shelf
     count = asked_count(request)
     if count is None and asked.budget_kind != "time":
@@ -79,13 +81,14 @@ def _on_its_fleet(setup: Setup) -> Run:
     return run_of(replace(setup, fleet=fleet))
 
 
-def _counting_attention(setup: Setup) -> Setup:
-    """Hours for attention's arithmetic too, where the utilisation that was given counts it."""
-    if not setup.request.attention:
+def _at_its_size(setup: Setup) -> Setup:
+    """The fleet as fast as it is on the model that was found; where none was asked for, it is found once more."""
+    if setup.asked.params is not None:
         return setup
-    size = centre(run_of(setup).model.active)
-    added = train_memory.attention(size, setup.request, setup.shelf)
-    return replace(setup, fleet=replace(setup.fleet, attention=added))
+    model = run_of(setup).model
+    work = train_memory.work_of(model.params, model.active, setup.request)
+    fleet = one(setup.request.accelerator, work, setup.request, setup.shelf)
+    return replace(setup, fleet=fleet)
 
 
 def _answers(run: Run, asked: Asked) -> tuple[Quantity, ...]:
@@ -95,10 +98,11 @@ def _answers(run: Run, asked: Asked) -> tuple[Quantity, ...]:
         rate = (run.learning.rollouts, run.learning.rate) if run.learning else ()
         return (bill.cost, bill.hours, bill.days, run.stages[0].tokens, run.stages[0].flop, *rate)
     size = run.size
-    bought = (size.params, size.tokens, size.loss, size.flop)
+    flop = size.counted or size.flop
+    bought = (size.params, size.tokens, size.loss, flop)
     paid = (bill.hours, bill.days, bill.cost)
     if asked.from_size or asked.budget is None:
-        return (bill.cost, bill.hours, bill.days, size.params, size.tokens, size.flop, size.loss)
+        return (bill.cost, bill.hours, bill.days, size.params, size.tokens, flop, size.loss)
     return (*bought, *paid)
 
 
