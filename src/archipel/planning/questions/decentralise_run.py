@@ -21,6 +21,7 @@ from archipel.planning.questions.bounds import (
     bounded,
     share_of,
 )
+from archipel.planning.questions.utilisation import usual_mfu
 from archipel.planning.requests.decentralise import DecentraliseRequest
 from archipel.planning.tables import Shelf
 from archipel.planning.units import kind_of
@@ -114,7 +115,9 @@ def run_of(request: DecentraliseRequest, shelf: Shelf, tokens: Quantity) -> Run:
     fleet = (sites * per_site).named(
         "market.accelerators", "accelerators of all sites", "accelerator"
     )
-    mfu = _share(request.mfu, "run.mfu", "--mfu", "model FLOP utilisation") or shelf["mfu.default"]
+    mfu = _share(request.mfu, "run.mfu", "--mfu", "model FLOP utilisation") or usual_mfu(
+        kind, (total, used), shelf
+    )
     speed = (shelf[f"accelerator.{kind}.bf16"] * mfu).named(
         "run.speed", "useful speed of one accelerator", "TFLOP/(s*accelerator)"
     )

@@ -5,7 +5,7 @@ What is computed stands in `sheets/utilisation.toml`.
 
 from dataclasses import dataclass
 
-from archipel.planning.quantity import Quantity
+from archipel.planning.quantity import Quantity, pure
 from archipel.planning.questions.sheet import Sheet
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
@@ -45,3 +45,10 @@ def utilisation(kind: str, work: Work, shelf: Shelf) -> Sheet:
         "job.sequence": work.sequence,
     }
     return Sheet("utilisation", shelf, words, given)
+
+
+def usual_mfu(kind: str, params: tuple[float, float], shelf: Shelf) -> Quantity:
+    """Of a step of a model of these parameters, in all and per token, on sequences of the usual length."""
+    held, used = (pure(each, "param") for each in params)
+    work = Work(held, used, shelf["utilisation.usual.sequence"])
+    return utilisation(kind, work, shelf)["train.mfu"]
