@@ -11,10 +11,13 @@ from importlib import import_module
 from statistics import median
 from typing import Any
 
+SEEN = {"whole runs": "asked"}
+"""Fields whose figures the fit has seen: they are asked of the planner, not held out."""
 CLOSE = 0.1
 """As near as a tenth."""
 FIELDS: Mapping[str, tuple[str, str]] = {
     "training": ("archipel.planning.fitting", "held_out"),
+    "whole runs": ("archipel.planning.documented", "asked"),
 }
 """What is predicted, and the function that gives its held-out figures."""
 
@@ -71,7 +74,7 @@ def coverage() -> list[Coverage]:
         held = held_out(field)
         fitted = [(each.measured, each.predicted, each.low, each.high) for each in held]
         old = [(each.measured, *each.before) for each in held if each.before]
-        found.append(covered(field, "fit", fitted))
+        found.append(covered(field, SEEN.get(field, "held out"), fitted))
         if old:
             found.append(covered(field, "before", old))
     return found
@@ -87,13 +90,14 @@ def held_out(field: str) -> list[Held]:
 def coverage_text(found: Sequence[Coverage]) -> str:
     """The comparison for a terminal."""
     lines = [
-        "Measured figures predicted by fits that have not seen them, nor others of their lab or machine.",
+        "Measured figures beside predictions. Held out: by fits that have not seen them, nor others of their",
+        "lab or machine; before: by what stood there earlier; asked: documented runs as one would plan them.",
         "",
-        f"{'field':10} {'by':8} {'figures':>7} {'median apart':>13} {'within 10%':>11} "
+        f"{'field':10} {'by':9} {'figures':>7} {'median apart':>13} {'within 10%':>11} "
         f"{'in 90% interval':>16} {'interval':>9}",
     ]
     lines += [
-        f"{each.field:10} {each.by:8} {each.figures:>7} {each.median_apart:>13.0%} {each.close:>11.0%} "
+        f"{each.field:10} {each.by:9} {each.figures:>7} {each.median_apart:>13.0%} {each.close:>11.0%} "
         f"{each.covered:>16.0%} {'x' + format(each.wide, '.1f'):>9}"
         for each in found
     ]

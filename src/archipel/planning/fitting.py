@@ -9,17 +9,16 @@ Law: `table` makes the constants that are kept; a test makes them again.
 
 import itertools
 import math
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from archipel.planning.covering import Held
+from archipel.planning.documented import rows
 from archipel.planning.laws import attention, memory
 from archipel.planning.laws.utilisation import features
 from archipel.planning.quantity import given
@@ -28,7 +27,6 @@ from archipel.planning.questions.utilisation import chip_of, linked
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf, shelf
 
-ROWS = "training@2026-11.toml"
 NINETY = 1.645
 """Standard deviations from the middle to either end of a 90% interval."""
 LIKELY = 0.4
@@ -91,9 +89,8 @@ class Fit:
 @cache
 def points() -> tuple[Point, ...]:
     """Every row of the table of documented training."""
-    found = resources.files("archipel.planning").joinpath("measured", ROWS)
     known = shelf()
-    return tuple(_point(row, known) for row in tomllib.loads(found.read_text("utf-8"))["run"])
+    return tuple(_point(row, known) for row in rows())
 
 
 def _point(row: dict[str, Any], known: Shelf) -> Point:
@@ -140,9 +137,9 @@ def fit(seen: Sequence[Point], causes: Sequence[str] = CAUSES) -> Fit:
     of_lab = np.array([[float(each.lab == lab) for lab in labs] for each in seen])
     before = np.full(len(causes), LIKELY)
     before[0] = ANYWHERE
-    rows = np.array([[each.causes[name] for name in causes] for each in seen]) * before
+    causing = np.array([[each.causes[name] for name in causes] for each in seen]) * before
     reached = np.log([each.reached for each in seen])
-    columns = np.hstack([rows, of_lab])
+    columns = np.hstack([causing, of_lab])
     squares, with_reached = columns.T @ columns, columns.T @ reached
     tried = []
     for lab, figure in itertools.product(LABS, FIGURES):
@@ -163,10 +160,10 @@ def fit(seen: Sequence[Point], causes: Sequence[str] = CAUSES) -> Fit:
 
 def left_out(seen: Sequence[Point]) -> Iterator[tuple[list[Point], list[Point]]]:
     """Rows of one lab, and those of all others; of a lab with `MANY` rows, one chip at a time."""
-    rows = Counter(each.lab for each in seen)
+    many = Counter(each.lab for each in seen)
 
     def group(each: Point) -> str:
-        return f"{each.lab} {each.kind}" if rows[each.lab] > MANY else each.lab
+        return f"{each.lab} {each.kind}" if many[each.lab] > MANY else each.lab
 
     for name in sorted({group(each) for each in seen}):
         out = [each for each in seen if group(each) == name]
