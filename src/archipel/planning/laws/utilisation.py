@@ -15,6 +15,8 @@ PEAK = 600.0
 """TFLOP/s of the chip that the others are held against, between an A100 and an H100."""
 FILLED = 312.0
 """TFLOP/s (A100) up to which small models were as fast as large ones."""
+SLOWEST = 120.0
+"""TFLOP/s of the slowest chips documented; slower ones are taken as these."""
 LARGE = 2e10
 """Parameters used per token from which on every chip is filled."""
 MOST = 0.9
@@ -47,4 +49,4 @@ def features(peak: Numbers, params: Numbers, active: Numbers) -> tuple[Numbers, 
     """
     experts = np.log(np.maximum(params / active, 1.0))
     small = np.minimum(0.0, np.log(active / LARGE)) * np.maximum(0.0, np.log(peak / FILLED))
-    return np.log(peak / PEAK), experts, small
+    return np.log(np.maximum(peak, SLOWEST) / PEAK), experts, small

@@ -10,8 +10,12 @@ from archipel.planning.questions.sheet import Sheet
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 
-CHIPS = (("tpu", "tpu"), ("mi", "amd"), ("rx7900", "amd"), ("ryzen", "amd"))
-"""Beginnings of names, and whose chip it is; all others are taken as NVIDIA's, on whom most is documented."""
+CHIPS = {
+    "tpu": ("tpu",),
+    "amd": ("mi", "rx7900"),
+    "other": ("m1", "m2", "m3", "m4", "m5", "cpu", "ryzen", "dgx-spark", "gaudi", "trainium"),
+}
+"""Whose chip it is by how its kind begins; of `other` no training is documented, what is not here is NVIDIA's."""
 RACKS = ("gb200", "gb300")
 """Kinds whose fast links reach through a rack."""
 
@@ -26,8 +30,8 @@ class Work:
 
 
 def chip_of(kind: str) -> str:
-    """tpu, amd or gpu."""
-    return next((chip for start, chip in CHIPS if kind.startswith(start)), "gpu")
+    """One of `CHIPS`, or gpu."""
+    return next((chip for chip, starts in CHIPS.items() if kind.startswith(starts)), "gpu")
 
 
 def linked(kind: str, mixture: bool) -> str:
