@@ -31,6 +31,10 @@ def command(part: str, as_json: bool, coverage: bool, refit: bool) -> None:
       archipel plan check --coverage
     """
     if coverage or refit:
+        if part or (coverage and refit):
+            raise click.UsageError(
+                "--coverage and --refit stand alone: without PART, one at a time"
+            )
         _fits(as_json, refit)
         return
     from archipel.planning.checking import check, checked_text, chosen
@@ -60,5 +64,11 @@ def _fits(as_json: bool, refit: bool) -> None:
     if refit:
         show(fitting.table(), as_json, fitting.table_text)
         return
-    found = covering.coverage()
+    found = []
+    for field in covering.FIELDS:
+        if sys.stderr.isatty():
+            click.echo(f"\r{field:20}", nl=False, err=True)
+        found += covering.coverage(field)
+    if sys.stderr.isatty():
+        click.echo("\r", nl=False, err=True)
     show(covering.for_json(found), as_json, lambda: covering.coverage_text(found))

@@ -67,17 +67,13 @@ def covered(field: str, by: str, rows: Sequence[tuple[float, float, float, float
     return Coverage(field, by, share, median(far), sum(near) / share, sum(inside) / share, wide)
 
 
-def coverage() -> list[Coverage]:
-    """Every field: the fit, and what stood there before."""
-    found = []
-    for field in FIELDS:
-        held = held_out(field)
-        fitted = [(each.measured, each.predicted, each.low, each.high) for each in held]
-        old = [(each.measured, *each.before) for each in held if each.before]
-        found.append(covered(field, SEEN.get(field, "held out"), fitted))
-        if old:
-            found.append(covered(field, "before", old))
-    return found
+def coverage(field: str) -> list[Coverage]:
+    """Of one of `FIELDS`: the fit, and what stood there before."""
+    held = held_out(field)
+    rows = [(each.measured, each.predicted, each.low, each.high) for each in held]
+    found = [covered(field, SEEN.get(field, "held out"), rows)]
+    old = [(each.measured, *each.before) for each in held if each.before]
+    return found + ([covered(field, "before", old)] if old else [])
 
 
 def held_out(field: str) -> list[Held]:
