@@ -8,10 +8,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from archipel.planning.answering import Setting, named
+from archipel.planning.answering import Setting
 from archipel.planning.asking import Ask
 from archipel.planning.covering import Held
-from archipel.planning.requests.train import TrainRequest
+from archipel.planning.requests import REQUESTS
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import shelf
 
@@ -27,9 +27,9 @@ def rows() -> tuple[dict[str, Any], ...]:
     return tuple(tomllib.loads(found.read_text("utf-8"))["run"])
 
 
-def request_of(row: dict[str, Any]) -> TrainRequest:
+def request_of(row: dict[str, Any]) -> Any:
     """What one would ask of the planner about this run."""
-    return TrainRequest(
+    return REQUESTS["train"](
         params=f"{row['params']:g}",
         active_params=f"{row['active']:g}" if "active" in row else "",
         tokens=f"{row['tokens']:g}",
@@ -51,7 +51,8 @@ def asked() -> list[Held]:
     for row in rows():
         if "hours" in row and row["kind"] in known and not row.get("early"):
             plan = Ask("train", request_of(row), Setting(samples=SAMPLES)).plan()
-            hours = Draws(count=SAMPLES).estimate(named(plan)["train.accelerator_hours"])
+            told = next(each for each in plan.answers if each.name == "train.accelerator_hours")
+            hours = Draws(count=SAMPLES).estimate(told)
             ends = (hours.value, hours.low, hours.high)
             found.append(Held(row["name"], float(row["hours"]), *ends))
     return found
