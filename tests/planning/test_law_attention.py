@@ -20,10 +20,12 @@ def test_it_grows_with_the_sequence_and_shrinks_with_the_width() -> None:
     assert share(2048.0, 8192.0) == pytest.approx(share(2048.0, 4096.0) / 2)
 
 
-def test_counting_attention_takes_longer_and_leaves_6nd_alone() -> None:
+def test_counting_attention_takes_longer_and_lengthens_the_compute_but_not_6nd() -> None:
     asked = {"params": "7B", "tokens": "1T", "mfu": "0.4", "sequence": "32768"}
     without, counted = data("train", **asked), data("train", **asked, attention=True)
-    assert value(counted, "train.flop") == value(without, "train.flop")
+    assert value(counted, "train.flop_6nd") == value(without, "train.flop")
+    longer = value(counted, "train.attention")
+    assert value(counted, "train.flop") == pytest.approx(longer * value(without, "train.flop"))
     longer = value(counted, "train.accelerator_hours") / value(without, "train.accelerator_hours")
     assert longer == pytest.approx(value(counted, "train.attention"), rel=0.02)
     assert longer > 2

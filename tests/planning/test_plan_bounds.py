@@ -98,7 +98,7 @@ def test_at_the_edge_every_sentence_is_made_of_numbers(
 ZEROS = [
     ("decentralise", "rental.h100"),
     ("decentralise", "accelerator.h100.memory"),
-    ("decentralise", "mfu.default"),
+    ("decentralise", "utilisation.step"),
     ("train", "run.pythia-12b.tokens"),
     ("train", "law.flop.training"),
     ("train", "train.patience"),

@@ -11,7 +11,13 @@ from archipel.cli.doors import columns, mending, show
 @click.command("check")
 @click.argument("part", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print data for machines.")
-def command(part: str, as_json: bool) -> None:
+@click.option(
+    "--coverage", is_flag=True, help="Instead: how far fits hold on measured figures left out."
+)
+@click.option(
+    "--refit", is_flag=True, help="Instead: the constants of utilisation, fitted anew, as a table."
+)
+def command(part: str, as_json: bool, coverage: bool, refit: bool) -> None:
     """Recompute published figures and show how far apart they are.
 
     PART picks the figures whose name or request contains it; without it, all. How near each came is
@@ -22,7 +28,15 @@ def command(part: str, as_json: bool) -> None:
       archipel plan check
       archipel plan check llama
       archipel plan check serve --json
+      archipel plan check --coverage
     """
+    if coverage or refit:
+        if part or (coverage and refit):
+            raise click.UsageError(
+                "--coverage and --refit stand alone: without PART, one at a time"
+            )
+        _fits(as_json, refit)
+        return
     from archipel.planning.checking import check, checked_text, chosen
     from archipel.planning.mistakes import CannotPlan
 
@@ -41,3 +55,20 @@ def command(part: str, as_json: bool) -> None:
         show(data, as_json, lambda: checked_text(found, columns()))
     if not all(each.agrees for each in found):
         sys.exit(1)
+
+
+def _fits(as_json: bool, refit: bool) -> None:
+    """What is fitted here: how far it holds, or its constants."""
+    from archipel.planning import covering, fitting
+
+    if refit:
+        show(fitting.table(), as_json, fitting.table_text)
+        return
+    found = []
+    for field in covering.FIELDS:
+        if sys.stderr.isatty():
+            click.echo(f"\r{field:20}", nl=False, err=True)
+        found += covering.coverage(field)
+    if sys.stderr.isatty():
+        click.echo("\r", nl=False, err=True)
+    show(covering.for_json(found), as_json, lambda: covering.coverage_text(found))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from archipel.planning.quantity import Quantity
 from archipel.planning.questions.sheet import Sheet
+from archipel.planning.questions.utilisation import chip_of
 from archipel.planning.tables import Shelf
 
 
@@ -18,6 +19,8 @@ def lab_words(kind: str, country: str, shelf: Shelf) -> dict[str, str]:
         "hourly": f"rental.{kind}" if f"rental.{kind}" in shelf else "",
         "h100": kind if kind == "h100" else "",
         "researchers": "",
+        "chip": chip_of(kind),
+        "links": "server",
         "group": "failures",
         "least": "0",
     }

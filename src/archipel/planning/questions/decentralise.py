@@ -25,6 +25,7 @@ from archipel.planning.questions.decentralise_asked import (
 from archipel.planning.questions.decentralise_charts import charts
 from archipel.planning.questions.grids import grid_of
 from archipel.planning.questions.sheet import Sheet, inputs
+from archipel.planning.questions.utilisation import usual_mfu
 from archipel.planning.questions.ways import refuse, ways
 from archipel.planning.requests.option import Request, as_dict, read_sheet
 from archipel.planning.sampling import Draws
@@ -70,6 +71,10 @@ def _sheet(request: Request, shelf: Shelf, tokens: Quantity | None = None) -> Sh
     check_amounts(asked, kind, request, shelf)
     if not request.tokens:
         asked["run.tokens"] = tokens or _usual_tokens(asked, shelf)
+    if "run.mfu" not in asked:
+        held, centre = asked["run.params"], Draws(count=1).centre
+        sizes = (centre(held), centre(asked.get("run.active_params", held)))
+        asked["train.mfu"] = usual_mfu(kind, sizes, shelf)
     asked |= _ends(words["posted"], shelf)
     return Sheet("decentralise", shelf, words | {"country": grid.country}, asked)
 

@@ -35,7 +35,7 @@ MARKET: Laws = {
     ),
     "broadcast_seconds": law(synchronisation.broadcast_seconds, ["bit", _LINE], "s"),
     "exposed_seconds": law(synchronisation.exposed_seconds, ["s", "s", "1"], "s"),
-    "utilisation": law(synchronisation.utilisation, ["s", "s"], "1"),
+    "busy_share": law(synchronisation.utilisation, ["s", "s"], "1"),
     "steps_between_versions": law(staleness.steps_between_versions, ["1"], "1"),
     "required_rate": law(staleness.required_rate, ["1", "rollout", "s", "s"], "rollout/s"),
     "learner_share": law(staleness.learner_share, ["1", "rollout", "s", "s", "rollout/s"], "1"),

@@ -7,7 +7,15 @@ decays before them.
 from collections.abc import Callable, Sequence
 
 from archipel.planning.formula import Laws
-from archipel.planning.laws import inference_aware, memory, repeated_data, rl_curve, scaling
+from archipel.planning.laws import (
+    attention,
+    inference_aware,
+    memory,
+    repeated_data,
+    rl_curve,
+    scaling,
+    utilisation,
+)
 from archipel.planning.laws.memory import Recompute, Split, shape_of
 from archipel.planning.laws.repeated_data import Decay
 from archipel.planning.laws.scaling import Fit
@@ -73,6 +81,14 @@ def _gathered(*given: Numbers) -> Numbers:
     return memory.gathered(n, layers, each, Split(count / tensor, tensor, zero))
 
 
+def _reached(peak: Numbers, n: Numbers, active: Numbers, level: Numbers, *by: Numbers) -> Numbers:
+    """Utilisation of a step; the exponents come last."""
+    return utilisation.utilisation(peak, n, active, level, utilisation.By(*by))
+
+
+_reached.__name__ = "utilisation"
+
+
 def _kept(mode: Recompute) -> Law:
     """Activations of a usual shape under a way to compute them again."""
 
@@ -133,6 +149,14 @@ TRAINING: Laws = {
         lambda hours, *of: rl_curve.pass_rate(hours, rl_curve.Curve(*of)),
         ["accelerator*h", "1", "1", "accelerator*h", "1"],
         "1",
+    ),
+    "with_attention": law(
+        lambda n, aspect, s: 1.0 + attention.share(s, shape_of(n, aspect, 1.0, 1.0).width),
+        ["param", "1", "token"],
+        "1",
+    ),
+    "utilisation": law(
+        _reached, ["TFLOP/(s*accelerator)", "param", "param", "1", "1", "1", "1"], "1"
     ),
     "layers": law(lambda n, aspect: shape_of(n, aspect, 1.0, 1.0).layers, ["param", "1"], "1"),
     "weights": _sharded(memory.weights),

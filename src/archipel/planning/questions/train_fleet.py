@@ -6,10 +6,11 @@ from functools import cached_property
 
 from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, nearest
 from archipel.planning.quantity import Quantity, given
-from archipel.planning.questions.bounds import ACCELERATORS, HOURLY, bounded
+from archipel.planning.questions.bounds import ACCELERATORS, DRAW, HOURLY, bounded
 from archipel.planning.questions.failures import failures
 from archipel.planning.questions.known import complete
 from archipel.planning.questions.train_asked import defaulted, share_given
+from archipel.planning.questions.utilisation import Work, utilisation
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
@@ -62,7 +63,7 @@ class Bill:
     co2: Quantity
 
 
-def one(kind: str, request: TrainRequest, shelf: Shelf) -> Fleet:
+def one(kind: str, work: Work, request: TrainRequest, shelf: Shelf) -> Fleet:
     """A fleet of this kind of one server, before its size is known.
 
     Raises:
@@ -76,13 +77,14 @@ def one(kind: str, request: TrainRequest, shelf: Shelf) -> Fleet:
         Fleet(
             chosen,
             shelf.fact(f"accelerator.{chosen}.title", chosen),
-            _speed(chosen, request, shelf),
+            _speed(chosen, work, request, shelf),
             _price(chosen, request, shelf),
             server,
             count,
             count,
             None,
             None,
+            utilisation(chosen, work, shelf)["train.attention"] if request.attention else None,
         ),
         count,
         request,
@@ -104,10 +106,16 @@ def centre(quantity: Quantity) -> float:
     return Draws(0, 1).centre(quantity)
 
 
-def _speed(kind: str, request: TrainRequest, shelf: Shelf) -> Quantity:
-    mfu = shelf["mfu.default"]
+def _speed(kind: str, work: Work, request: TrainRequest, shelf: Shelf) -> Quantity:
+    """Of a step, where its utilisation or the goodput was given; else as slow as whole runs are beside theirs."""
+    reached = utilisation(kind, work, shelf)
+    mfu = reached["train.counted" if request.attention else "train.mfu"]
+    gain = shelf["utilisation.fp8"]
     if request.mfu:
         mfu = share_given(request.mfu, "train.mfu", "--mfu", "model FLOP utilisation of bf16 peak")
+        gain = shelf["train.fp8_gain"]
+    elif not request.goodput:
+        mfu = mfu * shelf["utilisation.whole"]
     speed = shelf[f"accelerator.{kind}.bf16"] * mfu
     if request.precision not in ("bf16", "fp8"):
         raise nearest(request.precision, ("bf16", "fp8"), "precision")
@@ -118,7 +126,7 @@ def _speed(kind: str, request: TrainRequest, shelf: Shelf) -> Quantity:
                 f"--precision fp8 and --accelerator {kind}: it has no fp8 arithmetic; "
                 f"drop --precision or choose one of {', '.join(able)}"
             )
-        speed = speed * shelf["train.fp8_gain"]
+        speed = speed * gain
     return speed.named(
         "train.speed", "useful arithmetic of one accelerator", "TFLOP/(s*accelerator)"
     )
@@ -184,8 +192,7 @@ def bill(hours: Quantity, fleet: Fleet, request: TrainRequest, shelf: Shelf, nam
     """Time, money, electricity and CO2 of accelerator-hours, named below `name`."""
     country = shelf.choose("energy.carbon", request.country, "country")
     kind = fleet.kind
-    draw = shelf["power.draw_share.tpu" if kind.startswith("tpu") else "power.draw_share.gpu"]
-    power = shelf[f"accelerator.{kind}.server_power"] * draw * shelf["power.pue.colocation"]
+    power = _draw(kind, request, shelf) * shelf["power.pue.colocation"]
     energy = (hours * power).named(f"{name}.energy", "electricity, cooling included", "MWh")
     return Bill(
         hours,
@@ -196,6 +203,15 @@ def bill(hours: Quantity, fleet: Fleet, request: TrainRequest, shelf: Shelf, nam
             f"{name}.co2", f"CO2-equivalent, grid of {country}", "tonne"
         ),
     )
+
+
+def _draw(kind: str, request: TrainRequest, shelf: Shelf) -> Quantity:
+    """Of one accelerator with its part of the server, as measured or by its nameplate."""
+    if request.draw:
+        value = bounded(request.draw, DRAW, "--draw")
+        return given("train.draw", value, DRAW.unit, "--draw", "measured draw of one accelerator")
+    share = shelf["power.draw_share.tpu" if kind.startswith("tpu") else "power.draw_share.gpu"]
+    return shelf[f"accelerator.{kind}.server_power"] * share
 
 
 def _count(fleet: Fleet) -> str:

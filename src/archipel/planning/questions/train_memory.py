@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from archipel.planning.laws import attention as attending
 from archipel.planning.laws import memory
 from archipel.planning.mistakes import Conflict, nearest
 from archipel.planning.plan import Cell, Table
-from archipel.planning.quantity import Quantity, derive, given, total
+from archipel.planning.quantity import Quantity, derive, given, pure, total
 from archipel.planning.questions.bounds import LENGTH, PARTS, STREAMS, Bounds, bounded
 from archipel.planning.questions.train_fleet import Fleet, centre, server_size
+from archipel.planning.questions.utilisation import Work
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.tables import Shelf
 
@@ -63,21 +63,16 @@ def load_of(model: Model, kind: str, count: Quantity, request: TrainRequest, she
     return Load(parts, whole, capacity, layout, least_of(model, kind, layout, shelf))
 
 
-def attention(size: float, request: TrainRequest, shelf: Shelf) -> Quantity:
-    """Arithmetic over 6ND of a usual shape with `size` active parameters, at the sequence asked for."""
+USUAL = 7e9
+"""Parameters of which a utilisation is taken until the budget's own size is known."""
+
+
+def work_of(params: Quantity | None, active: Quantity | None, request: TrainRequest) -> Work:
+    """What a step works on, as plain numbers; of a usual model where none is known yet."""
+    held = USUAL if params is None else centre(params)
+    used = held if active is None else centre(active)
     sequence = _count(request.sequence, LENGTH, "--sequence", "train.sequence")
-
-    def law(tokens: Any, aspect: Any) -> Any:
-        return 1.0 + attending.share(tokens, memory.shape_of(size, aspect, 1.0, 1.0).width)
-
-    return derive(
-        "train.attention",
-        "1",
-        [(sequence, "token"), (shelf["train.shape.width_per_layer"], "1")],
-        law,
-        f"1 + sequence / (6 × width of a usual shape of {size:.3g} parameters)",
-        "arithmetic over 6ND, attention included",
-    )
+    return Work(pure(held, "param"), pure(used, "param"), sequence)
 
 
 def layout_of(

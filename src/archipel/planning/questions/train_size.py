@@ -39,6 +39,8 @@ class Size:
     data: Repeats | None
     target: Quantity | None
     """The loss that was to be reached."""
+    counted: Quantity | None = None
+    """Compute with attention's arithmetic, where it is asked to count; `flop` is 6ND all the same."""
 
     @property
     def mixture(self) -> bool:
@@ -67,6 +69,15 @@ def size_of(asked: Asked, fit: FitQ, flop: Quantity | None, shelf: Shelf) -> Siz
     else:
         loss = train_fit.repeated_loss(fit, learner, tokens, data, "train.loss")
     return Size(params, active, learner, tokens, flop, loss, data, target)
+
+
+def counting(size: Size, attention: Quantity | None) -> Size:
+    """The same size, whose compute holds attention's arithmetic too."""
+    if attention is None:
+        return size
+    words = "training compute, attention's arithmetic included"
+    counted = (size.flop * attention).named("train.flop", words, "FLOP")
+    return replace(size, flop=replace(size.flop, name="train.flop_6nd"), counted=counted)
 
 
 def _repeats(asked: Asked, shelf: Shelf) -> Repeats | None:

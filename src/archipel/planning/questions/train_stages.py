@@ -16,7 +16,7 @@ from archipel.planning.questions.train_fit import FitQ
 from archipel.planning.questions.train_fleet import Bill, Fleet, bill, centre, hours_of
 from archipel.planning.questions.train_memory import Model
 from archipel.planning.questions.train_rl import Learning
-from archipel.planning.questions.train_size import Size, size_of
+from archipel.planning.questions.train_size import Size, counting, size_of
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.tables import Shelf
 
@@ -69,8 +69,9 @@ def run_of(setup: Setup) -> Run:
     weights = _weights(setup)
     fixed = train_rl.hours_asked(setup.request)
     size = size_of(setup.asked, setup.fit, _pretrain_flop(setup, weights, fixed), setup.shelf)
+    size = counting(size, setup.fleet.attention)
     first = hours_of(size.flop, setup.fleet, "pretrain.hours")
-    stages = [_stage("pretrain", size.tokens, size.flop, first, setup)]
+    stages = [_stage("pretrain", size.tokens, size.counted or size.flop, first, setup)]
     for name in ("mid", "sft"):
         if name in weights:
             hours = first * (weights[name] / weights["pretrain"])

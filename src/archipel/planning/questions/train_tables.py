@@ -210,7 +210,8 @@ def kinds_table(run: Run, load: Load, request: TrainRequest, shelf: Shelf) -> Ta
 
 def _kind_row(kind: str, run: Run, request: TrainRequest, shelf: Shelf) -> tuple[Cell, ...]:
     plain = replace(request, price="", precision="bf16")
-    (speed,) = scoped([one(kind, plain, shelf).speed], kind)
+    work = train_memory.work_of(run.model.params, run.model.active, request)
+    (speed,) = scoped([one(kind, work, plain, shelf).speed], kind)
     fleet = replace(
         run.fleet, kind=kind, speed=speed, price=shelf[f"rental.{kind}"], scope=f"@{kind}"
     )

@@ -11,6 +11,7 @@ from archipel.planning.questions.train_memory import Load, fits
 from archipel.planning.questions.train_size import Size
 from archipel.planning.questions.train_stages import TITLES, Run, Setup, shares_sum
 from archipel.planning.requests.train import DEFAULT_BUDGET, TrainRequest
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 from archipel.planning.units import spell
 from archipel.planning.wording import amount_text
@@ -168,15 +169,13 @@ def _about_fleet(run: Run, load: Load, setup: Setup) -> list[str]:
             f"Memory: {_room(run, load).strip()} Cut it further with pipeline parallelism."
         )
     if not setup.request.mfu:
-        shelf = setup.shelf
-        known = [shelf[f"mfu.{name}"] for name in shelf.members("mfu") if name != "default"]
-        least, most = min(known, key=centre), max(known, key=centre)
+        most = Draws().estimate(setup.shelf["utilisation.spread"]).high
         found.append(
-            f"MFU: {len(known)} documented runs lie between {centre(least):.0%} ({least.about}) and "
-            f"{centre(most):.0%} ({most.about}). Measure yours on one server and give it with --mfu."
+            f"Utilisation is fitted to documented training, nine tenths of which lie within {most:.1f} times "
+            "of it (plan check --coverage). Measure yours on one server and give it with --mfu."
         )
     found.append(
-        "Not in the rent: failed runs and experiments (a line of its own), data, storage, staff, "
-        "evaluation, idle time between stages. 6ND leaves attention out: --attention."
+        "Not in the rent: failed runs and experiments (a line of its own), data, storage, staff. "
+        "6ND leaves attention out: --attention."
     )
     return found

@@ -39,9 +39,12 @@ class TrainRequest:
     rl_recipe: str = option("scalerl", "published compute curve of reinforcement learning")
     accelerator: str = option("h100", "kind of accelerator")
     count: str = option("", "how many accelerators; default: whole servers for about a month")
-    mfu: str = option("", "model FLOP utilisation of the bf16 peak; default: published runs")
+    mfu: str = option(
+        "", "model FLOP utilisation of the bf16 peak; default: fitted to documented runs"
+    )
     attention: bool = option(
-        False, "the utilisation counts attention's arithmetic too, as PaLM and Llama 3 publish it"
+        False,
+        "count attention's arithmetic too, in compute and utilisation, as PaLM and Llama 3 do",
     )
     goodput: str = option(
         "", "share of time that does kept work; default: from failures and restarts"
@@ -56,5 +59,9 @@ class TrainRequest:
     tensor_parallel: str = option("", "accelerators that share each layer; default: as few as fit")
     recompute: str = option(
         "", "activations computed again: none, selective or full; default: what fits"
+    )
+    draw: str = option(
+        "",
+        "measured draw of one accelerator with its part of the server, e.g. 1 kW; default: nameplate × share",
     )
     country: str = option("usa", "country of the grid: price and carbon of electricity")
