@@ -36,6 +36,8 @@ FEW = 6.0
 NINETY = 0.9
 OTHER = "other"
 """Machines whose like was not measured: the constants are those expected, rows only say how far off."""
+THIN = {("prompt", "datacentre")}
+"""Of many machines one was measured: as uncertain as decoding of other machines."""
 EXPECTED: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "decode": {
         "share": (0.82, 0.1), "arithmetic_share": (0.3, 0.5), "layer_time": (0.05, 0.5),
@@ -324,17 +326,57 @@ def prompts() -> list[Guess]:
     return left_out("prompt")
 
 
+ABOUT = {
+    "share": "share of memory bandwidth while weights are read",
+    "arithmetic_share": "share of peak arithmetic in decoding",
+    "layer_time": "time per layer and step that neither memory nor arithmetic explains",
+    "mixture_layer_time": "time per layer and step of a mixture, whose experts are chosen and gathered",
+    "mfu": "share of peak arithmetic in prompts, attention included",
+    "mixture_mfu": "share of peak arithmetic in a mixture's prompts, on a slow machine",
+    "mixture_most": "arithmetic that a mixture's prompts do not exceed, however fast the machine",
+    "unexplained": "what the law leaves unexplained of a machine not measured",
+}
+GROUPS = {
+    "amd": "AMD cards", "apple": "Apple", "consumer": "GeForce cards", "datacentre": "data-centre cards",
+    OTHER: "other machines", "unified": "small machines of one memory",
+}  # fmt: skip
+UNITS = {"layer_time": "ms", "mixture_layer_time": "ms", "mixture_most": "TFLOP/(s*accelerator)"}
+
+
 def table() -> dict[str, float]:
-    """Every constant by its name below `serve`; of `unexplained` the high end, the low one its inverse."""
+    """Every constant by its name below `serve`; of `unexplained` the high end, the low one is its inverse."""
     crowding, padding = tried()
     found = {"decode.crowding": crowding, "prompt.padding": padding}
-    for (phase, group), rows in grouped([each for each in points() if not each.held]).items():
-        at, _ = solve(rows, phase, tried())
+    seen = grouped([each for each in points() if not each.held])
+    for phase, group in sorted({*seen, *((each, OTHER) for each in EXPECTED)}):
+        at, _ = solve(seen.get((phase, group), []), phase, tried())
         for name, by in zip(EXPECTED[phase], at, strict=True):
             if (phase, name) != ("prompt", "share"):
                 found[f"{phase}.{group}.{name}"] = _rounded(by if name in TIMES else -by)
-        found[f"{phase}.{group}.unexplained"] = _rounded(spreads(phase)[group])
+        known = (phase, group) in seen and (phase, group) not in THIN
+        spread = spreads(phase)[group] if known else spreads("decode")[OTHER]
+        found[f"{phase}.{group}.unexplained"] = _rounded(spread)
     return found
+
+
+def table_text() -> str:
+    """The same of every group as the rows of a table."""
+    lines = []
+    for name, value in table().items():
+        _, group, *last = name.split(".")
+        if not last:
+            continue
+        wide = (
+            f"value = 1, low = {1 / value:.3g}, high = {value:g}"
+            if last == ["unexplained"]
+            else f"value = {value:g}"
+        )
+        kind = "assumed" if group == OTHER else "derived"
+        lines.append(
+            f'{name} = {{{wide}, unit = "{UNITS.get(last[0], "1")}", kind = "{kind}", '
+            f'source = "archipel-serving-fit", about = "{ABOUT[last[0]]}, {GROUPS[group]}"}}'
+        )
+    return "\n".join(lines)
 
 
 def _rounded(logarithm: float) -> float:

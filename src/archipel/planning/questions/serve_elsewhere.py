@@ -70,6 +70,7 @@ def measured(kind: str, shelf: Shelf) -> Table:
     rows: list[Row] = []
     group = decode_group(kind, shelf)
     share, started = shelf[f"{group}.share"], shelf[f"{group}.layer_time"]
+    beyond = shelf[f"{group}.unexplained"]
     line = shelf[f"accelerator.{kind}.bandwidth"]
     for name in shelf.members(f"serving.speed.{kind}"):
         way, size, quant = ([*name.split("-"), "", ""])[:3]
@@ -80,9 +81,9 @@ def measured(kind: str, shelf: Shelf) -> Table:
         made = derive(
             f"check.{kind}.{name}", "token/s",
             [(shelf[bytes_name], "byte"), (line, "byte/(s*accelerator)"), (share, "1"),
-             (layers, "1"), (started, "s")],
+             (layers, "1"), (started, "s"), (beyond, "1")],
             _decode_speed,
-            f"1 / ({bytes_name} / ({line.name} × {share.name}) + {layers.name} × {started.name})",
+            f"1 / (({bytes_name} / ({line.name} × {share.name}) + {layers.name} × {started.name}) × {beyond.name})",
             "decode, computed",
         )  # fmt: skip
         known = shelf[f"serving.speed.{kind}.{name}"]
@@ -90,5 +91,5 @@ def measured(kind: str, shelf: Shelf) -> Table:
     return Table("Against measurements", ("", "computed", "measured"), tuple(rows))
 
 
-def _decode_speed(read: Any, line: Any, part: Any, layers: Any, started: Any) -> Any:
-    return 1.0 / step_seconds(memory_seconds(read, line, part), 0.0, layers, started)
+def _decode_speed(read: Any, line: Any, part: Any, layers: Any, started: Any, beyond: Any) -> Any:
+    return 1.0 / beyond / step_seconds(memory_seconds(read, line, part), 0.0, layers, started)
