@@ -32,6 +32,9 @@ MEASURED = ("consumer", "apple", "datacentre")
 SINGLE_BYTE = (0.9, 1.1)
 """Bytes per parameter of weights whose products data-centre engines compute in fp8."""
 
+HALF_FROM = 1.9
+"""Bytes per parameter."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -159,6 +162,16 @@ def _peak(kind: str, model: Model, shelf: Shelf) -> Quantity:
     return shelf[f"accelerator.{kind}.bf16"]
 
 
+def _half(model: Model) -> bool:
+    """Whether weights are stored as they are multiplied, two bytes each."""
+    return Draws(count=1).centre(model.bytes_each) > HALF_FROM
+
+
+def _tuned(kind: str, shelf: Shelf) -> bool:
+    """Whether a machine is served by engines of data centres; llama.cpp and MLX run on the others."""
+    return group_of(kind, shelf) in ("datacentre", "other")
+
+
 def _prompt(
     kind: str, model: Model, traffic: Traffic, machine: tuple[Quantity, Quantity], shelf: Shelf
 ) -> Quantity:
@@ -171,6 +184,10 @@ def _prompt(
         f"min(traffic.prompt, {largest.name})", "tokens of a prompt computed at once",
     )  # fmt: skip
     used, reached = model.used, shelf[f"{group}.mfu"]
+    if _half(model) and not _tuned(kind, shelf):
+        reached = (reached * shelf["serve.prompt.native"]).named(
+            "speed.prompt_share", "share of peak arithmetic in prompts", "1"
+        )
     if model.mixed:
         used = used + derive(
             "speed.padding", "param",
@@ -248,8 +265,7 @@ def _weights_read(kind: str, model: Model, streams: Quantity, name: str, shelf: 
     )  # fmt: skip
     each = model.bytes_each
     if model.two_formats:
-        tuned = group_of(kind, shelf) in ("datacentre", "other")
-        each = shelf[f"serve.kept.{'half' if tuned else 'file'}"]
+        each = shelf[f"serve.kept.{'half' if _tuned(kind, shelf) else 'file'}"]
     return mixed.experts * model.bytes_each * touched + mixed.kept * each
 
 
