@@ -28,7 +28,7 @@ NOISE = 0.15
 """How far apart rows are that a good law cannot tell apart."""
 OUTLIER = 0.35
 """A row farther away pulls no harder."""
-CROWDING = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
+EVENNESS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0, 8.0)
 PADDING = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 """What is tried, one for all groups."""
 FEW = 6.0
@@ -89,13 +89,13 @@ class Row:
     before: tuple[float, float, float]
     """Seconds by the law of 2024, and the ends of its interval."""
 
-    def columns(self, crowding: float, padding: float) -> list[float]:
+    def columns(self, evenness: float, padding: float) -> list[float]:
         """Amounts whose sum, each by its constant, is the time; in the order of `EXPECTED`."""
         decode = self.phase == "decode"
         read = self.always_bytes
         if self.experts:
             together = self.streams if decode else self.chunk
-            touched = roofline.touched_share(self.picked, self.experts, together, crowding)
+            touched = roofline.touched_share(self.picked, self.experts, together, evenness)
             read += self.expert_bytes * touched
         if decode:
             memory = roofline.memory_seconds(read + self.stored, self.bytes_per_s, 1.0)
@@ -229,14 +229,14 @@ def grouped(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
 
 @cache
 def tried() -> tuple[float, float]:
-    """Crowding and padding under which decoding, then prompts, are likeliest."""
+    """Evenness and padding under which decoding, then prompts, are likeliest."""
     every = grouped([each for each in points() if not each.held])
 
     def badly(phase: str, pair: tuple[float, float]) -> float:
         return sum(solve(rows, key[0], pair)[1] for key, rows in every.items() if key[0] == phase)
 
-    crowding = min(CROWDING, key=lambda each: badly("decode", (each, PADDING[0])))
-    return crowding, min(PADDING, key=lambda each: badly("prompt", (crowding, each)))
+    evenness = min(EVENNESS, key=lambda each: badly("decode", (each, PADDING[0])))
+    return evenness, min(PADDING, key=lambda each: badly("prompt", (evenness, each)))
 
 
 def _off(rows: Sequence[Row], at: np.ndarray) -> np.ndarray:
@@ -345,8 +345,8 @@ UNITS = {"layer_time": "ms", "mixture_layer_time": "ms", "mixture_most": "TFLOP/
 
 def table() -> dict[str, float]:
     """Every constant by its name below `serve`; of `unexplained` the high end, the low one is its inverse."""
-    crowding, padding = tried()
-    found = {"decode.crowding": crowding, "prompt.padding": padding}
+    evenness, padding = tried()
+    found = {"decode.evenness": evenness, "prompt.padding": padding}
     seen = grouped([each for each in points() if not each.held])
     for phase, group in sorted({*seen, *((each, OTHER) for each in EXPECTED)}):
         at, _ = solve(seen.get((phase, group), []), phase, tried())

@@ -33,14 +33,18 @@ def kv_bytes_per_token(
 
 
 def touched_share(
-    active: Numbers, total: Numbers, streams: Numbers, crowding: Numbers = 1.0
+    active: Numbers, total: Numbers, streams: Numbers, evenness: Numbers = np.inf
 ) -> Numbers:
     """Share of a mixture's weights that at least one of `streams` needs in a step.
 
-    Were streams to pick independently, one would read the active share and many all; they crowd on the same
-    experts, as if fewer picked: streams to the power of `crowding`, at most 1.
+    One stream reads the active share and many read all. Picking evenly, 1 - (1 - share)^streams; but streams crowd
+    on the same experts, whose rates of being picked vary as a gamma of shape `evenness` (Greenwood and Yule 1920).
     """
-    return 1.0 - np.power(1.0 - active / total, np.power(streams, crowding))
+    missed = 1.0 - active / total
+    if np.all(np.isinf(evenness)):
+        return 1.0 - np.power(missed, streams)
+    rare = np.power(missed, 1.0 / evenness)
+    return 1.0 - np.power(rare / (rare + streams * (1.0 - rare)), evenness)
 
 
 def memory_seconds(read_bytes: Numbers, bytes_per_s: Numbers, share: Numbers) -> Numbers:

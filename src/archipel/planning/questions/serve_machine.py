@@ -256,11 +256,13 @@ def _weights_read(kind: str, model: Model, streams: Quantity, name: str, shelf: 
     mixed = model.mixed
     if mixed is None:
         return model.used * model.bytes_each
-    crowding = shelf["serve.decode.crowding"]
+    evenness = shelf["serve.decode.evenness"]
     touched = derive(
         name, "1",
-        [(mixed.picked, "param"), (mixed.experts, "param"), (streams, "1"), (crowding, "1")],
-        touched_share, f"1 − (1 − {mixed.picked.name}/{mixed.experts.name})^(streams^{crowding.name})",
+        [(mixed.picked, "param"), (mixed.experts, "param"), (streams, "1"), (evenness, "1")],
+        touched_share,
+        f"1 − (r / (r + streams × (1 − r)))^{evenness.name}, "
+        f"r = (1 − {mixed.picked.name} / {mixed.experts.name})^(1 / {evenness.name})",
         "share of the experts read",
     )  # fmt: skip
     each = model.bytes_each
