@@ -372,6 +372,9 @@ def table_text() -> str:
             else f"value = {value:g}"
         )
         kind = "assumed" if group == OTHER else "derived"
+        if group == OTHER and last != ["unexplained"]:
+            by = math.exp(EXPECTED[name.partition(".")[0]][last[0]][1])
+            wide += f", low = {value / by:.3g}, high = {value * by:.3g}"
         lines.append(
             f'{name} = {{{wide}, unit = "{UNITS.get(last[0], "1")}", kind = "{kind}", '
             f'source = "archipel-serving-fit", about = "{ABOUT[last[0]]}, {GROUPS[group]}"}}'

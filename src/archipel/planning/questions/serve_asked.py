@@ -89,7 +89,7 @@ def model_of(request: ServeRequest, shelf: Shelf) -> Model:
         return _known(request, shelf, each)
     text = request.params or DEFAULT_PARAMS
     params = positive(text, "model.params", PARAMS, "--params", "parameters")
-    active = params
+    active, sparse = params, False
     if request.active_params:
         about = "parameters used per token"
         active = positive(
@@ -99,6 +99,7 @@ def model_of(request: ServeRequest, shelf: Shelf) -> Model:
             raise Impossible(
                 f"--active-params: got {request.active_params}, expected at most --params {text}"
             )
+        sparse = amount(request.active_params, "param", "") < amount(text, "param", "")
     layers, heads, width = _usual(active, shelf)
     kv = _kv((layers, heads, width), shelf)
     attended = (layers * layers * shelf["train.shape.width_per_layer"]).named(
@@ -106,7 +107,7 @@ def model_of(request: ServeRequest, shelf: Shelf) -> Model:
     )
     weights = (params * each).named("memory.weights", "weights", "GB")
     mixed = None
-    if request.active_params:
+    if sparse:
         kept = (active * shelf["serve.usual.kept"]).named(
             "model.kept", "parameters that every token reads", "param"
         )

@@ -1,0 +1,89 @@
+"""Measured speeds of engines of 2025 and 2026: what is kept is what the fit makes, and how far it holds."""
+
+import datetime
+import tomllib
+from importlib import resources
+
+import numpy as np
+import pytest
+
+from archipel.planning import serving_fit
+from archipel.planning.checking import figures
+from archipel.planning.serving_fit import Guess
+from archipel.planning.tables import bibliography, shelf
+
+TEXT = (
+    resources.files("archipel.planning").joinpath("measured", serving_fit.ROWS).read_text("utf-8")
+)
+MEASURED = tomllib.loads(TEXT)["measured"]
+KEPT = shelf()
+
+
+def held(rows: list[Guess]) -> tuple[float, float]:
+    """Shares of the rows inside the interval, and within a tenth."""
+    inside = [each.low <= each.measured <= each.high for each in rows]
+    near = [abs(each.predicted / each.measured - 1.0) <= 0.1 for each in rows]
+    return float(np.mean(inside)), float(np.mean(near))
+
+
+def before(rows: list[Guess]) -> list[Guess]:
+    """The same rows by the law of 2024."""
+    return [Guess(each.name, each.measured, *(each.before or ())) for each in rows]
+
+
+def test_the_constants_that_are_kept_are_those_of_the_fit() -> None:
+    for name, made in serving_fit.table().items():
+        figure = KEPT.entry(f"serve.{name}").figure
+        if name.endswith("unexplained"):
+            assert (figure.value, figure.high) == (1, made), name
+            assert figure.low == pytest.approx(1 / made, rel=0.005), name
+        else:
+            assert figure.value == made, name
+
+
+@pytest.mark.parametrize("phase", serving_fit.EXPECTED)
+def test_intervals_hold_what_was_measured_on_machines_left_out(phase: str) -> None:
+    """Of prompts the misses are one machine, Strix Halo with the engine of July 2025, when no row of it is seen."""
+    new, old = held(serving_fit.left_out(phase)), held(before(serving_fit.left_out(phase)))
+    assert new[0] >= (0.89 if phase == "decode" else 0.85)
+    assert new[0] > old[0] + 0.25
+    assert new[1] > old[1] + 0.1
+
+
+def test_rows_that_no_constant_has_seen_lie_in_their_intervals() -> None:
+    rows = serving_fit.asked_after("decode") + serving_fit.asked_after("prompt")
+    new, old = held(rows), held(before(rows))
+    assert len(rows) >= 20
+    assert new[0] >= 0.9
+    assert new[1] > old[1]
+
+
+def test_a_row_is_dated_and_has_a_source_and_no_source_is_fitted_and_held_for_one_speed() -> None:
+    seen: dict[str, bool] = {}
+    for part in MEASURED:
+        assert part["source"] in bibliography()
+        assert part["date"] >= datetime.date(2025, 1, 1)
+    for row in serving_fit.points():
+        assert seen.setdefault(f"{row.source} {row.name}", row.held) == row.held
+    assert len(serving_fit.points()) >= 200
+
+
+def test_published_speeds_say_whether_they_were_fitted() -> None:
+    """A row presented as held out is no row of the fit."""
+    fitted = {round(row.seconds, 12) for row in serving_fit.points() if not row.held}
+    told = [each for each in figures().values() if "fitted" in each]
+    for each in told:
+        words = each["plan"].split()
+        streams = float(words[words.index("--batch") + 1]) if "--batch" in words else 1.0
+        assert (round(streams / each["published"], 12) in fitted) == each["fitted"], each["name"]
+    assert sum(not each["fitted"] for each in told) >= 10
+
+
+def test_a_time_falls_with_everything_a_machine_has_more_of() -> None:
+    rows = serving_fit.grouped(serving_fit.points())
+    for (phase, _), some in rows.items():
+        constants, _ = serving_fit.solve(some, phase, serving_fit.tried())
+        assert np.all(np.isfinite(constants))
+        columns = np.array([row.columns(*serving_fit.tried()) for row in some])
+        assert np.all(columns >= 0)
+        assert np.all((columns * np.exp(constants)).sum(axis=1) > 0)
