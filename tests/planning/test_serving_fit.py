@@ -7,13 +7,13 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from archipel.planning import serving_fit
+from archipel.planning import serving_fit, serving_rows
 from archipel.planning.checking import figures
 from archipel.planning.serving_fit import Guess
 from archipel.planning.tables import bibliography, shelf
 
 TEXT = (
-    resources.files("archipel.planning").joinpath("measured", serving_fit.ROWS).read_text("utf-8")
+    resources.files("archipel.planning").joinpath("measured", serving_rows.ROWS).read_text("utf-8")
 )
 MEASURED = tomllib.loads(TEXT)["measured"]
 KEPT = shelf()
@@ -63,14 +63,14 @@ def test_a_row_is_dated_and_has_a_source_and_no_source_is_fitted_and_held_for_on
     for part in MEASURED:
         assert part["source"] in bibliography()
         assert part["date"] >= datetime.date(2025, 1, 1)
-    for row in serving_fit.points():
+    for row in serving_rows.points():
         assert seen.setdefault(f"{row.source} {row.name}", row.held) == row.held
-    assert len(serving_fit.points()) >= 200
+    assert len(serving_rows.points()) >= 200
 
 
 def test_published_speeds_say_whether_they_were_fitted() -> None:
     """A row presented as held out is no row of the fit."""
-    fitted = {round(row.seconds, 12) for row in serving_fit.points() if not row.held}
+    fitted = {round(row.seconds, 12) for row in serving_rows.points() if not row.held}
     told = [each for each in figures().values() if "fitted" in each]
     for each in told:
         words = each["plan"].split()
@@ -80,7 +80,7 @@ def test_published_speeds_say_whether_they_were_fitted() -> None:
 
 
 def test_a_time_falls_with_everything_a_machine_has_more_of() -> None:
-    rows = serving_fit.grouped(serving_fit.points())
+    rows = serving_fit.grouped(serving_rows.points())
     for (phase, _), some in rows.items():
         constants, _ = serving_fit.solve(some, phase, serving_fit.tried())
         assert np.all(np.isfinite(constants))

@@ -8,8 +8,9 @@ from archipel.planning.laws.roofline import memory_seconds, step_seconds
 from archipel.planning.plan import Bars, Cell, Table
 from archipel.planning.quantity import Quantity, derive, scoped
 from archipel.planning.questions.serve_asked import Model, Traffic
-from archipel.planning.questions.serve_machine import decode_group, machine_of
+from archipel.planning.questions.serve_machine import machine_of
 from archipel.planning.questions.serve_money import own_of
+from archipel.planning.questions.serve_speed import decode_group
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.tables import Shelf
 
