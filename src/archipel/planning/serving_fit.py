@@ -198,6 +198,38 @@ def prompts() -> list[Guess]:
     return left_out("prompt")
 
 
+def unseen() -> list[Guess]:
+    """What `covering` asks for: speeds that no constant has seen, of both phases."""
+    return asked_after("decode") + asked_after("prompt")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many of some figures a law came near."""
+
+    of: str
+    by: str
+    figures: int
+    close: float
+    """Share within a tenth."""
+    inside: float
+    """Share in the 90% interval."""
+
+
+def coverage() -> list[Coverage]:
+    """Decoding and prompts of machines left out, and speeds never seen: by the fit, and by the law before it."""
+    found = []
+    for of, rows in (("decoding", decoding()), ("prompts", prompts()), ("unseen", unseen())):
+        new = [(each.measured, each.predicted, each.low, each.high) for each in rows]
+        old = [(each.measured, *each.before) for each in rows if each.before]
+        for by, some in (("fit", new), ("before", old)):
+            measured, said, low, high = np.array(some).T
+            close = float(np.mean(np.abs(said / measured - 1.0) <= 0.1))
+            inside = float(np.mean((low <= measured) & (measured <= high)))
+            found.append(Coverage(of, by, len(some), close, inside))
+    return found
+
+
 ABOUT = {
     "share": "share of memory bandwidth while weights are read",
     "arithmetic_share": "share of peak arithmetic in decoding",
