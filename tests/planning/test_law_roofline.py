@@ -47,10 +47,48 @@ def test_all_experts_active_is_a_dense_model_and_many_streams_touch_them_all():
     assert roofline.touched_share(5e9, 100e9, 1e4) == pytest.approx(1)
 
 
-def test_a_step_takes_as_long_as_its_slower_half():
-    assert roofline.step_seconds(2.0, 1.0) == 2
-    assert roofline.step_seconds(1.0, 2.0) == 2
-    assert roofline.step_seconds(1.0, 2.0, 10, 0.1) == 3
+@pytest.mark.parametrize("evenness", [0.1, 0.4, 1.0, 8.0, np.inf])
+def test_one_stream_reads_its_own_experts_and_many_never_more_than_all(evenness):
+    """However unevenly experts are picked; another stream reads more, and less than another one would alone."""
+    streams = np.arange(1, 400)
+    read = roofline.touched_share(4.0, 128.0, streams, evenness)
+    assert read[0] == pytest.approx(4 / 128)
+    assert np.all(np.diff(read) > 0)
+    assert np.all(np.diff(read, 2) < 1e-12)
+    assert np.all(read <= roofline.touched_share(4.0, 128.0, streams) + 1e-12)
+    assert read[-1] < 1
+
+
+def test_picked_evenly_streams_are_independent():
+    assert roofline.touched_share(4.0, 128.0, 32, 1e7) == pytest.approx(1 - (1 - 1 / 32) ** 32)
+
+
+@pytest.mark.parametrize("experts", [0.0, 115e9])
+def test_one_more_stream_never_lowers_what_all_write(experts):
+    """gpt-oss-120b, and a dense model; keys and values of each stream read too."""
+    streams = np.arange(1, 300)
+    read = 1.6e9 + streams * 40e6
+    if experts:
+        read = read + experts * 0.53 * roofline.touched_share(3.6e9, experts, streams, 0.4)
+    memory = roofline.memory_seconds(read, 273e9, 0.85)
+    computing = roofline.compute_seconds(5e9, streams, 62e12, 0.26)
+    speed = streams / roofline.step_seconds(memory, computing, 36, 8e-5)
+    assert np.all(np.diff(speed) > 0)
+
+
+def test_a_step_adds_memory_arithmetic_and_layers():
+    assert roofline.step_seconds(2.0, 1.0) == 3
+    assert roofline.step_seconds(1.0, 2.0, 10, 0.1) == 4
+
+
+def test_a_mixtures_prompts_reach_the_share_of_slow_machines_and_the_ceiling_of_fast_ones():
+    assert roofline.mixture_share(0.8, 1e9, 180e12) == pytest.approx(0.8, rel=1e-4)
+    assert 1e18 * roofline.mixture_share(0.8, 1e18, 180e12) == pytest.approx(180e12, rel=1e-3)
+
+
+def test_full_tiles_add_nothing():
+    assert roofline.padding_params(115e9, 1e12, 40) == pytest.approx(0, abs=5)
+    assert roofline.padding_params(0.0, 512, 40) == 0
 
 
 def test_at_the_ridge_reading_takes_as_long_as_computing():

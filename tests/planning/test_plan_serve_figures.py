@@ -16,13 +16,15 @@ HALF, MXFP4 = 2.0, 4.25 / 8
 
 def interval(name: str, **options: str) -> tuple[float, float]:
     """The 90% interval of one answer."""
-    found = Ask("serve", ServeRequest(**options), Setting(samples=2000)).data()
+    setting = Setting(samples=2000, as_of=options.pop("as_of", ""))
+    found = Ask("serve", ServeRequest(**options), setting).data()
     row = found["quantities"][name]
     return float(row["low"]), float(row["high"])
 
 
 def speed(**options: str) -> float:
-    return value(data("serve", prompt="1", answer="1024", **options), "speed.stream", "token/s")
+    found = data("serve", prompt="1", answer="1024", **options)
+    return value(found, "speed.stream", "token/s")
 
 
 # --- mixtures -----------------------------------------------------------------------------------
@@ -80,11 +82,15 @@ def test_the_published_checkpoint_is_experts_in_mxfp4_and_the_rest_in_half_preci
 
 
 def test_a_token_reads_its_experts_in_four_bits_and_the_rest_in_half_precision():
+    """In eight bits where the files of llama.cpp are read."""
     found = data("serve", model="gpt-oss-120b", quant="mxfp4", hardware="h100", prompt="1")
     picked = 5.1e9 - 1.54e9
     cache = value(found, "memory.kv_per_token", "byte/token") * (1 + 150)
     read = picked * MXFP4 + 1.54e9 * HALF + cache
     assert value(found, "speed.read", "byte") == pytest.approx(read, rel=1e-6)
+    small = data("serve", model="gpt-oss-120b", quant="mxfp4", hardware="dgx-spark", prompt="1")
+    narrower = 1.54e9 * (HALF - 1.0625)
+    assert value(small, "speed.read", "byte") == pytest.approx(read - narrower, rel=1e-6)
 
 
 def test_many_streams_read_the_whole_checkpoint_but_the_embedding():
@@ -92,7 +98,7 @@ def test_many_streams_read_the_whole_checkpoint_but_the_embedding():
         "serve", model="gpt-oss-20b", quant="mxfp4", hardware="h100", batch="100000", prompt="1",
         answer="1", context="2",
     )  # fmt: skip
-    assert value(found, "speed.touched") == pytest.approx(1)
+    assert 0.98 < value(found, "speed.touched") < 1
 
 
 def test_other_quantisations_of_the_same_model_count_every_weight():
@@ -169,6 +175,7 @@ def test_measured_prompts_lie_within_the_interval(hardware, quant, measured):
         hardware=hardware,
         prompt="1024",
         answer="1",
+        as_of="2024-05",
     )
     assert low < measured < high
 
@@ -179,8 +186,9 @@ def test_measured_prompts_lie_within_the_interval(hardware, quant, measured):
 def test_longer_prompts_read_slower_as_measured(length, measured):
     """dai-gpu-benchmarks: Llama 3 8B q4 on an M2 Ultra."""
     found = data(
-        "serve", model="llama-3-8b", hardware="m2-ultra", context="16384", prompt=length, answer="1"
-    )
+        "serve", model="llama-3-8b", hardware="m2-ultra", context="16384", prompt=length, answer="1",
+        as_of="2024-05",
+    )  # fmt: skip
     assert value(found, "speed.prompt", "token/s") == pytest.approx(measured, rel=0.08)
 
 

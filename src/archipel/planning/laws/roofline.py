@@ -1,10 +1,11 @@
-"""How fast a machine runs a model: whichever of memory and arithmetic is slower (Williams et al. 2009).
+"""How fast a machine runs a model: the time of memory, of arithmetic and of starting layers, added up.
 
 One decoding step reads the weights once for the whole batch and every stream's keys and values, and does
 2 N FLOP per stream; a prompt does 2 N FLOP per token at once, and causal attention 2 x layers x width x length
 more (Pope et al. 2022, arXiv 2211.05102; scores and values 4 x layers x width x length, halved by the mask). Keys and
-values take 2 x layers x heads x width x bytes per token (grouped heads: Ainslie et al. 2023). Bytes, FLOP,
-seconds throughout; shares of bandwidth and of peak arithmetic are what an engine reaches.
+values take 2 x layers x heads x width x bytes per token (grouped heads: Ainslie et al. 2023). The roofline of Williams
+et al. (2009) takes the slower of memory and arithmetic; engines overlap little of the two, as measured batches show.
+Bytes, FLOP, seconds throughout; shares of bandwidth and of peak arithmetic are what an engine reaches.
 """
 
 from typing import Any
@@ -31,12 +32,19 @@ def kv_bytes_per_token(
     return 2.0 * layers * kv_heads * head_width * byte_per_value
 
 
-def touched_share(active: Numbers, total: Numbers, streams: Numbers) -> Numbers:
+def touched_share(
+    active: Numbers, total: Numbers, streams: Numbers, evenness: Numbers = np.inf
+) -> Numbers:
     """Share of a mixture's weights that at least one of `streams` needs in a step.
 
-    Every stream picks its experts independently; one stream reads the active share, many read all.
+    One stream reads the active share and many read all. Picking evenly, 1 - (1 - share)^streams; but streams crowd
+    on the same experts, whose rates of being picked vary as a gamma of shape `evenness` (Greenwood and Yule 1920).
     """
-    return 1.0 - np.power(1.0 - active / total, streams)
+    missed = 1.0 - active / total
+    if np.all(np.isinf(evenness)):
+        return 1.0 - np.power(missed, streams)
+    rare = np.power(missed, 1.0 / evenness)
+    return 1.0 - np.power(rare / (rare + streams * (1.0 - rare)), evenness)
 
 
 def memory_seconds(read_bytes: Numbers, bytes_per_s: Numbers, share: Numbers) -> Numbers:
@@ -62,14 +70,27 @@ def prompt_seconds_per_token(
     return flop / (flop_per_s * share)
 
 
+def padding_params(experts: Numbers, tokens: Numbers, rows: Numbers) -> Numbers:
+    """Parameters that computing in tiles of half-filled rows adds to each token's own.
+
+    A chunk of `tokens` leaves each expert few of them, and products take whole tiles: `rows` more per expert.
+    """
+    return experts * rows / tokens
+
+
+def mixture_share(share: Numbers, flop_per_s: Numbers, most: Numbers) -> Numbers:
+    """Share of peak arithmetic in the products of a mixture: `share`, and never more than `most` FLOP/s."""
+    return 1.0 / (1.0 / share + flop_per_s / most)
+
+
 def step_seconds(
     memory_s: Numbers, compute_s: Numbers, layers: Numbers = 0.0, layer_s: Numbers = 0.0
 ) -> Numbers:
-    """One decoding step: the slower of the two, and a time per layer that neither explains.
+    """One decoding step: memory, arithmetic, and a time per layer that neither explains.
 
     Starting a layer's kernels takes time whatever its size: it decides small models on fast memory.
     """
-    return np.maximum(memory_s, compute_s) + layers * layer_s
+    return memory_s + compute_s + layers * layer_s
 
 
 def balanced_streams(byte_per_param: Numbers, flop_per_s: Numbers, bytes_per_s: Numbers) -> Numbers:

@@ -43,21 +43,23 @@ class Model:
     """Keys and values of one token."""
     attended: Quantity
     """Layers that see the whole prompt x query heads x their width."""
+    used: Quantity
+    """Parameters that a step computes with: those used per token, less an input embedding known apart."""
     mixed: "Mixed | None" = None
-    """Weights in two formats, where a table knows them apart."""
+    """Experts of a mixture, and what every token reads."""
+    two_formats: bool = False
+    """Whether a table knows the file, experts in four bits and the rest wider."""
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """Experts in four bits, the rest in half precision."""
+    """Experts and the rest, in parameters."""
 
     experts: Quantity
     picked: Quantity
     """Of the experts' parameters, those one token uses."""
-    routed: Quantity
-    """Bytes of all experts."""
-    always: Quantity
-    """Bytes that every token reads."""
+    kept: Quantity
+    """Parameters that every token reads."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def model_of(request: ServeRequest, shelf: Shelf) -> Model:
         return _known(request, shelf, each)
     text = request.params or DEFAULT_PARAMS
     params = positive(text, "model.params", PARAMS, "--params", "parameters")
-    active = params
+    active, sparse = params, False
     if request.active_params:
         about = "parameters used per token"
         active = positive(
@@ -97,14 +99,22 @@ def model_of(request: ServeRequest, shelf: Shelf) -> Model:
             raise Impossible(
                 f"--active-params: got {request.active_params}, expected at most --params {text}"
             )
+        sparse = amount(request.active_params, "param", "") < amount(text, "param", "")
     layers, heads, width = _usual(active, shelf)
     kv = _kv((layers, heads, width), shelf)
     attended = (layers * layers * shelf["train.shape.width_per_layer"]).named(
         "model.attended", "layers × width", "1"
     )
     weights = (params * each).named("memory.weights", "weights", "GB")
+    mixed = None
+    if sparse:
+        kept = (active * shelf["serve.usual.kept"]).named(
+            "model.kept", "parameters that every token reads", "param"
+        )
+        experts = (params - kept).named("model.experts", "parameters of the experts", "param")
+        mixed = _mixed(active, experts, kept)
     return Model(
-        f"{text} parameters", params, active, each, layers, weights, kv, attended
+        f"{text} parameters", params, active, each, layers, weights, kv, attended, active, mixed
     )  # fmt: skip
 
 
@@ -136,24 +146,25 @@ def _known(request: ServeRequest, shelf: Shelf, each: Quantity) -> Model:
     attended = (full * shelf[f"{group}.heads"] * width).named(
         "model.attended", "layers × width of all query heads", "1"
     )
-    mixed, weights = None, params * each
-    if quant_of(request, shelf) == "mxfp4" and f"{group}.bytes" in shelf:
-        mixed, weights = _mixed(group, active, each, shelf), shelf[f"{group}.bytes"]
+    used, mixed = active, None
+    if sparse:
+        mixed = _mixed(active, shelf[f"{group}.experts"], shelf[f"{group}.kept"])
+    elif f"{group}.embedding" in shelf:
+        about = "parameters that a step computes with"
+        used = (params - shelf[f"{group}.embedding"]).named("model.used", about, "param")
+    stated = quant_of(request, shelf) == "mxfp4" and f"{group}.bytes" in shelf
+    weights = shelf[f"{group}.bytes"] if stated else params * each
     return Model(
         shelf.fact(f"{group}.title", name), params, active, each, layers,
-        weights.named("memory.weights", "weights", "GB"), kv, attended, mixed,
+        weights.named("memory.weights", "weights", "GB"), kv, attended, used, mixed, stated,
     )  # fmt: skip
 
 
-def _mixed(group: str, active: Quantity, each: Quantity, shelf: Shelf) -> Mixed:
-    """Experts and the rest apart, as the model's table states them."""
-    experts, kept = shelf[f"{group}.experts"], shelf[f"{group}.kept"]
-    return Mixed(
-        experts,
-        (active - kept).named("model.picked", "parameters of the experts used per token", "param"),
-        (experts * each).named("memory.experts", "experts", "GB"),
-        (kept * shelf["serve.kept_bytes"]).named("memory.kept", "read by every token", "GB"),
+def _mixed(active: Quantity, experts: Quantity, kept: Quantity) -> Mixed:
+    picked = (active - kept).named(
+        "model.picked", "parameters of the experts used per token", "param"
     )
+    return Mixed(experts, picked, kept)
 
 
 def _usual(active: Quantity, shelf: Shelf) -> tuple[Quantity, Quantity, Quantity]:

@@ -19,7 +19,7 @@ def caveats(
             f"No purchase price of {machine.title} is known, so its cost, the break-even and the "
             "cascade are left out; give --price."
         )
-    if quant_of(request, shelf) == "mxfp4" and model.mixed is None:
+    if quant_of(request, shelf) == "mxfp4" and not model.two_formats:
         said.append(
             "Every weight is counted in mxfp4; published files keep attention and embeddings wider."
         )

@@ -8,8 +8,9 @@ from archipel.planning.laws.roofline import memory_seconds, step_seconds
 from archipel.planning.plan import Bars, Cell, Table
 from archipel.planning.quantity import Quantity, derive, scoped
 from archipel.planning.questions.serve_asked import Model, Traffic
-from archipel.planning.questions.serve_machine import decode_group, machine_of
+from archipel.planning.questions.serve_machine import machine_of
 from archipel.planning.questions.serve_money import own_of
+from archipel.planning.questions.serve_speed import decode_group
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.tables import Shelf
 
@@ -70,6 +71,7 @@ def measured(kind: str, shelf: Shelf) -> Table:
     rows: list[Row] = []
     group = decode_group(kind, shelf)
     share, started = shelf[f"{group}.share"], shelf[f"{group}.layer_time"]
+    beyond = shelf[f"{group}.unexplained"]
     line = shelf[f"accelerator.{kind}.bandwidth"]
     for name in shelf.members(f"serving.speed.{kind}"):
         way, size, quant = ([*name.split("-"), "", ""])[:3]
@@ -80,9 +82,9 @@ def measured(kind: str, shelf: Shelf) -> Table:
         made = derive(
             f"check.{kind}.{name}", "token/s",
             [(shelf[bytes_name], "byte"), (line, "byte/(s*accelerator)"), (share, "1"),
-             (layers, "1"), (started, "s")],
+             (layers, "1"), (started, "s"), (beyond, "1")],
             _decode_speed,
-            f"1 / ({bytes_name} / ({line.name} × {share.name}) + {layers.name} × {started.name})",
+            f"1 / (({bytes_name} / ({line.name} × {share.name}) + {layers.name} × {started.name}) × {beyond.name})",
             "decode, computed",
         )  # fmt: skip
         known = shelf[f"serving.speed.{kind}.{name}"]
@@ -90,5 +92,5 @@ def measured(kind: str, shelf: Shelf) -> Table:
     return Table("Against measurements", ("", "computed", "measured"), tuple(rows))
 
 
-def _decode_speed(read: Any, line: Any, part: Any, layers: Any, started: Any) -> Any:
-    return 1.0 / step_seconds(memory_seconds(read, line, part), 0.0, layers, started)
+def _decode_speed(read: Any, line: Any, part: Any, layers: Any, started: Any, beyond: Any) -> Any:
+    return 1.0 / beyond / step_seconds(memory_seconds(read, line, part), 0.0, layers, started)

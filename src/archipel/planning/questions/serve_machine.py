@@ -2,20 +2,12 @@
 
 from dataclasses import dataclass
 
-from archipel.planning.laws.roofline import (
-    balanced_streams,
-    compute_seconds,
-    largest_params,
-    memory_seconds,
-    most_streams,
-    prompt_seconds_per_token,
-    step_seconds,
-    touched_share,
-)
-from archipel.planning.quantity import Quantity, derive, given, total
+from archipel.planning.laws.roofline import balanced_streams, largest_params, most_streams
+from archipel.planning.quantity import Quantity, derive, total
 from archipel.planning.questions.bounds import ACCELERATORS, PRICE
 from archipel.planning.questions.known import complete
 from archipel.planning.questions.serve_asked import Model, Traffic, positive
+from archipel.planning.questions.serve_speed import peak_of, speeds
 from archipel.planning.questions.serve_split import prompt_gain, together_of
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.sampling import Draws
@@ -23,8 +15,6 @@ from archipel.planning.tables import Shelf
 
 NEEDED = ("bandwidth", "bf16", "memory", "server_power")
 """What serving has to know of a machine, its price aside."""
-DECODE = ("consumer", "apple", "datacentre")
-"""Classes whose decoding was measured; the rest are `other`."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +66,11 @@ def machine_of(
     line = (shelf[f"{group}.bandwidth"] * count * together).named(
         "speed.bandwidth", "memory bandwidth at work at once", "TB/s"
     )
-    peak = (shelf[f"{group}.bf16"] * count * together).named(
+    peak = (peak_of(kind, model, shelf) * count * together).named(
         "speed.peak", "arithmetic at work at once", "TFLOP/s"
     )
     gain = prompt_gain(kind, request, shelf)
-    speeds = _speeds(kind, model, traffic, (line, peak, gain), shelf)
+    fast = speeds(kind, model, traffic, (line, peak, gain), shelf)
     ridge = derive(
         "speed.ridge", "1",
         [(model.bytes_each, "byte/param"), (peak, "FLOP/s"), (line, "byte/s")], balanced_streams,
@@ -88,7 +78,7 @@ def machine_of(
         "streams at which arithmetic takes as long as reading weights, at peak",
     )  # fmt: skip
     title = shelf.fact(f"{group}.title", kind)
-    return Machine(kind, title, count, **memory, **speeds, ridge=ridge)
+    return Machine(kind, title, count, **memory, **fast, ridge=ridge)
 
 
 def _memory(
@@ -120,99 +110,6 @@ def _memory(
         "usable": usable, "needed": needed, "kv": kv, "runtime": runtime, "streams": streams,
         "largest": largest,
     }  # fmt: skip
-
-
-def _speeds(
-    kind: str, model: Model, traffic: Traffic, machine: tuple[Quantity, ...], shelf: Shelf
-) -> dict[str, Quantity]:
-    """How fast, by the names of `Machine`, from bandwidth, arithmetic and the gain of prompts."""
-    line, peak, gain = machine
-    step = _step(kind, model, traffic, (line, peak), shelf)
-    all_streams = (traffic.streams * _one("token") / step).named(
-        "speed.decode", "answers, all streams", "token/s"
-    )
-    each = (_one("token") / step).named("speed.stream", "answers, one stream", "token/s")
-    prompt = _prompt(kind, model, traffic, peak * gain, shelf)
-    first = (traffic.prompt / prompt + step).named("speed.first", "first token after", "s")
-    request_time = traffic.prompt / prompt + traffic.answer / all_streams
-    throughput = ((traffic.prompt + traffic.answer) / request_time).named(
-        "speed.throughput", "prompts and answers, all streams", "token/s"
-    )
-    return {
-        "step": step, "per_stream": each, "decode": all_streams, "prompt": prompt,
-        "first": first, "throughput": throughput,
-    }  # fmt: skip
-
-
-def _prompt(kind: str, model: Model, traffic: Traffic, fast: Quantity, shelf: Shelf) -> Quantity:
-    """Prompts read at once, attention over the whole prompt included."""
-    used = shelf[f"serving.prompt.{group_of(kind, shelf)}.mfu"]
-    return derive(
-        "speed.prompt", "token/s",
-        [(model.active, "param"), (model.attended, "1"), (traffic.prompt, "token"),
-         (fast, "FLOP/s"), (used, "1")],
-        lambda *parts: 1.0 / prompt_seconds_per_token(*parts),
-        f"speed.peak × {used.name} / (2 × parameters used + 2 × layers × width × traffic.prompt)",
-        "reading prompts",
-    )  # fmt: skip
-
-
-def _step(
-    kind: str, model: Model, traffic: Traffic, machine: tuple[Quantity, Quantity], shelf: Shelf
-) -> Quantity:
-    """One decoding step of all streams, by memory and by arithmetic."""
-    line, peak = machine
-    held = traffic.prompt + 0.5 * traffic.answer
-    read = (_weights_read(model, traffic) + model.kv * held * traffic.streams).named(
-        "speed.read", "read in one step", "GB"
-    )
-    group = decode_group(kind, shelf)
-    share, started = shelf[f"{group}.share"], shelf[f"{group}.layer_time"]
-    by_memory = derive(
-        "speed.step_memory", "s", [(read, "byte"), (line, "byte/s"), (share, "1")],
-        memory_seconds, f"speed.read / (speed.bandwidth × {share.name})", "one step, by memory",
-    )  # fmt: skip
-    used = shelf["serve.decode.arithmetic_share"]
-    by_arithmetic = derive(
-        "speed.step_arithmetic", "s",
-        [(model.active, "param"), (traffic.streams, "1"), (peak, "FLOP/s"), (used, "1")],
-        compute_seconds, f"2 × parameters used × streams / (speed.peak × {used.name})",
-        "one step, by arithmetic",
-    )  # fmt: skip
-    return derive(
-        "speed.step", "s",
-        [(by_memory, "s"), (by_arithmetic, "s"), (model.layers, "1"), (started, "s")],
-        step_seconds,
-        f"max(speed.step_memory, speed.step_arithmetic) + {model.layers.name} × {started.name}",
-        "one decoding step",
-    )  # fmt: skip
-
-
-def _weights_read(model: Model, traffic: Traffic) -> Quantity:
-    """Weights of one step: the experts that some stream needs, and what every token reads."""
-    mixed = model.mixed
-    picked, among = (mixed.picked, mixed.experts) if mixed else (model.active, model.params)
-    touched = derive(
-        "speed.touched", "1", [(picked, "param"), (among, "param"), (traffic.streams, "1")],
-        touched_share, "1 − (1 − active/all)^streams",
-        "share of the experts a step reads" if mixed else "share of the weights a step reads",
-    )  # fmt: skip
-    return mixed.routed * touched + mixed.always if mixed else model.weights * touched
-
-
-def group_of(kind: str, shelf: Shelf) -> str:
-    """The class of this machine, or `other` if it was not measured."""
-    made = shelf.fact(f"accelerator.{kind}.class")
-    return made if made in DECODE else "other"
-
-
-def decode_group(kind: str, shelf: Shelf) -> str:
-    """The constants of this machine's class."""
-    return f"serve.decode.{group_of(kind, shelf)}"
-
-
-def _one(unit: str) -> Quantity:
-    return given("", 1, unit, "a unit")
 
 
 def priced(kind: str, request: ServeRequest, shelf: Shelf) -> bool:
