@@ -7,7 +7,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from archipel.planning import serving_fit, serving_rows
+from archipel.planning import covering, serving_fit, serving_rows
 from archipel.planning.checking import figures
 from archipel.planning.tables import bibliography, shelf
 
@@ -30,11 +30,10 @@ def test_the_constants_that_are_kept_are_those_of_the_fit() -> None:
 
 def test_intervals_hold_what_was_measured_on_machines_left_out_and_speeds_never_seen() -> None:
     """Of prompts the misses are one machine, Strix Halo with the engine of July 2025, when no row of it is seen."""
-    found = {(each.of, each.by): each for each in serving_fit.coverage()}
     least = {"decoding": (0.89, 0.45, 140), "prompts": (0.85, 0.45, 70), "unseen": (0.9, 0.5, 20)}
     for of, (inside, close, count) in least.items():
-        new, old = found[of, "fit"], found[of, "before"]
-        assert new.inside >= inside > old.inside + 0.25, of
+        new, old = covering.coverage(of)
+        assert new.covered >= inside > old.covered + 0.25, of
         assert new.close >= close > old.close, of
         assert new.figures == old.figures >= count, of
 

@@ -15,7 +15,9 @@ from archipel.cli.doors import columns, mending, show
     "--coverage", is_flag=True, help="Instead: how far fits hold on measured figures left out."
 )
 @click.option(
-    "--refit", is_flag=True, help="Instead: the constants of utilisation, fitted anew, as a table."
+    "--refit",
+    is_flag=True,
+    help="Instead: the constants of utilisation and of serving, fitted anew, as tables.",
 )
 def command(part: str, as_json: bool, coverage: bool, refit: bool) -> None:
     """Recompute published figures and show how far apart they are.
@@ -59,10 +61,11 @@ def command(part: str, as_json: bool, coverage: bool, refit: bool) -> None:
 
 def _fits(as_json: bool, refit: bool) -> None:
     """What is fitted here: how far it holds, or its constants."""
-    from archipel.planning import covering, fitting
+    from archipel.planning import covering, fitting, serving_fit
 
     if refit:
-        show(fitting.table(), as_json, fitting.table_text)
+        tables = {"utilisation": fitting.table(), "serve": serving_fit.table()}
+        show(tables, as_json, lambda: f"{fitting.table_text()}\n\n{serving_fit.table_text()}")
         return
     found = []
     for field in covering.FIELDS:

@@ -18,6 +18,9 @@ CLOSE = 0.1
 FIELDS: Mapping[str, tuple[str, str]] = {
     "training": ("archipel.planning.fitting", "held_out"),
     "whole runs": ("archipel.planning.documented", "asked"),
+    "decoding": ("archipel.planning.serving_fit", "decoding"),
+    "prompts": ("archipel.planning.serving_fit", "prompts"),
+    "unseen": ("archipel.planning.serving_fit", "unseen"),
 }
 """What is predicted, and the function that gives its held-out figures."""
 

@@ -10,11 +10,11 @@ Law: `table` makes the constants that are kept; a test makes them again.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from archipel.planning.covering import Held
 from archipel.planning.serving_rows import OTHER, Row, points
 
 NOISE = 0.15
@@ -41,19 +41,6 @@ EXPECTED: Mapping[str, Mapping[str, tuple[float, float]]] = {
 """By phase: value (shares, ms, TFLOP/s) and standard deviation of its logarithm."""
 TIMES = frozenset(("layer_time", "mixture_layer_time"))
 """Constants that multiply; the others divide."""
-
-
-@dataclass(frozen=True)
-class Guess:
-    """One measured figure, and what a law says of it; speeds in token/s of all streams."""
-
-    name: str
-    measured: float
-    predicted: float
-    low: float
-    high: float
-    before: tuple[float, float, float] | None = None
-    """The same of the law that stood there earlier."""
 
 
 def solve(rows: Sequence[Row], phase: str, tried: tuple[float, float]) -> tuple[np.ndarray, float]:
@@ -151,7 +138,7 @@ def spreads(phase: str, without: tuple[str, str] | None = None) -> dict[str, flo
     return {group: factor * each for group, each in spread.items()}
 
 
-def left_out(phase: str) -> list[Guess]:
+def left_out(phase: str) -> list[Held]:
     """Every fitted row predicted without its machine; the interval has not seen it either."""
     found = []
     for (which, group), (rows, off) in _crossed().items():
@@ -166,7 +153,7 @@ def left_out(phase: str) -> list[Guess]:
     return found
 
 
-def asked_after(phase: str) -> list[Guess]:
+def asked_after(phase: str) -> list[Held]:
     """Rows that no constant has seen, predicted by those that are kept."""
     fitted = grouped([each for each in points() if not each.held])
     found = []
@@ -179,55 +166,28 @@ def asked_after(phase: str) -> list[Guess]:
     return found
 
 
-def _guess(row: Row, off: float, wide: float) -> Guess:
+def _guess(row: Row, off: float, wide: float) -> Held:
     """As speeds: of the measured time and of the guessed ones."""
     many = row.streams if row.phase == "decode" else 1.0
     speed = many / row.seconds / math.exp(off)
     value, short, long = (many / each for each in row.before)
     ends = speed * math.exp(-wide), speed * math.exp(wide)
-    return Guess(row.name, many / row.seconds, speed, *ends, (value, long, short))
+    return Held(row.name, many / row.seconds, speed, *ends, (value, long, short))
 
 
-def decoding() -> list[Guess]:
+def decoding() -> list[Held]:
     """What `covering` asks for."""
     return left_out("decode")
 
 
-def prompts() -> list[Guess]:
+def prompts() -> list[Held]:
     """What `covering` asks for."""
     return left_out("prompt")
 
 
-def unseen() -> list[Guess]:
+def unseen() -> list[Held]:
     """What `covering` asks for: speeds that no constant has seen, of both phases."""
     return asked_after("decode") + asked_after("prompt")
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How many of some figures a law came near."""
-
-    of: str
-    by: str
-    figures: int
-    close: float
-    """Share within a tenth."""
-    inside: float
-    """Share in the 90% interval."""
-
-
-def coverage() -> list[Coverage]:
-    """Decoding and prompts of machines left out, and speeds never seen: by the fit, and by the law before it."""
-    found = []
-    for of, rows in (("decoding", decoding()), ("prompts", prompts()), ("unseen", unseen())):
-        new = [(each.measured, each.predicted, each.low, each.high) for each in rows]
-        old = [(each.measured, *each.before) for each in rows if each.before]
-        for by, some in (("fit", new), ("before", old)):
-            measured, said, low, high = np.array(some).T
-            close = float(np.mean(np.abs(said / measured - 1.0) <= 0.1))
-            inside = float(np.mean((low <= measured) & (measured <= high)))
-            found.append(Coverage(of, by, len(some), close, inside))
-    return found
 
 
 ABOUT = {
