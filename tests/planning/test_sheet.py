@@ -16,9 +16,13 @@ remarks = ["Said always.", "Said of {extra}."]
 "its.sum" = ["1", "sum", "{its.own|its.other} + 1"]
 "its.other" = ["1", "what is taken if nothing is given", "2"]
 "its.extra" = ["1", "what only {extra} has", "{extra} + 1"]
+"its.both" = ["1", "of all that exist", "{+those}"]
+[lists]
+those = ["its.extra"]
 [tables]
 Mixed = [["", ""], [["sum", "=its.sum"], ["{extra}", "=its.sum"], ["extra", "=its.extra"], ["again", "={extra}"]]]
 Extra = [["", ""], ["its.extra"]]
+"Of {extra}" = [["", ""], ["its.sum"]]
 """
 
 
@@ -45,10 +49,13 @@ def test_what_an_empty_word_is_needed_for_is_left_out_of_remarks_rows_and_tables
     without, whole = sheet({"extra": ""}), sheet({"extra": "its.other"})
     assert without.remarks() == ("Said always.",)
     assert shown(without.tables()) == {"Mixed": ["sum"]}
+    assert without.get("its.both") is None
+    assert whole["its.both"].origin.formula == "its.extra"
     assert whole.remarks() == ("Said always.", "Said of its.other.")
     assert shown(whole.tables()) == {
         "Mixed": ["sum", "its.other", "extra", "again"],
         "Extra": ["what only its.other has"],
+        "Of its.other": ["sum"],
     }
 
 

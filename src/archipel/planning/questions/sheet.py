@@ -122,7 +122,10 @@ class Sheet:
         def word(match: re.Match[str]) -> str:
             sign, key = match.groups()
             if sign:
-                return " + ".join(name for name in self.entries(key) if self.get(name))
+                terms = [name for name in self.entries(key) if self.get(name)]
+                if not terms:
+                    raise Untold
+                return " + ".join(terms)
             first, bar, other = key.partition("|")
             if bar:
                 return first if first in self.given else other
@@ -161,7 +164,7 @@ class Sheet:
         return tuple(self.present(self._text["answers"]))
 
     def tables(self) -> list[Table]:
-        """Every table of the sheet that has a row."""
+        """Every table of the sheet that has a title and a row."""
 
         def heads(columns: Sequence[str]) -> tuple[str, ...]:
             return tuple(self.fill(each) for each in columns)
@@ -245,9 +248,9 @@ def inputs(
     Raises:
         CannotPlan: not an amount of that kind, or outside its bounds.
     """
-    found = {}
+    found, asked = {}, asdict(request)
     for option, row in read_sheet(name)["options"].items():
-        written = asdict(request)[option]
+        written = asked[option]
         if "sets" not in row or not written:
             continue
         sets, said = row["sets"].format_map(words), f"--{option.replace('_', '-')}"
