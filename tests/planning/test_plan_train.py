@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from archipel.planning.asking import Ask
 from archipel.planning.quantity import Derived, Quantity, ancestry
-from archipel.planning.requests.train import TrainRequest
+from archipel.planning.requests import REQUESTS
 from planning.asked import constant, data, value
 
 DEEPSEEK = {"params": "671B", "active_params": "37B", "tokens": "14.8T", "accelerator": "h800"}
 
 
-def train(**request: str) -> dict[str, Any]:
+def train(**request: str | bool) -> dict[str, Any]:
     """The answer to `plan train`."""
     return data("train", **request)
 
@@ -252,7 +252,7 @@ def test_the_interval_of_the_default_fit_holds_its_terms_at_the_centre_of_its_da
     ],
 )
 def test_no_name_stands_for_two_numbers(request_: dict[str, str]) -> None:
-    plan = Ask("train", TrainRequest(**request_)).plan()
+    plan = Ask("train", REQUESTS["train"](**request_)).plan()
     cells = [cell for table in plan.tables for row in table.rows for cell in row]
     shown = [*plan.answers, *(cell for cell in cells if isinstance(cell, Quantity))]
     seen: dict[str, int] = {}
@@ -271,3 +271,35 @@ def test_every_number_of_every_table_is_finite_or_says_never() -> None:
         for name, row in train(**request)["quantities"].items():
             value_of = row["value"]
             assert not (isinstance(value_of, float) and math.isnan(value_of)), name
+
+
+def test_a_whole_budget_is_divided_without_a_rest_and_the_run_costs_its_part() -> None:
+    found = train(budget="1M USD", whole=True)
+    parts = ("run", "experiments", "staff", "data", "serving")
+    assert sum(value(found, f"project.{part}", "USD") for part in parts) == pytest.approx(1e6)
+    assert value(found, "train.cost", "USD") == pytest.approx(value(found, "project.run", "USD"))
+    assert value(found, "project.cost", "USD") == pytest.approx(1e6)
+    assert not any("project.data" in each["quantities"] for each in (train(), train(like="8B")))
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [("64", "servers are kept"), ("256", "longer than pays"), ("4096", "")]
+)
+def test_a_run_longer_than_pays_or_than_servers_live_says_so_at_once(
+    count: str, words: str
+) -> None:
+    said = train(params="70B", tokens="15T", count=count)["verdict"].partition(";")[0]
+    assert words in said
+    assert bool(words) == ("longer than" in said)
+
+
+def test_utilisation_counted_with_recomputation_is_a_third_more_arithmetic_where_all_is_done_again() -> (
+    None
+):
+    run = {"params": "8B", "tokens": "1T", "recompute": "full", "goodput": "1"}
+    plain, counted = train(**run, mfu="0.3"), train(**run, hfu="0.4")
+    assert value(counted, "train.days") == pytest.approx(value(plain, "train.days"))
+    assert value(plain, "train.hfu", "1") == pytest.approx(0.4)
+    assert value(
+        train(**run | {"recompute": "none"}, mfu="0.3"), "train.hfu", "1"
+    ) == pytest.approx(0.3)

@@ -4,12 +4,12 @@ import pytest
 
 from archipel.planning.asking import Ask
 from archipel.planning.mistakes import Conflict, Impossible, UnitMismatch, UnknownName
-from archipel.planning.requests.train import TrainRequest
+from archipel.planning.requests import REQUESTS
 
 
 def _mistake(kind: type[Exception], **request: str) -> str:
     with pytest.raises(kind) as caught:
-        Ask("train", TrainRequest(**request)).plan()
+        Ask("train", REQUESTS["train"](**request)).plan()
     return str(caught.value)
 
 
@@ -129,7 +129,7 @@ def test_an_accelerator_without_a_known_rent_asks_for_one() -> None:
     from archipel.planning.mistakes import CannotPlan
 
     assert "--price" in _mistake(CannotPlan, accelerator="m3-ultra")
-    Ask("train", TrainRequest(accelerator="m3-ultra", price="1 USD/h")).plan()
+    Ask("train", REQUESTS["train"](accelerator="m3-ultra", price="1 USD/h")).plan()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_message_names_only_what_was_given(request_: dict[str, str], named: st
 
 
 def test_stages_are_known_in_any_case_and_shares_that_are_weights_say_so() -> None:
-    plan = Ask("train", TrainRequest(stage="RL", params="8B", budget="10k USD")).plan()
+    plan = Ask("train", REQUESTS["train"](stage="RL", params="8B", budget="10k USD")).plan()
     assert plan.title.startswith("Reinforcement learning of 8B parameters for 10k USD on ")
-    weights = Ask("train", TrainRequest(stage="All", shares="pretrain=50,mid=60")).plan()
+    weights = Ask("train", REQUESTS["train"](stage="All", shares="pretrain=50,mid=60")).plan()
     assert any("add up to 110" in remark for remark in weights.remarks)

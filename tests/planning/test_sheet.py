@@ -6,7 +6,7 @@ from archipel.planning.plan import Plan, Table
 from archipel.planning.quantity import pure
 from archipel.planning.questions.sheet import Sheet
 from archipel.planning.requests import option
-from archipel.planning.tables import shelf
+from archipel.planning.tables import read_own, shelf
 
 SHEET = """
 title = "A sheet"
@@ -15,14 +15,27 @@ remarks = ["Said always.", "Said of {extra}."]
 [rows]
 "its.sum" = ["1", "sum", "{its.own|its.other} + 1"]
 "its.other" = ["1", "what is taken if nothing is given", "2"]
+"its.{part}" = ["{unit}", "twice", "2 * {tiny.{part}.is|its.other}", "members"]
 "its.extra" = ["1", "what only {extra} has", "{extra} + 1"]
 "its.both" = ["1", "of all that exist", "{+those}"]
-[lists]
-those = ["its.extra"]
 [tables]
 Mixed = [["", ""], [["sum", "=its.sum"], ["{extra}", "=its.sum"], ["extra", "=its.extra"], ["again", "={extra}"]]]
 Extra = [["", ""], ["its.extra"]]
 "Of {extra}" = [["", ""], ["its.sum"]]
+Members = [["", "", ""], [{over = "members", if = "{extra}", rows = [["{part}", "=tiny.{part}.is", "{tiny.{part}.is.about}"], ["again", "=its.{part}", "{kind}"]]}], "{extra}"]
+[lists]
+members = "tiny"
+those = ["its.extra"]
+[parts]
+first = {kind = "of the sheet"}
+"""
+OWN = """
+[tiny.first]
+is = {value = 5, unit = "token", kind = "assumed", source = "me", about = "a {first} of them"}
+[tiny.second]
+is = {value = 6, unit = "token", kind = "assumed", source = "me", about = "another"}
+[tiny."no plain name"]
+is = {value = 7, unit = "token", kind = "assumed", source = "me"}
 """
 
 
@@ -32,7 +45,9 @@ def sheet(tmp_path, monkeypatch):
     (tmp_path / "tiny.toml").write_text(SHEET)
     monkeypatch.setattr(option, "SHEETS", tmp_path)
     option.read_sheet.cache_clear()
-    yield lambda words, given=None: Sheet("tiny", shelf(), words, given or {})
+    parts = {"named": {"first": {"unit": "token"}, "second": {"unit": "token", "kind": "given"}}}
+    mine = shelf(own=read_own(OWN, "own.toml"))
+    yield lambda words, given=None: Sheet("tiny", mine, words, given or {}, dict(parts))
     option.read_sheet.cache_clear()
 
 
@@ -56,6 +71,7 @@ def test_what_an_empty_word_is_needed_for_is_left_out_of_remarks_rows_and_tables
         "Mixed": ["sum", "its.other", "extra", "again"],
         "Extra": ["what only its.other has"],
         "Of its.other": ["sum"],
+        "Members": ["first", "again", "second", "again"],
     }
 
 
@@ -78,3 +94,20 @@ def test_a_quantity_of_a_sheet_is_found_by_the_name_it_has_in_the_plan(sheet):
     assert own.find("its.sum") is own["its.sum"]
     assert own.find("its.own") is own["its.own"]
     assert own.find("its.extra") is own.find("rental.h100") is own.find("no.such") is None
+
+
+def test_a_group_of_constants_is_a_list_of_those_that_a_formula_can_name(sheet):
+    """Each repeats a row as the sheet's words, the question's and the constants say; `if` leaves all out."""
+    (*_, members) = sheet({"extra": "its.other"}).tables()
+    assert members.about == "its.other"
+    shown = [
+        [str(row[0]), row[1].origin.formula if row[0] == "again" else row[1].name, row[2]]
+        for row in members.rows
+    ]
+    assert shown == [
+        ["first", "tiny.first.is", "a (first) of them"],
+        ["again", "2 × tiny.first.is", "of the sheet"],
+        ["second", "tiny.second.is", "another"],
+        ["again", "2 × tiny.second.is", "given"],
+    ]
+    assert "Members" not in [each.title for each in sheet({"extra": ""}).tables()]

@@ -13,6 +13,7 @@ command = question_command(
     \b
     Examples:
       archipel plan train --budget "50k USD" --stage all
+      archipel plan train --budget "1M USD" --whole
       archipel plan train --params 405B --tokens 15.6T --mfu 0.41 --count 16384
       archipel plan train --params 671B --active-params 37B --tokens 14.8T --accelerator h800 --price 2
       archipel plan train --like 13B --inference-tokens 2T --fit hoffmann-tex

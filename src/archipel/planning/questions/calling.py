@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from archipel.planning.quantity import Numbers, Quantity, Stated, derive, spoken
-from archipel.planning.spelling import ATOM, SUM, Spelled, spell_law
+from archipel.planning.quantity import Numbers, Quantity, Stated, derive, named_parents, spoken
+from archipel.planning.spelling import ATOM, MOST_CHARS, SUM, Spelled, spell_law
 from archipel.planning.units import spell
 
 _SIGN = re.compile(" [-+×/−] ")
@@ -37,12 +37,18 @@ def alike(compute: Callable[..., Numbers], name: str, result: str | None = None)
 
 def _said(compute: Callable[..., Numbers], given: Sequence[Quantity]) -> str:
     """The law over its inputs as it computes them, or its name where that is no line of arithmetic."""
-    names = [Spelled(text, SUM if _SIGN.search(text) else ATOM) for text in map(spoken, given)]
+    texts = list(map(spoken, given))
     try:
-        text = spell_law(compute, names)
+        names = [Spelled(text, SUM if _SIGN.search(text) else ATOM) for text in texts]
+        if text := spell_law(compute, names):
+            return text
     except TypeError:
-        text = ""
-    return text or f"{compute.__name__}({', '.join(map(spoken, given))})"
+        pass
+    text = f"{compute.__name__}({', '.join(texts)})"
+    if len(text) > MOST_CHARS:
+        below = (name for each in given for name in ([each] if each.name else named_parents(each)))
+        text = f"{compute.__name__} of {', '.join(dict.fromkeys(each.name for each in below))}"
+    return text
 
 
 def held(constant: Quantity) -> Quantity:

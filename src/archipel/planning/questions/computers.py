@@ -1,7 +1,5 @@
 """The sheet of a lab for one kind of accelerator: `plan lab` asks all of it, other questions parts."""
 
-from collections.abc import Mapping
-
 from archipel.planning.quantity import Quantity
 from archipel.planning.questions.sheet import Sheet
 from archipel.planning.questions.utilisation import chip_of
@@ -26,9 +24,7 @@ def lab_words(kind: str, country: str, shelf: Shelf) -> dict[str, str]:
     }
 
 
-def lab_sheet(
-    kind: str, shelf: Shelf, given: Mapping[str, Quantity], country: str = "usa"
-) -> Sheet:
+def lab_sheet(kind: str, shelf: Shelf, given: dict[str, Quantity], country: str = "usa") -> Sheet:
     """A lab of this kind, with what was given in place of constants."""
     return Sheet("lab", shelf, lab_words(kind, country, shelf), given)
 

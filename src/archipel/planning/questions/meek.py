@@ -14,7 +14,6 @@ from archipel.planning.questions.bounds import AHEAD, bounded
 from archipel.planning.questions.meek_charts import charts
 from archipel.planning.questions.meek_law import BENCHMARK_LAW, COMPARED, PUBLISHED, Law, laws
 from archipel.planning.questions.sheet import Sheet, inputs
-from archipel.planning.questions.train_fit import best_params
 from archipel.planning.requests.option import Request, as_dict
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
@@ -80,8 +79,6 @@ def _sheet(request: Request, shelf: Shelf, years: float, by_points: bool) -> She
         figure = Stated(float(decade), "derived", Source("row", "a row of the table"))
         name = f"meek.doubling.{decade}.flop"
         given[name] = stated(name, "FLOP", figure, "compute to double")
-    flop = of["meek.run.frontier_flop"]
-    given["meek.run.frontier_size"] = best_params(law.fit, flop, "meek.run.frontier_size")
     for tag, under in _laws_of(known, law).items():
         measured = tag == "measured"
         start = f"meek.reading.{tag.partition('.')[2]}" if "." in tag else "meek.c0"
@@ -94,9 +91,8 @@ def _sheet(request: Request, shelf: Shelf, years: float, by_points: bool) -> She
 
 def _constants(group: str, law: Law) -> dict[str, Quantity]:
     """A law's constants under names that formulas use."""
-    fit = {letter: getattr(law.fit, letter) for letter in ("E", "A", "B", "alpha", "beta")}
     own = {"floor": law.floor, "coefficient": law.coefficient, "exponent": law.exponent}
-    return {f"{group}.{part}": each for part, each in (own | fit).items()}
+    return {f"{group}.{part}": each for part, each in (own | law.fit).items()}
 
 
 def _ahead(years: float) -> dict[str, Words]:

@@ -1,14 +1,16 @@
 """The loss laws of `plan meek`: the published one and the refitted ones, as reducible loss over compute.
 
 Law: exponents of a fit are drawn, coefficients are not: each coefficient moves with its exponent so that the
-term stays what it is in the middle of the fitted data (`train_fit`, `scaling.anchored`).
+term stays what it is in the middle of the fitted data (`fits`, `scaling.anchored`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from archipel.planning.laws import scaling
-from archipel.planning.quantity import Quantity, derive
-from archipel.planning.questions.train_fit import FitQ, fit_of, published
+from archipel.planning.quantity import Quantity, derive, pure
+from archipel.planning.questions.calling import held
+from archipel.planning.questions.fits import constants_of
+from archipel.planning.questions.lawbook import LAWS
 from archipel.planning.tables import Shelf
 
 PUBLISHED = "meek"
@@ -29,8 +31,8 @@ class Law:
     coefficient: Quantity
     """Reducible loss at one FLOP, nat per token."""
     exponent: Quantity
-    fit: FitQ
-    """Loss over parameters and tokens."""
+    fit: dict[str, Quantity]
+    """Constants of loss over parameters and tokens, by letter."""
 
 
 def laws(chosen: str, shelf: Shelf) -> dict[str, Law]:
@@ -60,7 +62,7 @@ def _published(shelf: Shelf) -> Law:
         "meek.law.meek.coefficient",
         "nat/token",
         [
-            (published(shelf["frontier.meek.A"]), "1"),
+            (held(shelf["frontier.meek.A"]), "1"),
             (alpha, "1"),
             (shelf["law.flop.training"], "FLOP/(param*token)"),
             (shelf["train.fitted.params_centre"], "param"),
@@ -71,24 +73,17 @@ def _published(shelf: Shelf) -> Law:
         "reducible loss at one FLOP, as published",
     )
     floor = shelf["frontier.meek.L0"]
-    return Law(PUBLISHED, floor, coefficient, alpha, fit_of(BEHIND_PUBLISHED, shelf))
+    return Law(PUBLISHED, floor, coefficient, alpha, constants_of(BEHIND_PUBLISHED, shelf))
 
 
 def _fitted(name: str, shelf: Shelf) -> Law:
-    fit = fit_of(name, shelf)
-    coefficient = fit.apply(
-        f"meek.law.{name}.coefficient",
-        "nat/token",
-        [],
-        lambda constants: scaling.best_loss(1.0, replace(constants, E=0.0)),
-        ("K · 6^γ of the best split", f"reducible loss at one FLOP, {name}"),
+    fit = constants_of(name, shelf)
+    at_one = LAWS["best_loss"]([pure(1.0, "FLOP"), *fit.values()]) - fit["E"]
+    exponent = fit["alpha"] * fit["beta"] / (fit["alpha"] + fit["beta"])
+    return Law(
+        name,
+        fit["E"],
+        at_one.named(f"meek.law.{name}.coefficient", f"reducible loss at one FLOP, {name}"),
+        exponent.named(f"meek.law.{name}.exponent", f"compute exponent, {name}"),
+        fit,
     )
-    exponent = derive(
-        f"meek.law.{name}.exponent",
-        "1",
-        [(fit.alpha, "1"), (fit.beta, "1")],
-        lambda alpha, beta: alpha * beta / (alpha + beta),
-        "αβ/(α+β)",
-        f"compute exponent, {name}",
-    )
-    return Law(name, fit.E, coefficient, exponent, fit)

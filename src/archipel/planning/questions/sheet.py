@@ -1,11 +1,13 @@
 """A question's sheet bound to what was asked: its rows as quantities, its tables and bars as parts of a plan.
 
 A sheet (`sheets/*.toml`) states each quantity once, `name = [unit, words, formula]`; a fourth entry, a list or
-the name of one, repeats the row with {part} for each. {word} in any text stands for a word of the question or
-a fact of the tables, {*list} in a list for another's entries, {+list} in a formula for their sum, {name|other}
-for the first name if it was given, else the other. What an empty word is needed for does not exist: its row, its
-remark, its row of a table and whatever rests on it are left out, and a table without rows.
-[verdict] holds the sentences that answer, as `verdict` reads them.
+the name of one, repeats the row with {part} for each; a list is names, or a group of constants for its members.
+{word} in any text stands for a word of the question, a fact of the tables or what a constant is `.about`, {*list}
+in a list for another's entries, {+list} in a formula for their sum, {name|other} for the first name if it was given
+or is a constant, else the other. What an empty word is needed for does not exist: its row, its remark, its row of a
+table and whatever rests on it are left out, and a table without rows. A row of a table may be {over, row or rows, if}:
+repeated, and only where the word in `if` is not empty. [verdict] holds the sentences that answer, as `verdict`
+reads them.
 Law: rows are made when they are asked for, from what was given, other rows, then the shelf.
 """
 
@@ -29,6 +31,8 @@ from archipel.planning.tables import Shelf
 from archipel.planning.units import kind_of
 
 _HOLE = re.compile(r"\{([+]?)([^{}=~?][^{}]*)\}")
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+"""Names of members that a formula can hold; a person's own table may have others."""
 _STEP = "step."
 """Rows below it are steps of formulas: they have no name in the plan."""
 
@@ -47,9 +51,9 @@ class Sheet:
 
     name: str
     shelf: Shelf
-    words: Mapping[str, str]
-    given: Mapping[str, Quantity] = field(default_factory=dict)
-    parts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
+    words: dict[str, str]
+    given: dict[str, Quantity] = field(default_factory=dict)
+    parts: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     """Lists that the question makes: the entries of each, and their words."""
 
     def __post_init__(self) -> None:
@@ -58,7 +62,7 @@ class Sheet:
         self._text = read_sheet(self.name)
         self._parts = dict(self._text.get("parts", {}))
         for entries in self.parts.values():
-            self._parts |= entries
+            self._parts |= {part: self._parts.get(part, {}) | its for part, its in entries.items()}
         self._rows: dict[str, _Row] = {}
         for text in (*map(read_sheet, self._text.get("include", [])), self._text):
             self._lay_out(text["rows"])
@@ -97,6 +101,8 @@ class Sheet:
         if not isinstance(of, str):
             return list(of)
         found = [*self.parts[of]] if of in self.parts else self._text["lists"][of]
+        if isinstance(found, str):
+            return [name for name in self.shelf.members(found) if _PLAIN.fullmatch(name)]
         nested = [self.entries(e[2:-1]) if e.startswith("{*") else [e] for e in found]
         return [entry for part in nested for entry in part]
 
@@ -128,9 +134,12 @@ class Sheet:
                 return " + ".join(terms)
             first, bar, other = key.partition("|")
             if bar:
-                return first if first in self.given else other
+                return first if first in self.given or first in self.shelf else other
             if key not in known and "." not in key:
                 raise KeyError(f"sheet {self.name}: no word {key} for {text!r}")
+            constant, _, about = key.rpartition(".")
+            if key not in known and about == "about" and constant in self.shelf:
+                return self.shelf.entry(constant).about.replace("{", "(").replace("}", ")")
             if key not in known:  # a fact, which may be a person's own and hold anything
                 fact = self.shelf.fact(key, key.split(".")[-2])
                 return fact.replace("{", "(").replace("}", ")")
@@ -156,6 +165,10 @@ class Sheet:
         """The sentences that answer, by the worlds of `deciding`; `draws` is used if it holds the same."""
         return self._teller(draws).told(self._text.get("verdict", {}).values())
 
+    def told(self, clause: str) -> str:
+        """What a clause of the sheet outside its verdict says; nothing if none of its conditions holds."""
+        return self._teller().told([self._text[clause]])
+
     def _teller(self, draws: Draws | None = None) -> Teller:
         return Teller(self.fill, self.reckon, worlds_like(draws))
 
@@ -174,7 +187,7 @@ class Sheet:
             said = self._filled(title)
             rows = tuple(self._table_rows(listed)) if said else ()
             if said and rows:
-                found.append(Table(said, heads(columns), rows, *about))
+                found.append(Table(said, heads(columns), rows, *map(self.fill, about)))
         return found
 
     def bars(self) -> list[Bars]:
@@ -199,15 +212,18 @@ class Sheet:
         found = self.reckon(self.fill(row.formula, row.words), name)
         if name.startswith(_STEP):
             return found.to(row.unit) if row.unit else found
-        return found.named(name, self.fill(row.about, row.words), row.unit)
+        return found.named(name, self.fill(row.about, row.words), self.fill(row.unit, row.words))
 
     def _table_rows(self, rows: Sequence[Any]) -> Iterator[tuple[Cell, ...]]:
         for row in rows:
-            repeated = isinstance(row, dict)
-            for part in self.entries(row["over"]) if repeated else [""]:
-                found = self._table_row(row["row"] if repeated else row, part)
-                if found:
-                    yield found
+            said: dict[str, Any] = row if isinstance(row, dict) else {"over": [""], "row": row}
+            if self._filled(said.get("if", "")) is None:
+                continue
+            for part in self.entries(said["over"]):
+                for each in said.get("rows", [said.get("row")]):
+                    found = self._table_row(each, part)
+                    if found:
+                        yield found
 
     def _table_row(self, row: str | Sequence[str], part: str) -> tuple[Cell, ...]:
         """A quantity's words and itself, or the cells given; nothing if a quantity does not exist."""

@@ -1,159 +1,227 @@
 """`plan train`: parameters and tokens for a budget, or what a given size costs, stage by stage.
 
-Steps: read (`train_asked`) -> fleet (`train_fleet`) -> stages and size (`train_stages`, `train_size`)
--> number of accelerators (`train_memory`) -> the same again on that number -> tables and charts.
+What is computed, refused and said stands in `sheets/train.toml` and what it includes; here are the number of
+accelerators, the size at whose own speed a budget buys it, what stands beside the plan's own, and the title.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
-from archipel.planning.plan import Bars, Chart, Plan, Table
-from archipel.planning.quantity import Quantity
-from archipel.planning.questions import (
-    train_curves,
-    train_fit,
-    train_memory,
-    train_rl,
-    train_stages,
-    train_tables,
-    train_variants,
+from archipel.planning.mistakes import Impossible
+from archipel.planning.plan import Plan, Table
+from archipel.planning.quantity import Quantity, pure, scoped
+from archipel.planning.questions.bounds import ACCELERATORS
+from archipel.planning.questions.otherwise import otherwise_counted
+from archipel.planning.questions.sheet import Sheet
+from archipel.planning.questions.train_asked import (
+    DEFAULT_BUDGET,
+    Asked,
+    Words,
+    centre,
+    defaulted,
+    read,
+    shares,
 )
-from archipel.planning.questions.otherwise import NEEDED, otherwise_counted
-from archipel.planning.questions.train_asked import Asked, read
-from archipel.planning.questions.train_fit import FitQ
-from archipel.planning.questions.train_fleet import asked_count, centre, chosen_count, one, sized
-from archipel.planning.questions.train_memory import Load
-from archipel.planning.questions.train_stages import Run, Setup, run_of
-from archipel.planning.questions.train_words import remarks, title, verdict
-from archipel.planning.requests.option import as_dict
-from archipel.planning.requests.train import TrainRequest
+from archipel.planning.questions.train_charts import charts
+from archipel.planning.questions.train_memory import held_by, server_of
+from archipel.planning.questions.utilisation import Work, chip_of, linked, utilisation
+from archipel.planning.questions.ways import ways
+from archipel.planning.requests.option import Request, as_dict, read_sheet
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 
+SOONEST_H = 1.0
+"""Nobody chooses a fleet for a run of less than an hour."""
+USUAL = 7e9
+"""Parameters of which a utilisation is taken until the budget's own size is known."""
 MOST_ROUNDS, SETTLED = 12, 1e-8
-"""A round leaves about a tenth of what a size was off."""
-TWINS = ("sardana",)
-"""Other roundings of a fit that is shown anyway; shown only when asked for."""
+"""In logarithms of the size: what is left of a round is a tenth, by the secant far less."""
+LEAST_GOODPUT = 1e-3
+"""A run that keeps less of its time than this is taken to stand still."""
+FITS = "Compute-optimal under each published fit, for the same training compute"
+"""A table with a column for each fit."""
+NEAREST, LEAST_FLOP = 2, 1e-300
+"""Documented runs shown; a constant may be put at zero."""
+FULL = "(law.flop.full_recomputation / law.flop.training)"
+"""Arithmetic over the model's where all activations are computed again."""
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")  # as in sampled worlds
-def plan(request: TrainRequest, shelf: Shelf) -> Plan:
+def plan(request: Request, shelf: Shelf) -> Plan:
     """One training run."""
-    request = _folded(request)
     asked = read(request, shelf)
-    chosen = train_fit.fit_of(asked.fit, shelf)
-    others = [name for name in shelf.members("law.chinchilla") if name not in (asked.fit, *TWINS)]
-    fits = [chosen, *(train_fit.fit_of(name, shelf) for name in others)]
-    first = train_memory.work_of(asked.params, asked.active, request)
-    fleet = one(request.accelerator, first, request, shelf)
-    setup = Setup(asked, chosen, fleet, request, shelf)
-    run = _on_its_fleet(setup)
-    load = train_memory.load_of(run.model, run.fleet.kind, run.fleet.count, request, shelf)
+    run = _on_its_fleet(asked)
+    held = held_by(run, asked, run.words["kind"], centre(run["train.accelerators"]))
+    _hold(run, held, asked)
     return Plan(
         question="train",
-        title=title(run, asked, request),
-        answers=_answers(run, asked),
-        tables=_tables(run, load, fits, setup),
-        charts=_charts(run, load, fits, shelf),
-        remarks=remarks(run, load, setup),
-        verdict=verdict(run, load, asked, chosen),
-        request=as_dict(request),
+        title=run.title(),
+        answers=tuple(run.present(run.words["headline"])),
+        tables=lambda: _tables(run, asked),
+        charts=lambda: charts(run, held, asked),
+        remarks=run.remarks,
+        verdict=run.verdict,
+        request=as_dict(asked.request),
+        find=lambda name: _find(name, run, asked),
     )
 
 
-def _folded(request: TrainRequest) -> TrainRequest:
-    """Words as they are known, whatever case they were written in."""
-    words = ("stage", "precision", "recompute")
-    folded = {name: getattr(request, name).strip().casefold() for name in words}
-    return replace(request, **folded)
+def _tables(run: Sheet, asked: Asked) -> list[Table]:
+    """Every table, with other kinds and documented runs beside the plan's own."""
+    _beside(run, asked)
+    run.parts["near"] = _near(run, asked.shelf)
+    tables = [_turned(each) if each.title == FITS else each for each in run.tables()]
+    return [*tables, otherwise_counted(run, run.words["kind"], asked.shelf)]
 
 
-def _on_its_fleet(setup: Setup) -> Run:
-    """The run on as many accelerators as were asked for, or as it needs."""
-    setup = _at_its_size(setup)
-    asked, request, shelf = setup.asked, setup.request, setup.shelf
-    count = asked_count(request)
-    if count is None and asked.budget_kind != "time":
-        rough = run_of(setup)
-        load = train_memory.load_of(
-            rough.model, setup.fleet.kind, setup.fleet.count, request, shelf
-        )
-        count = chosen_count(setup.fleet, rough.bill.hours, centre(load.least), shelf)
-    fleet = setup.fleet if count is None else sized(setup.fleet, count, request, shelf)
-    return run_of(_at_its_size(replace(setup, fleet=fleet)))
+def _find(name: str, run: Sheet, asked: Asked) -> Quantity | None:
+    """A quantity by its name; those of other kinds are made for it."""
+    if any(other in name for other in run.parts["others"]):
+        _beside(run, asked)
+    return run.find(name)
 
 
-def _at_its_size(setup: Setup) -> Setup:
-    """The fleet as fast as it is on the model that it buys: where none was asked for, it is found by rounds."""
-    size = 0.0
-    for _ in range(0 if setup.asked.params is not None else MOST_ROUNDS):
-        model = run_of(setup).model
-        if abs(centre(model.params) - size) <= SETTLED * size:
+def _on_its_fleet(asked: Asked) -> Sheet:
+    """The run on as many accelerators as were asked for, or as it needs, as fast as they are on its model."""
+    kind = asked.words["kind"]
+    server = server_of(kind, asked.shelf)
+    one = defaulted("train.accelerators", server, "accelerator", "--count", "accelerators")
+    count, model = asked.given.get("train.accelerators"), _model(asked.given)
+    if count is None and "time" not in asked.flags:
+        rough = _bound(asked, one, model)
+        model = _model({name: rough[name] for name in _SIZE})
+        rough = _bound(asked, one, model)
+        least = centre(held_by(rough, asked, kind, server)[f"memory.least.{kind}"])
+        count = _chosen_count(centre(rough["train.accelerator_hours"]), least, server, asked.shelf)
+    return _settled(asked, count or one, model)
+
+
+def _settled(asked: Asked, count: Quantity, model: Work) -> Sheet:
+    """The run whose speed is that of the model it finds: what a budget buys decides how fast it is bought."""
+    run = _bound(asked, count, model)
+    size, moved, before = centre(model.params), 0.0, 0.0
+    for _ in range(0 if "params" in asked.flags else MOST_ROUNDS):
+        off = math.log(centre(run["train.params"]) / size)
+        if abs(off) < SETTLED:
             break
-        size = centre(model.params)
-        work = train_memory.work_of(model.params, model.active, setup.request)
-        fleet = one(setup.request.accelerator, work, setup.request, setup.shelf)
-        count = setup.fleet.count
-        setup = replace(setup, fleet=sized(fleet, count, setup.request, setup.shelf))
-    return setup
+        secant = moved * off / (before - off) if before != off else off
+        moved = secant if before and abs(secant) < abs(2.0 * off) else off
+        size, before = size * math.exp(moved), off
+        run = _bound(asked, count, Work(pure(size, "param"), pure(size, "param"), model.sequence))
+    return run
 
 
-def _answers(run: Run, asked: Asked) -> tuple[Quantity, ...]:
-    """The headline: what was not asked for first."""
-    bill = run.bill
-    if run.size is None:
-        rate = (run.learning.rollouts, run.learning.rate) if run.learning else ()
-        return (bill.cost, bill.hours, bill.days, run.stages[0].tokens, run.stages[0].flop, *rate)
-    size = run.size
-    flop = size.counted or size.flop
-    bought = (size.params, size.tokens, size.loss, flop)
-    paid = (bill.hours, bill.days, bill.cost)
-    if asked.from_size or asked.budget is None:
-        return (bill.cost, bill.hours, bill.days, size.params, size.tokens, flop, size.loss)
-    return (*bought, *paid)
+_SIZE = ("train.params", "size.active", "train.sequence")
 
 
-def _tables(run: Run, load: Load, fits: list[FitQ], setup: Setup) -> tuple[Table, ...]:
-    asked, request, shelf = setup.asked, setup.request, setup.shelf
-    found: list[Table] = []
-    if len(run.stages) > 1:
-        found.append(train_stages.table(run))
-    if run.size is not None:
-        found.append(train_tables.under_each_fit(run.size, fits, given=asked.params is not None))
-        if asked.served is not None:
-            found.append(train_variants.served_table(run.size, fits[0], asked.served))
-        if run.size.data is not None:
-            found.append(train_variants.repeats_table(run.size, fits, run.size.data))
-        if asked.params is None:
-            found.append(train_tables.other_sizes(run.size, fits[0]))
-        found.append(train_tables.other_rules(run.size, shelf))
-        found.append(train_tables.published_runs(run.size, shelf))
-    if run.learning is not None:
-        found.append(train_rl.table(run.learning, shelf))
-        found.append(train_rl.recipes_table(run.learning, shelf))
-        found.append(train_rl.published_table(shelf))
-    found.append(train_tables.fleet_table(run, request, shelf))
-    found.append(train_memory.table(load, run.fleet))
-    found.append(train_tables.kinds_table(run, load, request, shelf))
-    bill = run.bill
-    ours = (bill.hours, run.fleet.count, bill.days, bill.energy, bill.co2)
-    known = {f"train.{part}": of for part, of in zip(NEEDED, ours, strict=True)}
-    found.append(otherwise_counted(known, run.fleet.kind, shelf))
-    return tuple(found)
+def _model(known: dict[str, Quantity]) -> Work:
+    """What a step works on, as plain numbers: of a usual model where none is known yet."""
+    held = centre(known["train.params"]) if "train.params" in known else USUAL
+    active = known.get("size.active", known.get("train.active_params"))
+    used = held if active is None else centre(active)
+    return Work(pure(held, "param"), pure(used, "param"), known["train.sequence"])
 
 
-def _charts(run: Run, load: Load, fits: list[FitQ], shelf: Shelf) -> tuple[Chart, ...]:
-    found: list[Chart] = []
-    if run.size is not None:
-        found.append(train_variants.isoflop_chart(run.size, fits))
-        if run.size.data is not None:
-            found.append(train_variants.epochs_chart(run.size, fits[0], run.size.data))
-    if run.learning is not None:
-        found.append(train_rl.chart(run.learning))
-    if len(run.stages) > 1:
-        stages = [(train_stages.TITLES[each.name], each.bill.cost) for each in run.stages]
-        found.append(Bars("Rent by stage", tuple(stages), "USD"))
-    found.append(train_curves.days_chart(run.fleet, run.bill.hours, shelf))
-    parts = tuple((part.name.removeprefix("memory."), part) for part in load.parts)
-    found.append(Bars("Memory of one accelerator", parts, "GB/accelerator"))
-    return tuple(found)
+def _bound(asked: Asked, count: Quantity, model: Work) -> Sheet:
+    """The sheet on a number of accelerators that train a model, looked through for what no run can meet."""
+    kind, mixture = asked.words["kind"], centre(model.params / model.active) > 1.0
+    words = asked.words | ways("train", asked.flags)
+    words |= {
+        "count": f"{centre(count):,.0f}",
+        "chip": chip_of(kind),
+        "links": linked(kind, mixture),
+    }
+    words |= {"group": "train", "least": f"{LEAST_GOODPUT:g}"}
+    given = asked.given | {"train.accelerators": count}
+    given |= {"job.params": model.params, "job.active": model.active}
+    run = Sheet("train", asked.shelf, words, given, dict(asked.parts))
+    if why := run.told("impossible"):
+        raise Impossible(why)
+    return run
+
+
+def _chosen_count(hours: float, least: float, server: int, shelf: Shelf) -> Quantity:
+    """Whole servers, a power of two of them, that end in about a month and hold the model."""
+    patience = max(centre(shelf["train.patience"].to("h")), SOONEST_H)
+    wanted = max(hours / patience, least if math.isfinite(least) else 1.0, 1.0)
+    wanted = max(1.0, min(wanted, centre(shelf["train.most_accelerators"]), ACCELERATORS.most))
+    number = server * 2 ** max(0, math.ceil(math.log2(wanted / server) - 1e-9))
+    about = "accelerators: whole servers for about a month that hold the model"
+    return defaulted("train.accelerators", number, "accelerator", "--count", about)
+
+
+def _hold(run: Sheet, held: Sheet, asked: Asked) -> None:
+    """Put memory, and the words that depend on what came out, into the sheet."""
+    shown = [
+        *held.entries("parts"),
+        "memory.total",
+        "memory.states",
+        held.fill("memory.least.{kind}"),
+    ]
+    run.given |= {name: held[name] for name in shown}
+    run.parts["memory"] = {name: {} for name in shown}
+    spread = Draws().estimate(asked.shelf["utilisation.spread"])
+    run.words |= {
+        "what": _title(asked),
+        "shares": _shares(asked.request.shares),
+        "spread": "" if asked.flags & {"mfu", "hfu"} else f"{spread.high:.1f}",
+        "tensor": held.words["tensor"],
+        "again": FULL if held.words["recompute"] == "full" else "1",
+        "capacity": f"{centre(held['kind.memory']):g}",
+        "batch": f"{centre(run['train.micro_batch']):g}",
+        "length": f"{centre(run['train.sequence']):,.0f}",
+    }
+
+
+def _beside(run: Sheet, asked: Asked) -> None:
+    """Put other kinds' utilisation, and the fewest of them that hold the run, into the sheet."""
+    work = _model({name: run[name] for name in _SIZE})
+    for other in run.entries("others"):
+        name = f"memory.least.{other}"
+        if name not in run.given:
+            run.given[name] = held_by(run, asked, other)[name]
+            there = utilisation(other, work, asked.shelf)
+            counted = there["train.counted" if "attention" in asked.flags else "train.mfu"]
+            (run.given[f"reached.{other}"],) = scoped([counted], other)
+
+
+def _near(run: Sheet, shelf: Shelf) -> dict[str, Words]:
+    """The documented runs nearest in compute, to hold the plan against."""
+
+    def far(name: str) -> float:
+        active = f"run.{name}.active_params"
+        size = shelf[active if active in shelf else f"run.{name}.params"]
+        its = centre(shelf["law.flop.training"] * size * shelf[f"run.{name}.tokens"])
+        return abs(math.log(max(its, LEAST_FLOP) / max(flop, LEAST_FLOP)))
+
+    flop = centre(run["size.flop"]) if run.get("size.flop") else 0.0
+    shown = ("params", "tokens", "accelerator_hours")
+    known = [n for n in shelf.members("run") if all(f"run.{n}.{part}" in shelf for part in shown)]
+    return {name: {} for name in sorted(sorted(known), key=far)[:NEAREST]} if flop else {}
+
+
+def _turned(table: Table) -> Table:
+    """A table of fits with a column for each, without rows of which nothing exists."""
+    (_, *heads), *rows = zip(table.columns, *table.rows, strict=True)
+    kept = tuple(row for row in rows if any(row[1:]))
+    return replace(table, columns=("", *map(str, heads)), rows=kept)
+
+
+def _title(asked: Asked) -> str:
+    """What is planned, with the numbers that were asked for."""
+    request, options = asked.request, read_sheet("train")["options"].items()
+    goals = [f"for {request.budget or DEFAULT_BUDGET}" if "budgeted" in asked.flags else ""]
+    given = [(row["said"], name) for name, row in options if "said" in row and name in asked.flags]
+    goals += [said.format(getattr(request, name)) for said, name in given]
+    what = "Training" if request.stage == "all" else asked.words["Stage"]
+    if "later" in asked.flags:
+        what, goals = f"{what} of", [*goals[1:], goals[0]]
+    return f"{what} {', '.join(filter(None, goals))}".replace(", for ", " for ")
+
+
+def _shares(text: str) -> str:
+    """What the weights of stages add up to, if they are no shares."""
+    whole = sum(map(centre, shares(text).values())) if text else 1.0
+    return "" if whole in (1.0, 100.0) else f"{whole:g}"

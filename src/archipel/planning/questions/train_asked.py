@@ -1,102 +1,63 @@
-"""What was asked of `plan train`: amounts with their units, and the combinations that cannot both hold."""
+"""What was asked of `plan train`: amounts, what was given, and the words and lists that the sheet needs.
 
-from dataclasses import dataclass
+What cannot be asked together stands in the sheet; here is what a table cannot say: which way a budget is
+meant, the shares of stages, the fits and kinds side by side.
+"""
 
-from archipel.planning.mistakes import Conflict, Impossible, nearest
-from archipel.planning.quantity import Quantity, Source, Stated, given, stated
-from archipel.planning.questions.bounds import (
-    FLEET_TIME,
-    FLOP,
-    LEAST_SHARE,
-    LOSS,
-    MONEY,
-    PARAMS,
-    SERVED,
-    TOKENS,
-    Bounds,
-    bounded,
-    checked,
-    share_of,
-)
-from archipel.planning.requests.train import DEFAULT_BUDGET, TrainRequest
+import re
+from dataclasses import dataclass, replace
+
+from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, nearest
+from archipel.planning.quantity import Quantity, Source, Stated, given, pure, stated
+from archipel.planning.questions.bounds import FLEET_TIME, FLOP, MONEY, WEIGHT, bounded, checked
+from archipel.planning.questions.fits import LETTERS, constants_of
+from archipel.planning.questions.grids import grid_of
+from archipel.planning.questions.known import complete
+from archipel.planning.questions.sheet import inputs
+from archipel.planning.questions.ways import refuse
+from archipel.planning.requests.option import Request, as_dict, read_sheet
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 from archipel.planning.units import kind_of
 
+DEFAULT_BUDGET = "50k USD"
+"""What is spent when neither a budget nor a size nor a quality is given."""
 STAGES = ("pretrain", "mid", "sft", "rl")
-BUDGETS = {"money": "USD", "flop": "FLOP", "time": "day"}
-_BUDGET_BOUNDS = {"money": MONEY, "flop": FLOP, "time": FLEET_TIME}
+NEEDED = ("bf16", "memory", "server_size", "server_power", "tdp")
+"""What a training plan has to know of an accelerator, its rent aside."""
+KINDS = ("rtx4090", "a100-80", "h100", "h200", "mi300x", "b200")
+"""Node classes shown side by side; the one asked for comes first."""
+TWINS = ("sardana",)
+"""Other roundings of a fit that is shown anyway; shown only when asked for."""
+BUDGETS = {"money": MONEY, "flop": FLOP, "time": FLEET_TIME}
+_CHOICES = {
+    "stage": ("stage", (*STAGES, "all")),
+    "precision": ("precision", ("bf16", "fp8")),
+    "recompute": ("recompute", ("", "selective", "full", "none")),
+    "zero": ("--zero value", ("0", "1", "2", "3")),
+}
+_FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]")
+"""What no name in a formula may hold, but a person's own fit may."""
+Words = dict[str, str]
+Lists = dict[str, dict[str, Words]]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The amounts of a request, each None if it was not given."""
+    """A request as the sheet takes it."""
 
-    stage: str
-    """One of `STAGES`, or all."""
-    fit: str
-    budget_kind: str
-    """A key of `BUDGETS`; empty without a budget."""
-    budget: Quantity | None
-    params: Quantity | None
-    active: Quantity | None
-    tokens: Quantity | None
-    loss: Quantity | None
-    like: Quantity | None
-    served: Quantity | None
-    unique: Quantity | None
-
-    @property
-    def from_size(self) -> bool:
-        """Whether parameters and tokens were both given: what remains is the bill."""
-        return self.params is not None and self.tokens is not None
-
-    @property
-    def from_quality(self) -> bool:
-        """Whether a loss is to be reached."""
-        return self.loss is not None or self.like is not None
+    request: Request
+    shelf: Shelf
+    flags: frozenset[str]
+    """The options that were given, and what kind of question that makes."""
+    given: dict[str, Quantity]
+    words: Words
+    parts: Lists
 
 
-def read(request: TrainRequest, shelf: Shelf) -> Asked:
-    """The request in units.
-
-    Raises:
-        UnitMismatch, UnknownName, Conflict, Impossible: as their messages say.
-    """
-    if request.stage not in (*STAGES, "all"):
-        raise nearest(request.stage, (*STAGES, "all"), "stage")
-    shelf.choose("law.scalerl", request.rl_recipe, "recipe (--rl-recipe)")
-    _check_conflicts(request)
-    kind, budget = _budget(request)
-    asked = Asked(
-        request.stage,
-        shelf.choose("law.chinchilla", request.fit, "scaling-law fit"),
-        kind,
-        budget,
-        _given(request.params, "train.params", PARAMS, "--params", "parameters"),
-        _given(
-            request.active_params, "train.active_params", PARAMS, "--active-params",
-            "parameters used per token",
-        ),
-        _given(request.tokens, "train.tokens", TOKENS, "--tokens", "training tokens"),
-        _given(request.loss, "asked.loss", LOSS, "--loss", "loss to reach"),
-        _given(request.like, "asked.like", PARAMS, "--like", "size whose quality to reach"),
-        _given(
-            request.inference_tokens, "asked.served", SERVED, "--inference-tokens",
-            "tokens served in its life",
-        ),
-        _given(request.unique_tokens, "asked.unique", TOKENS, "--unique-tokens", "distinct tokens"),
-    )  # fmt: skip
-    if asked.params and asked.active and value_of(asked.active) > value_of(asked.params):
-        raise Impossible(
-            f"--active-params {request.active_params}: more than --params {request.params}, "
-            "which counts all of them"
-        )
-    return asked
-
-
-def value_of(quantity: Quantity) -> float:
-    """The number of a quantity that somebody stated."""
-    return float(getattr(quantity.origin, "value"))  # noqa: B009  # stated by construction
+def centre(quantity: Quantity) -> float:
+    """The central value of a quantity, in its own unit."""
+    return Draws(0, 1).centre(quantity)
 
 
 def defaulted(name: str, value: float, unit: str, option: str, about: str) -> Quantity:
@@ -105,102 +66,185 @@ def defaulted(name: str, value: float, unit: str, option: str, about: str) -> Qu
     return stated(name, unit, Stated(float(value), "assumed", source), about)
 
 
-def share_given(text: str, name: str, option: str, about: str) -> Quantity:
-    """A share in 0..1 that the person gave.
+def read(request: Request, shelf: Shelf) -> Asked:
+    """The request in units, with all that is shown side by side.
 
     Raises:
-        Impossible: outside.
+        UnitMismatch, UnknownName, Conflict, Impossible: as their messages say.
     """
-    return given(name, share_of(text, option, least=LEAST_SHARE), "1", option, about)
+    request = _chosen(request)
+    recipe = shelf.choose("law.scalerl", request.rl_recipe, "recipe (--rl-recipe)")
+    budget_kind, budget = _budget(request)
+    flags = _flags(request, budget_kind)
+    refuse("train", flags, {"stage": request.stage, "lawless": LAWLESS.format(request.stage)})
+    fit = shelf.choose("law.chinchilla", request.fit, "scaling-law fit")
+    kind, grid = _accelerator(request, shelf), grid_of(request.country, shelf)
+    amounts = inputs("train", request, {}, shelf) | grid.given | budget
+    weights = _weights(request, shelf)
+    learns = request.stage == "rl" or "rl" in weights or bool(flags & {"rl_hours", "rollouts"})
+    flags |= ({"alone"} if len(weights) == 1 else set()) | ({"learns"} if learns else set())
+    amounts |= {f"train.weight.{name}": weight for name, weight in weights.items()}
+    fits, constants = _fits(fit, flags, shelf)
+    stages = [name for name in STAGES if name in weights or (name == "rl" and learns)]
+    parts = _lists(kind, stages or [request.stage], shelf) | {"fits": fits}
+    words = _words(request, shelf, (kind, grid.country)) | grid.words
+    words |= {
+        "weights": " + ".join(f"train.weight.{name}" for name in weights),
+        "all_hours": " + ".join(f"{name}.hours" for name in parts["stages"]),
+        "several": "train.accelerator_hours" if len(parts["stages"]) > 1 else "",
+        "fit_name": fit,
+        "fit_tag": _tag(fit),
+        "fit": fits[_tag(fit)]["fit"],
+        "fits_are": "; ".join(f"{of['name']}: {of['title']}" for of in fits.values()),
+        "recipe": recipe if learns else "",
+    }
+    return Asked(request, shelf, frozenset(flags), amounts | constants, words, parts)
 
 
-def _given(text: str, name: str, of: Bounds, option: str, about: str) -> Quantity | None:
-    if not text:
-        return None
-    return given(name, bounded(text, of, option), of.unit, option, about)
+LAWLESS = "with --stage {}: the scaling laws hold for pre-training; drop it or use --stage all"
 
 
-def _budget(request: TrainRequest) -> tuple[str, Quantity | None]:
+def _chosen(request: Request) -> Request:
+    """Words as they are known, whatever case they were written in."""
+    words = {name: getattr(request, name).strip().casefold() for name in _CHOICES}
+    for name, (what, choices) in _CHOICES.items():
+        if words[name] not in choices:
+            raise nearest(words[name], [each for each in choices if each], what)
+    return replace(request, **words)
+
+
+def _flags(request: Request, budget: str) -> set[str]:
+    """The options that were given, and what kind of question that makes."""
+    found = {*as_dict(request), request.stage, request.precision, request.recompute} - {""}
+    later = {"later"} if request.stage in STAGES[1:] else set()
+    goal = {"goal"} if found & {"loss", "like"} else set()
+    return found | later | goal | ({"budgeted", budget} if budget else set())
+
+
+def _budget(request: Request) -> tuple[str, dict[str, Quantity]]:
+    """A key of `BUDGETS` and the amount; nothing where something else decides."""
     fixed = (request.params, request.tokens, request.loss, request.like)
     rl_only = request.stage == "rl" and (request.rl_hours or request.rollouts)
     text = request.budget or ("" if any(fixed) or rl_only else DEFAULT_BUDGET)
     if not text:
-        return "", None
-    kind, value = kind_of(text, BUDGETS, "--budget")
-    checked(value, _BUDGET_BOUNDS[kind], text, "--budget")
-    if not request.budget:
-        return kind, defaulted("asked.budget", value, BUDGETS[kind], "--budget", "budget")
-    return kind, given("asked.budget", value, BUDGETS[kind], "--budget", "budget")
+        return "", {}
+    units = {name: of.unit for name, of in BUDGETS.items()}
+    kind, value = kind_of(text, units, "--budget")
+    checked(value, BUDGETS[kind], text, "--budget")
+    stating = given if request.budget else defaulted
+    return kind, {"asked.budget": stating("asked.budget", value, units[kind], "--budget", "budget")}
 
 
-_APART = (
-    (("loss", "like"), "both say which quality to reach; keep one"),
-    (("budget", "loss"), "the budget decides the loss, or the loss the budget; keep one"),
-    (("budget", "like"), "the budget decides the quality, or the quality the budget; keep one"),
-    (("budget", "params", "tokens"), "size and tokens already decide the cost; drop one of the three"),
-    (("loss", "params", "tokens"), "size and tokens already decide the loss; drop one of the three"),
-    (("like", "params", "tokens"), "size and tokens already decide the quality; drop one of the three"),
-    (("inference_tokens", "unique_tokens"), "no published law covers both; drop one"),
-    (("unique_tokens", "loss"), "with repeated data ask for a budget or a size; drop one"),
-    (("unique_tokens", "like"), "with repeated data ask for a budget or a size; drop one"),
-    (("rl_hours", "rollouts"), "hours decide the rollouts, or rollouts the hours; keep one"),
-)  # fmt: skip
-_NOT_AFTER_PRETRAINING = ("loss", "like", "inference_tokens", "unique_tokens", "fit")
-_RL_ONLY = ("rl_hours", "rollouts", "rollout_tokens", "rl_recipe")
-
-
-def _check_conflicts(request: TrainRequest) -> None:
-    for names, why in _APART:
-        if all(getattr(request, name) for name in names):
-            raise Conflict(f"{_spoken(names)}: {why}")
-    if request.active_params and not request.params:
+def _accelerator(request: Request, shelf: Shelf) -> str:
+    """The kind asked for, of which enough is known."""
+    kind = shelf.choose("accelerator", request.accelerator, "accelerator")
+    complete("--accelerator", kind, NEEDED, shelf, "" if request.price else "rental")
+    known = shelf.members("accelerator")
+    if request.precision == "fp8" and f"accelerator.{kind}.fp8" not in shelf:
+        able = [each for each in known if f"accelerator.{each}.fp8" in shelf]
         raise Conflict(
-            "--active-params without --params: give all parameters of the mixture too, "
-            "e.g. --params 671B --active-params 37B"
+            f"--precision fp8 and --accelerator {kind}: it has no fp8 arithmetic; "
+            f"drop --precision or choose one of {', '.join(able)}"
         )
-    _check_stage(request)
-
-
-def _check_stage(request: TrainRequest) -> None:
-    later = request.stage in ("mid", "sft", "rl")
-    if later and not request.params:
-        raise Conflict(
-            f"--stage {request.stage} continues a model that exists: add --params, e.g. --params 8B"
+    if not request.price and f"rental.{kind}" not in shelf:
+        priced = [each for each in known if f"rental.{each}" in shelf]
+        raise CannotPlan(
+            f"--accelerator {kind}: no rent of it is known; add --price, e.g. --price 2USD/h "
+            f"(known: {', '.join(priced)})"
         )
-    if later:
-        for name in _NOT_AFTER_PRETRAINING:
-            if getattr(request, name) != getattr(TrainRequest, name):
-                raise Conflict(
-                    f"{_spoken((name,))} with --stage {request.stage}: the scaling laws hold for "
-                    "pre-training; drop it or use --stage all"
-                )
-    if request.stage not in ("rl", "all"):
-        for name in _RL_ONLY:
-            if getattr(request, name) != getattr(TrainRequest, name):
-                raise Conflict(f"{_spoken((name,))}: only with --stage rl or --stage all")
-    if request.shares and request.stage != "all":
-        raise Conflict("--shares: only with --stage all")
-    _check_rl_budget(request)
+    return kind
 
 
-def _check_rl_budget(request: TrainRequest) -> None:
-    named = next(
-        (name for name in ("rl_hours", "rollouts", "tokens") if getattr(request, name)), ""
+def _weights(request: Request, shelf: Shelf) -> dict[str, Quantity]:
+    """The weight of each stage in accelerator time; none where a later stage stands alone."""
+    if request.stage != "all":
+        return {"pretrain": pure(1.0)} if request.stage == "pretrain" else {}
+    found = {name: shelf[f"train.weight.{name}"] for name in STAGES}
+    if request.shares:
+        found = shares(request.shares)
+    if request.rl_hours or request.rollouts:
+        found.pop("rl", None)
+    return found
+
+
+def shares(text: str) -> dict[str, Quantity]:
+    """The weights of `--shares`, in the order of stages.
+
+    Raises:
+        Impossible, Conflict, UnknownName: not of that form.
+    """
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, sign, number = (piece.strip().casefold() for piece in part.partition("="))
+        if not sign:
+            raise Impossible(f"--shares: got {part!r}, expected e.g. pretrain=80,mid=10,sft=2,rl=8")
+        if name not in STAGES:
+            raise nearest(name, STAGES, "stage in --shares")
+        if name in weights:
+            raise Conflict(f"--shares: {name} stands there twice; keep one")
+        weights[name] = bounded(number, WEIGHT, f"--shares {name}")
+    if not weights.get("pretrain"):
+        raise Impossible(
+            "--shares: pretrain needs a share; to continue a model that exists use --stage "
+            "mid, sft or rl with --params"
+        )
+    titles = read_sheet("train")["parts"]
+    return {
+        name: given(f"train.weight.{name}", weights[name], "1", "--shares", titles[name]["title"])
+        for name in STAGES
+        if weights.get(name)
+    }
+
+
+def _words(request: Request, shelf: Shelf, of: tuple[str, str]) -> Words:
+    """Words of a kind of accelerator and a country; names that may not be known are empty then."""
+    kind, country = of
+    title = read_sheet("train")["parts"].get(request.stage, {"title": "training"})["title"]
+    return {
+        "stage": request.stage,
+        "Stage": title.capitalize(),
+        "kind": kind,
+        "country": country,
+        "paid": f"energy.price.{country}",
+        "draw": "tpu" if kind.startswith("tpu") else "gpu",
+        "rent": f"rental.{kind}",
+        "precision": request.precision,
+        "zero": request.zero,
+    }
+
+
+def _lists(kind: str, stages: list[str], shelf: Shelf) -> Lists:
+    """The stages, what is billed, and the kinds of accelerators beside the one asked for."""
+    others = [each for each in KINDS if each != kind and f"rental.{each}" in shelf]
+    tuning = [each for each in ("mid", "sft") if each in stages]
+    found = (
+        ("stages", stages),
+        ("billed", ["train", *stages]),
+        ("tuning", tuning),
+        ("others", others),
     )
-    if request.stage == "rl" and request.tokens:
-        raise Conflict("--tokens with --stage rl: say --rollouts and --rollout-tokens instead")
-    if request.stage == "rl" and request.budget and named:
-        raise Conflict(f"--budget and {_spoken((named,))}: the budget decides it; drop one")
-    if request.stage == "all" and request.budget and request.rollouts:
-        raise Conflict(
-            "--budget and --rollouts: the size is not known before the budget is split; "
-            "use --rl-hours, --shares, or --params with --tokens"
-        )
-    if request.stage in ("mid", "sft") and request.budget and request.tokens:
-        raise Conflict(
-            "--budget and --tokens: the size is given, so one decides the other; drop one"
-        )
+    return {name: {entry: {} for entry in entries} for name, entries in found}
 
 
-def _spoken(names: tuple[str, ...]) -> str:
-    return " and ".join(f"--{name.replace('_', '-')}" for name in names)
+def _fits(
+    asked: str, flags: set[str], shelf: Shelf
+) -> tuple[dict[str, Words], dict[str, Quantity]]:
+    """Every fit, the one asked for first: its words, and its constants under names that formulas hold."""
+    others = [name for name in shelf.members("law.chinchilla") if name not in (asked, *TWINS)]
+    fits: dict[str, Words] = {}
+    constants: dict[str, Quantity] = {}
+    for name in (asked, *others):
+        tag, title = _tag(name), shelf.fact(f"law.chinchilla.{name}.title", name)
+        found = constants_of(name, shelf)
+        constants |= {f"of.{tag}.{letter}": each for letter, each in found.items()}
+        fits[tag] = {
+            "name": name,
+            "title": title.replace("{", "(").replace("}", ")"),
+            "fit": ", ".join(f"of.{tag}.{letter}" for letter in LETTERS),
+            "its_loss": "expected loss" if "unique_tokens" in flags else "loss of this plan",
+        }
+    return fits, constants
+
+
+def _tag(name: str) -> str:
+    return _FORBIDDEN.sub("-", name)

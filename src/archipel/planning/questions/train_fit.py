@@ -1,16 +1,13 @@
-"""The published loss laws as quantities: each fit's constants, loss, best size, and what it makes of a size.
-
-Uncertain fits move alpha and beta; A and B follow so that both terms stay what they are at the centre of
-the fitted models (`laws.scaling.anchored`). E keeps its own error.
-"""
+"""A published loss law with what it makes of a compute, for questions that are no sheets yet."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from archipel.planning.laws import inference_aware, repeated_data, scaling
+from archipel.planning.laws import scaling
 from archipel.planning.laws.scaling import Fit
-from archipel.planning.quantity import Quantity, Stated, derive
+from archipel.planning.quantity import Quantity, derive
+from archipel.planning.questions.fits import constants_of
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 
@@ -60,50 +57,8 @@ class FitQ:
 
 def fit_of(name: str, shelf: Shelf) -> FitQ:
     """A published fit by its key."""
-    group = f"law.chinchilla.{name}"
-    constants = [shelf[f"{group}.{letter}"] for letter in ("E", "A", "B", "alpha", "beta")]
-    E, A, B, alpha, beta = constants
-    if not _exact(alpha):
-        A = _anchored(A, alpha, shelf["train.fitted.params_centre"], f"fit.{name}.A")
-    if not _exact(beta):
-        B = _anchored(B, beta, shelf["train.fitted.tokens_centre"], f"fit.{name}.B")
-    return FitQ(name, shelf.fact(f"{group}.title", name), E, A, B, alpha, beta)
-
-
-def _exact(quantity: Quantity) -> bool:
-    return _figure(quantity).exact
-
-
-def _anchored(coefficient: Quantity, exponent: Quantity, centre: Quantity, name: str) -> Quantity:
-    """The coefficient that follows its exponent; its own interval would count the same doubt twice."""
-    second, third = _figure(exponent), _figure(centre)
-    exact = published(coefficient)
-    return derive(
-        name,
-        "1",
-        [(exact, "1"), (exponent, "1"), (centre, str(centre.unit))],
-        lambda stated, moved, at: scaling.anchored(stated, second.value, at, moved),
-        f"{coefficient.name} × {centre.name}^({exponent.name} − {second.value:g})",
-        f"coefficient with its term held at {third.value:.3g} while the exponent moves",
-    )
-
-
-def published(constant: Quantity) -> Quantity:
-    """A constant without its interval, where drawing it apart from its partner would mean nothing."""
-    return replace(constant, origin=replace(_figure(constant), low=None, high=None))
-
-
-def _figure(quantity: Quantity) -> Stated:
-    """The figure of a constant from the shelf."""
-    if not isinstance(quantity.origin, Stated):
-        raise TypeError(f"{quantity.name} is derived, expected a stated figure")
-    return quantity.origin
-
-
-def loss(of: FitQ, params: Quantity, tokens: Quantity, name: str, about: str) -> Quantity:
-    """E + A/N^alpha + B/D^beta."""
-    words = (f"E + A/({_n(params)})^α + B/({_n(tokens)})^β, {of.name}", about)
-    return of.apply(name, "nat/token", [(params, "param"), (tokens, "token")], scaling.loss, words)
+    title = shelf.fact(f"law.chinchilla.{name}.title", name)
+    return FitQ(name, title, **constants_of(name, shelf))
 
 
 def best_params(of: FitQ, flop: Quantity, name: str) -> Quantity:
@@ -122,59 +77,6 @@ def best_loss(of: FitQ, flop: Quantity, name: str) -> Quantity:
     """L* for a compute."""
     words = (f"E + K·({_n(flop)}/6)^(−αβ/(α+β)), {of.name}", "loss at the compute-optimal size")
     return of.apply(name, "nat/token", [(flop, "FLOP")], scaling.best_loss, words)
-
-
-def revealed(of: FitQ, params: Quantity, tokens: Quantity, name: str) -> Quantity:
-    """Lifetime inference for which a size would have been the best choice."""
-    formula = f"3·D·((αA·N^−α)/(βB·D^−β) − 1), {of.name}"
-    words = (formula, "lifetime inference tokens for which this size is the best choice")
-    law = inference_aware.revealed_tokens
-    return of.apply(name, "token", [(params, "param"), (tokens, "token")], law, words)
-
-
-def balance(of: FitQ, params: Quantity, tokens: Quantity, name: str) -> Quantity:
-    """Elasticity of loss to parameters over that to tokens."""
-    words = (f"(αA·N^−α)/(βB·D^−β), {of.name}", "worth of 1% more parameters over 1% more tokens")
-    return of.apply(
-        name, "1", [(params, "param"), (tokens, "token")], inference_aware.balance, words
-    )
-
-
-@dataclass(frozen=True)
-class Repeats:
-    """Repeated data: how many tokens differ and how repetition decays."""
-
-    unique: Quantity
-    rd_star: Quantity
-    rn_star: Quantity
-
-    @property
-    def parents(self) -> Parents:
-        """Unique tokens, then the two decay constants."""
-        return [(self.unique, "token"), (self.rd_star, "1"), (self.rn_star, "1")]
-
-
-def repeated_loss(
-    of: FitQ, params: Quantity, tokens: Quantity, data: Repeats, name: str
-) -> Quantity:
-    """Loss when tokens beyond the unique ones are seen again."""
-
-    def law(n: Any, d: Any, unique: Any, rd: Any, rn: Any, fit: Fit) -> Any:
-        return repeated_data.repeated_loss(n, d, unique, fit, repeated_data.Decay(rd, rn))
-
-    words = (f"E + A/N'^α + B/D'^β with D' of repeated tokens, {of.name}", "expected loss")
-    inputs = [(params, "param"), (tokens, "token"), *data.parents]
-    return of.apply(name, "nat/token", inputs, law, words)
-
-
-def best_params_repeated(of: FitQ, flop: Quantity, data: Repeats, name: str) -> Quantity:
-    """The size of least loss when data repeat."""
-
-    def law(c: Any, unique: Any, rd: Any, rn: Any, fit: Fit) -> Any:
-        return repeated_data.best_params(c, unique, fit, repeated_data.Decay(rd, rn))
-
-    words = (f"N of least loss with repeated tokens, {of.name}", "parameters")
-    return of.apply(name, "param", [(flop, "FLOP"), *data.parents], law, words)
 
 
 def _n(of: Quantity) -> str:

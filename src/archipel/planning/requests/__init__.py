@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping
 
 from archipel.planning.requests.option import Request, as_dict, options_of, request_of
 from archipel.planning.requests.serve import ServeRequest
-from archipel.planning.requests.train import TrainRequest
 
 _WRITTEN: dict[str, type] = {
-    "train": TrainRequest,
     "serve": ServeRequest,
 }
 """Questions whose options are not in a sheet."""
