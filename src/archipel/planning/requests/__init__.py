@@ -8,12 +8,10 @@ Law: standard library only, so that help and completion need nothing else.
 from collections.abc import Iterator, Mapping
 
 from archipel.planning.requests.option import Request, as_dict, options_of, request_of
-from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.requests.train import TrainRequest
 
 _WRITTEN: dict[str, type] = {
     "train": TrainRequest,
-    "serve": ServeRequest,
 }
 """Questions whose options are not in a sheet."""
 
