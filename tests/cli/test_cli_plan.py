@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from archipel.cli.archipel import command, run
 from archipel.cli.recipes import find_recipe
+from archipel.planning.asking import again
 
 
 def _plan(*arguments: str) -> Result:
@@ -71,6 +72,22 @@ def test_a_persons_own_table_changes_the_answer(tmp_path: Path) -> None:
     assert found["quantities"]["purchase.h100"]["source"]["title"] == "a gift"
 
 
+def test_a_saved_plan_of_a_config_needs_no_file_to_be_asked_again(tmp_path: Path) -> None:
+    config, saved = tmp_path / "config.json", tmp_path / "plan.json"
+    shape = {
+        "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256, "use_cache": True,
+    }  # fmt: skip
+    config.write_text(json.dumps(shape))
+    first = _plan("serve", "--config", str(config), "--save", str(saved), "--samples", "20")
+    assert first.exit_code == 0, first.output
+    config.unlink()
+    found = json.loads(saved.read_text())
+    asked = found["ask"]
+    assert "use_cache" not in asked["request"]["config"]
+    assert again(asked, "saved").data()["verdict"] == found["verdict"]
+
+
 def test_a_saved_plan_holds_what_was_asked(tmp_path: Path) -> None:
     saved = tmp_path / "lab.json"
     _plan("lab", "--accelerators", "64", "--samples", "50", "--save", str(saved))
@@ -86,6 +103,7 @@ def test_a_saved_plan_holds_what_was_asked(tmp_path: Path) -> None:
         (["lab", "--set", "pue"], "expected NAME=AMOUNT"),
         (["lab", "--set", "purchase.h10=2"], "did you mean 'purchase.h100'"),
         (["lab", "--table", "nowhere.toml"], "cannot read nowhere.toml"),
+        (["serve", "--config", "nowhere.json"], "cannot read nowhere.json"),
         (["lab", "--plot", "picture.gif"], "ending in .png or .svg"),
         (["lab", "--plot", "/nowhere/picture.png", "--samples", "50"], "cannot write"),
         (["lab", "--explain", "lab.costs"], "did you mean"),

@@ -4,6 +4,10 @@ import pytest
 
 from archipel.planning.plan import Plan, Table
 from archipel.planning.quantity import pure
+from archipel.planning.questions.lawbook import LAWS
+from archipel.planning.questions.lawbook_market import MARKET
+from archipel.planning.questions.lawbook_serving import SERVING
+from archipel.planning.questions.lawbook_training import TRAINING
 from archipel.planning.questions.sheet import Sheet
 from archipel.planning.requests import option
 from archipel.planning.tables import read_own, shelf
@@ -40,15 +44,21 @@ is = {value = 7, unit = "token", kind = "assumed", source = "me"}
 
 
 @pytest.fixture
-def sheet(tmp_path, monkeypatch):
-    """A sheet with the words and figures it is given."""
-    (tmp_path / "tiny.toml").write_text(SHEET)
+def folder(tmp_path, monkeypatch):
+    """Where sheets are read from."""
     monkeypatch.setattr(option, "SHEETS", tmp_path)
     option.read_sheet.cache_clear()
+    yield tmp_path
+    option.read_sheet.cache_clear()
+
+
+@pytest.fixture
+def sheet(folder):
+    """A sheet with the words and figures it is given."""
+    (folder / "tiny.toml").write_text(SHEET)
     parts = {"named": {"first": {"unit": "token"}, "second": {"unit": "token", "kind": "given"}}}
     mine = shelf(own=read_own(OWN, "own.toml"))
-    yield lambda words, given=None: Sheet("tiny", mine, words, given or {}, dict(parts))
-    option.read_sheet.cache_clear()
+    return lambda words, given=None: Sheet("tiny", mine, words, given or {}, dict(parts))
 
 
 def test_the_first_name_is_taken_if_it_was_given_else_the_other(sheet):
@@ -111,3 +121,38 @@ def test_a_group_of_constants_is_a_list_of_those_that_a_formula_can_name(sheet):
         ["again", "2 × tiny.second.is", "given"],
     ]
     assert "Members" not in [each.title for each in sheet({"extra": ""}).tables()]
+
+
+def test_no_law_takes_the_name_of_another():
+    assert not (MARKET.keys() & SERVING.keys() | (MARKET | SERVING).keys() & TRAINING.keys())
+    assert LAWS.keys() > (MARKET | SERVING | TRAINING).keys()
+    assert all(LAWS[name] is law for name, law in (MARKET | SERVING | TRAINING).items())
+
+
+WORDY = """
+title = "A sheet of {size}"
+answers = ["its.sum"]
+remarks = []
+[words]
+size = [["its.sum > 9", "{~its.sum} and more"], ["{its.own|none} is its.own", "what was given"], ["its.sum > 1000", ""]]
+[rows]
+"its.sum" = ["1", "sum", "{its.own|its.other} + 1"]
+"its.other" = ["1", "what is taken if nothing is given", "2"]
+[tables]
+Sums = [["", ""], [["of {~its.sum} and 3", "=its.sum"]]]
+Sized = [["", ""], [["{size}", "=its.sum"]]]
+"""
+
+
+def test_a_word_may_be_a_clause_told_of_the_quantities(folder):
+    """The first that holds; none that does is an empty word; and a cell may hold an amount."""
+    (folder / "wordy.toml").write_text(WORDY)
+
+    def sheet(own=None):
+        return Sheet("wordy", shelf(), {}, {"its.own": pure(own)} if own else {})
+
+    assert sheet(20.0).title() == "A sheet of 21 and more"
+    assert sheet(4.0).title() == "A sheet of what was given"
+    assert [table.title for table in sheet().tables()] == ["Sums"]
+    assert sheet(4.0).tables()[0].rows[0][0] == "of 5 and 3"
+    assert [table.title for table in sheet(4.0).tables()] == ["Sums", "Sized"]

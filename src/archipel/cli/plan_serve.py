@@ -14,6 +14,7 @@ command = question_command(
       archipel plan serve
       archipel plan serve --model llama-3-70b --hardware m3-ultra --quant q8
       archipel plan serve --params 120B --active-params 5B --hardware h100 --batch 32 --country deu
+      archipel plan serve --config model/config.json --quant q8 --hardware m3-ultra
       archipel plan serve --large closed-mid --escalate '20 percent'
       archipel plan serve --specialists 16 --training-budget 1e23FLOP --plot serve.png
     """,

@@ -21,11 +21,8 @@ _NAMES = {
     "vocabulary": ("1", "vocabulary", "vocabulary"),
     "experts": ("param", "parameters of all experts", "experts"),
     "picked": ("param", "parameters of the experts used per token", "picked"),
-    "looked_up": (
-        "param",
-        "parameters of an embedding of which a token reads one row",
-        "looked_up",
-    ),
+    "used": ("param", "parameters that a step computes with", "used"),
+    "kept": ("param", "parameters that every token reads", "kept"),
 }
 
 
@@ -59,6 +56,16 @@ class ModelShape:
     def is_mixture(self) -> bool:
         """Whether a token uses a part of the parameters."""
         return self.active < self.params
+
+    @property
+    def used(self) -> float:
+        """Parameters that a step computes with."""
+        return self.active - self.looked_up
+
+    @property
+    def kept(self) -> float:
+        """Parameters that every token reads, where experts are known apart."""
+        return self.used - self.picked if self.picked else 0.0
 
     def quantities(self, option: str) -> dict[str, Quantity]:
         """What is known of it as given quantities, by the names that questions use."""

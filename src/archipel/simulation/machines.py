@@ -7,9 +7,9 @@ brings most tokens. What cannot hold the model takes no part, and `why_not` says
 import math
 from dataclasses import dataclass
 
-from archipel.planning.questions.serve_asked import model_of, traffic_of
-from archipel.planning.questions.serve_machine import machine_of
-from archipel.planning.requests.serve import ServeRequest
+from archipel.planning.questions.serve import sheet_of
+from archipel.planning.questions.sheet import Sheet
+from archipel.planning.requests import REQUESTS
 from archipel.simulation.inputs import Inputs
 from archipel.simulation.scenario import CannotSimulate, Learning, Policy, Scenario
 
@@ -61,15 +61,15 @@ class Weights:
 
 def weights_of(policy: Policy, inputs: Inputs) -> Weights:
     """Sizes of the policy, and of what travels."""
-    model = model_of(_request(policy, "h100", 1, 1, 1), inputs.shelf)
-    params = inputs.centre(model.params)
+    of = _machine(policy, "h100", 1, 1, 1, inputs)
+    params = inputs.centre(of["its.params"])
     sparse = inputs.value("rl.delta.pulse_sparse", "GB") / inputs.value("rl.delta.pulse_full", "GB")
     sent = params * 2 / 1e9
     return Weights(
-        title=model.title,
+        title=of.fill("{model_title}"),
         params=params,
-        active=inputs.centre(model.active),
-        gigabytes=inputs.centre(model.weights.to("GB")),
+        active=inputs.centre(of["its.active"]),
+        gigabytes=inputs.centre(of["memory.weights"]),
         sent_gb=sent,
         delta_gb=sent * sparse,
     )
@@ -113,38 +113,35 @@ def _best(
     best = (0.0, 0.0, 0.0, 0.0)
     for part in (size for size in (1, 2, 4, 8, 16, 32) if size <= count and count % size == 0):
         streams = _streams(name, part, policy, learning, inputs)
-        request = _request(policy, name, part, max(streams, 1), learning.tokens, inputs)
-        machine = machine_of(
-            name, model_of(request, inputs.shelf), traffic_of(request), request, inputs.shelf
-        )
-        usable, needed = (inputs.centre(each.to("GB")) for each in (machine.usable, machine.needed))
+        of = _machine(policy, name, part, max(streams, 1), learning.tokens, inputs)
+        usable, needed = (inputs.centre(of[f"memory.{each}"]) for each in ("usable", "needed"))
         if streams < 1:
             best = best if best[0] else (0.0, 0.0, usable, needed)
             continue
         prompt = inputs.value("simulate.prompt")
-        answers = inputs.centre(machine.throughput) * learning.tokens / (learning.tokens + prompt)
+        answers = (
+            inputs.centre(of["speed.throughput"]) * learning.tokens / (learning.tokens + prompt)
+        )
         copies = count // part
         if answers * copies > best[0]:
-            prefill = inputs.centre(machine.prompt) * copies
+            prefill = inputs.centre(of["speed.prompt"]) * copies
             best = (answers * copies, prefill, usable * copies, needed * copies)
     return best
 
 
 def _streams(name: str, part: int, policy: Policy, learning: Learning, inputs: Inputs) -> int:
     """Rollouts side by side on one copy."""
-    request = _request(policy, name, part, 1, learning.tokens, inputs)
-    machine = machine_of(
-        name, model_of(request, inputs.shelf), traffic_of(request), request, inputs.shelf
-    )
-    held = inputs.centre(machine.streams)
+    of = _machine(policy, name, part, 1, learning.tokens, inputs)
+    held = inputs.centre(of["memory.streams"])
     most = inputs.value("simulate.streams") * part
     return int(min(held, most)) if math.isfinite(held) else 0
 
 
-def _request(
-    policy: Policy, name: str, part: int, streams: int, tokens: int, inputs: Inputs | None = None
-) -> ServeRequest:
-    prompt = 500 if inputs is None else round(inputs.value("simulate.prompt"))
+def _machine(
+    policy: Policy, name: str, part: int, streams: int, tokens: int, inputs: Inputs
+) -> Sheet:
+    """The planner's sheet of `part` accelerators with the policy."""
+    prompt = round(inputs.value("simulate.prompt"))
     size = (
         {"model": policy.model}
         if policy.model
@@ -153,7 +150,8 @@ def _request(
             "active_params": f"{policy.active or policy.params:g}",
         }
     )
-    return ServeRequest(
+    request = REQUESTS["serve"](
         **size, quant=policy.quant, hardware=name, accelerators=str(part), price=UNPRICED,
         batch=str(streams), context=str(prompt + tokens), prompt=str(prompt), answer=str(tokens),
     )  # fmt: skip
+    return sheet_of(request, inputs.shelf)

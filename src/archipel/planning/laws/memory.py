@@ -46,6 +46,21 @@ def shape_of(
     return Shape(layers, width, width / head_width, vocabulary)
 
 
+def params_of_shape(layers: Numbers, width: Numbers, vocabulary: Numbers) -> Numbers:
+    """Parameters of a usual decoder: 12·layers·width² and an embedding at both ends."""
+    return 12.0 * layers * width**2 + 2.0 * vocabulary * width
+
+
+def width_of_layers(params: Numbers, layers: Numbers) -> Numbers:
+    """The width at which so many layers hold the parameters, embeddings left out."""
+    return np.sqrt(params / (12.0 * layers))
+
+
+def layers_of_width(params: Numbers, width: Numbers) -> Numbers:
+    """The layers that hold the parameters at a width, embeddings left out."""
+    return params / (12.0 * width**2)
+
+
 def weights(params: Numbers, byte_per_param: Numbers, split: Split) -> Numbers:
     """Weights that stay on one accelerator."""
     return byte_per_param * params / split.tensor / _over(split, 3)

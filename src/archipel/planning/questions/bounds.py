@@ -56,6 +56,8 @@ ACCELERATOR_HOURS = Bounds("h", 1e-2, 1e12)
 ROLLOUTS = Bounds("rollout", 1, 1e15)
 SPECIALISTS = Bounds("1", 1, 10_000, whole=True)
 PEOPLE = Bounds("person", 0, 1e5)
+SHAPE = Bounds("1", 1, 1e7, whole=True)
+"""Of one number of a model's shape."""
 GAP = Bounds("nat/token", 1e-9, 10.0)
 
 

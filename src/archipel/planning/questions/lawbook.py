@@ -13,6 +13,7 @@ from archipel.planning.laws import (
 )
 from archipel.planning.questions.calling import alike, law
 from archipel.planning.questions.lawbook_market import MARKET
+from archipel.planning.questions.lawbook_serving import SERVING
 from archipel.planning.questions.lawbook_training import TRAINING
 
 _LOSS = "nat/token"
@@ -25,6 +26,7 @@ _CURVE = [_LOSS, "1", _LOSS, "1", "1", "token/nat", _LOSS]
 LAWS: Laws = {
     **TRAINING,
     **MARKET,
+    **SERVING,
     "max": alike(np.maximum, "max"),
     "min": alike(np.minimum, "min"),
     "above": alike(lambda a, b: 1.0 * (np.asarray(a) > b), "above", "1"),

@@ -4,10 +4,10 @@ A sheet (`sheets/*.toml`) states each quantity once, `name = [unit, words, formu
 the name of one, repeats the row with {part} for each; a list is names, or a group of constants for its members.
 {word} in any text stands for a word of the question, a fact of the tables or what a constant is `.about`, {*list}
 in a list for another's entries, {+list} in a formula for their sum, {name|other} for the first name if it was given
-or is a constant, else the other. What an empty word is needed for does not exist: its row, its remark, its row of a
-table and whatever rests on it are left out, and a table without rows. A row of a table may be {over, row or rows, if}:
-repeated, and only where the word in `if` is not empty. [verdict] holds the sentences that answer, as `verdict`
-reads them.
+or is a constant, else the other; a word of the sheet may be a clause of the verdict. What an empty word is needed
+for does not exist: its row, its remark, its row of a table and whatever rests on it are left out, and a table
+without rows. A row of a table may be {over, row or rows, if}: repeated, and only where the word in `if` is not
+empty. [verdict] holds the sentences that answer, as `verdict` reads them.
 Law: rows are made when they are asked for, from what was given, other rows, then the shelf.
 """
 
@@ -123,7 +123,7 @@ class Sheet:
         """A text with its words."""
         if "{" not in text:
             return text
-        known: dict[str, str] = {**self._text.get("words", {}), **self.words, **(words or {})}
+        known: dict[str, Any] = {**self._text.get("words", {}), **self.words, **(words or {})}
 
         def word(match: re.Match[str]) -> str:
             sign, key = match.groups()
@@ -143,9 +143,10 @@ class Sheet:
             if key not in known:  # a fact, which may be a person's own and hold anything
                 fact = self.shelf.fact(key, key.split(".")[-2])
                 return fact.replace("{", "(").replace("}", ")")
-            if not known[key]:
+            found = known[key] if isinstance(known[key], str) else self._teller().told([known[key]])
+            if not found:
                 raise Untold
-            return known[key]
+            return found
 
         while _HOLE.search(text):
             text = _HOLE.sub(word, text)
@@ -206,7 +207,11 @@ class Sheet:
 
     def reckon(self, text: str, where: str = "verdict") -> Quantity:
         """The quantity of a formula over the sheet's names."""
-        return formula(text, lambda wanted, _: self[wanted], f"sheet {self.name}: {where}", LAWS)
+
+        def look_up(wanted: str, vintage: str) -> Quantity:
+            return self[f"{wanted}@{vintage}" if vintage else wanted]
+
+        return formula(text, look_up, f"sheet {self.name}: {where}", LAWS)
 
     def _make(self, name: str, row: _Row) -> Quantity:
         found = self.reckon(self.fill(row.formula, row.words), name)
@@ -239,10 +244,12 @@ class Sheet:
         return () if first is None else (first, *found)
 
     def _cell(self, text: str, words: Mapping[str, str]) -> Cell | None:
-        """A text, or the quantity named after `=`, or what stands after `|` if there is none."""
+        """A text, perhaps with amounts, or the quantity named after `=`, or what stands after `|` if there is none."""
         filled = self._filled(text, words)
         if filled is None:
             return None
+        if "{~" in filled:
+            return self._teller().told([[["", filled]]])
         name, bar, otherwise = filled.partition("|")
         if name[:1] != "=" or name[1:2] == " ":
             return name
@@ -271,22 +278,22 @@ def inputs(
             continue
         sets, said = row["sets"].format_map(words), f"--{option.replace('_', '-')}"
         about = row["about"] if "about" in row else shelf.entry(sets).about
-        if row["bounds"] in ("SHARE", "PART"):
-            least = LEAST_SHARE if row["bounds"] == "SHARE" else 0.0
-            found[sets] = given(sets, share_of(written, said, least=least), "1", said, about)
-        else:
-            of = getattr(bounds, row["bounds"])
-            unit = row.get("unit", of.unit)
-            found[sets] = given(sets, _inside(written, of, said, row), unit, said, about)
+        value, unit = _read(written, said, row)
+        found[sets] = given(sets, value, unit, said, about)
     return found
 
 
-def _inside(written: str, of: bounds.Bounds, said: str, row: Mapping[str, str]) -> float:
-    """The amount, or its refusal with the option's hint."""
+def _read(written: str, said: str, row: Mapping[str, str]) -> tuple[float, str]:
+    """The amount in its unit, or its refusal with the option's hint."""
     try:
+        if row["bounds"] in ("SHARE", "PART"):
+            least = LEAST_SHARE if row["bounds"] == "SHARE" else 0.0
+            return share_of(written, said, least=least), "1"
+        of = getattr(bounds, row["bounds"])
+        unit = row.get("unit", of.unit)
         if "also" not in row:
-            return bounded(written, of, said)
+            return bounded(written, of, said), unit
         value = kind_of(written, {"amount": of.unit, "other": row["also"]}, said)[1]
-        return checked(value, of, written, said)
+        return checked(value, of, written, said), unit
     except Impossible as mistake:
         raise Impossible(f"{mistake}; {row['hint']}" if "hint" in row else str(mistake)) from None

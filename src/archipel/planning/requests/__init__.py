@@ -1,4 +1,4 @@
-"""What can be asked: each question's options, their defaults and their words, from its sheet or in one file each.
+"""What can be asked: each question's options, their defaults and their words, from its sheet.
 
 The command line makes its options from these, a saved plan stores them, `compare` and `report` ask them
 again. Amounts are texts here ("50k USD"); the question's file reads them with their units.
@@ -8,12 +8,6 @@ Law: standard library only, so that help and completion need nothing else.
 from collections.abc import Iterator, Mapping
 
 from archipel.planning.requests.option import Request, as_dict, options_of, request_of
-from archipel.planning.requests.serve import ServeRequest
-
-_WRITTEN: dict[str, type] = {
-    "serve": ServeRequest,
-}
-"""Questions whose options are not in a sheet."""
 
 
 class Requests(Mapping[str, type]):
@@ -23,7 +17,7 @@ class Requests(Mapping[str, type]):
         """The class; raises KeyError for no question."""
         if question not in _QUESTIONS:
             raise KeyError(question)
-        return _WRITTEN.get(question) or request_of(question)
+        return request_of(question)
 
     def __iter__(self) -> Iterator[str]:
         return iter(_QUESTIONS)
