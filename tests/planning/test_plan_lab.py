@@ -160,3 +160,29 @@ def test_a_price_of_ones_own_stands_in_for_the_table() -> None:
     assert value(own, "lab.purchase") > 1.3 * value(table, "lab.purchase")
     assert value(own, "purchase.b200") == value(table, "purchase.b200")
     data("lab", kind="tpu-v4", purchase="10000 USD")
+
+
+@pytest.mark.parametrize(
+    "budget", ["10M USD", "60M USD", "2e9 USD"]
+)  # networks of one, two and three tiers
+def test_a_budget_pays_for_the_lab_it_names_and_not_for_one_accelerator_more(budget: str) -> None:
+    asked = data("lab", kind="h100", budget=budget, years="4 years")
+    count, money = value(asked, "budget.accelerators"), value(asked, "budget.lab", "USD")
+    kept = [value(asked, f"budget.{part}", "USD") for part in ("staff", "data")]
+    assert sum(kept) + money == pytest.approx(value(asked, "lab.budget", "USD"))
+    costs = [
+        value(
+            data("lab", kind="h100", accelerators=f"{n:.0f}", years="4 years"), "lab.total", "USD"
+        )
+        for n in (count, count + 1)
+    ]
+    assert costs[0] <= money < costs[1]
+
+
+def test_a_budget_too_small_for_one_accelerator_is_told_what_it_rents() -> None:
+    with pytest.raises(
+        CannotPlan, match=r"somebody on duty .* before the first h100; rented, it keeps 0\.36 busy"
+    ):
+        data("lab", kind="h100", budget="50k USD")
+    with pytest.raises(CannotPlan, match="drop one of the two"):
+        data("lab", budget="1e9 USD", accelerators="8")
