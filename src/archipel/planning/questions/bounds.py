@@ -56,6 +56,10 @@ ACCELERATOR_HOURS = Bounds("h", 1e-2, 1e12)
 ROLLOUTS = Bounds("rollout", 1, 1e15)
 SPECIALISTS = Bounds("1", 1, 10_000, whole=True)
 PEOPLE = Bounds("person", 0, 1e5)
+VOCABULARY = Bounds("1", 2, 1e8, whole=True)
+EXAMPLES = Bounds("1", 1, 1e12, whole=True)
+EPOCHS = Bounds("1", 0.01, 1e4)
+STORAGE = Bounds("GB/s", 1e-3, 1e5)
 GAP = Bounds("nat/token", 1e-9, 10.0)
 
 

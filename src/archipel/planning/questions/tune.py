@@ -1,0 +1,314 @@
+"""`plan tune`: what tuning a model takes: memory by part, whether it fits and what would make it fit, time, money.
+
+What is computed stands in `sheets/tune.toml`; here are which parts a method has, what cannot be asked, the same run
+otherwise, and the sentence that answers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from archipel.planning.mistakes import CannotPlan, Conflict, nearest
+from archipel.planning.model_shape import ModelShape, known_shape
+from archipel.planning.plan import Cell, Plan, Table
+from archipel.planning.quantity import Derived, Quantity, ancestry
+from archipel.planning.questions.bounds import PARAMS, bounded
+from archipel.planning.questions.deciding import LIKELY, decided, share_of_worlds
+from archipel.planning.questions.known import complete
+from archipel.planning.questions.sheet import Sheet, inputs
+from archipel.planning.requests.option import Request, as_dict
+from archipel.planning.sampling import Draws
+from archipel.planning.tables import Shelf
+from archipel.planning.wording import amount_text
+
+METHODS = {
+    "full": "all parameters tuned",
+    "lora": "LoRA of rank {rank}",
+    "qlora": "QLoRA of rank {rank}",
+}
+CHOICES = {
+    "method": tuple(METHODS),
+    "weights": ("", "fp32", "bf16", "fp8", "int8", "nf4"),
+    "optimiser": ("adamw", "adamw-bf16", "adamw-8bit", "sgd"),
+    "targets": ("", "all", "attention"),
+    "recompute": ("full", "offloaded", "selective", "none"),
+    "scores": ("whole", "chunked"),
+    "offload": ("none", "optimiser", "weights", "both"),
+    "offload_to": ("memory", "disk"),
+}
+NEEDED = ("bf16", "memory", "bandwidth", "server_power")
+PACKED = ("fp8", "int8", "nf4")
+"""Formats that are unpacked to be computed with."""
+OTHERWISE: dict[str, dict[str, str]] = {
+    "scores in chunks": {"scores": "chunked"},
+    "all activations computed again": {"recompute": "full"},
+    "one example at a time": {"micro_batch": "1"},
+    "moments in a byte each": {"optimiser": "adamw-8bit"},
+    "LoRA": {"method": "lora", "weights": ""},
+    "QLoRA": {"method": "qlora", "weights": ""},
+    "QLoRA and the first three": {
+        "method": "qlora", "weights": "", "scores": "chunked", "recompute": "full", "micro_batch": "1"
+    },
+    "optimiser in main memory": {"offload": "optimiser", "offload_to": "memory"},
+    "weights in main memory": {"offload": "weights", "offload_to": "memory"},
+    "both in main memory": {"offload": "both", "offload_to": "memory"},
+    "both on disk": {"offload": "both", "offload_to": "disk"},
+}  # fmt: skip
+"""What may be changed for memory's sake."""
+LARGER = ("rtx5090", "l40s", "h100", "h200", "b200")
+"""Accelerators to compare with, by their memory."""
+COMPARED = ("memory.total", "tune.hours", "tune.cost")
+PATIENCE_H = 24.0 * 365.0
+"""A run beyond it is not waited for."""
+
+
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")  # as in sampled worlds
+def plan(request: Request, shelf: Shelf) -> Plan:
+    """The run as asked, and otherwise."""
+    of = _sheet(request, shelf)
+    others = dict(_others(request, of, shelf))
+    return Plan(
+        question="tune",
+        title=of.title(),
+        answers=of.answers(),
+        tables=(*of.tables(), _otherwise(others)),
+        charts=tuple(of.bars()),
+        remarks=of.remarks(),
+        verdict=_verdict(of, others),
+        request=as_dict(request),
+    )
+
+
+def _sheet(request: Request, shelf: Shelf) -> Sheet:
+    for name, known in CHOICES.items():
+        word = getattr(request, name)
+        if word not in known:
+            raise nearest(word, [each for each in known if each], f"--{name.replace('_', '-')}")
+    kind = shelf.choose("accelerator", request.accelerator, "accelerator")
+    complete("--accelerator", kind, NEEDED, shelf)
+    country = shelf.choose("energy.household", request.country, "country")
+    shape = _shape(request, shelf)
+    own = shape.quantities("--model" if request.model else "--params")
+    own |= inputs("tune", request, {}, shelf)
+    words = _words(request, shape) | {
+        "kind": kind,
+        "country": country,
+        "draw": "tpu" if kind.startswith("tpu") else "gpu",
+        "count": f"{_centre(own['tune.count']):,.0f}",
+        "queries": "model.heads * model.head_width" if shape.heads else "tune.width",
+        "keys": "model.kv_heads * model.head_width" if shape.heads else "tune.width / tune.grouped",
+        "rent": "tune.price"
+        if request.price
+        else f"rental.{kind}"
+        if f"rental.{kind}" in shelf
+        else "",
+        "grid": "tune.electricity" if request.electricity else f"energy.household.{country}",
+        "carbon": f"energy.carbon.{country}" if f"energy.carbon.{country}" in shelf else "",
+    }
+    many = _centre(own["tune.count"]) > 1.0
+    if many:
+        complete("--accelerator", kind, ("link",), shelf)
+    parts, elsewhere = _parts(request, words, many)
+    words["there"] = " + ".join(elsewhere)
+    words |= _times(request, words, many)
+    lists: dict[str, dict[str, dict[str, str]]] = {
+        "held": {name: {} for name in parts},
+        "parts": {name: {} for name in (*parts, "memory.gaps", "memory.reserve")},
+        "elsewhere": {name: {} for name in elsewhere},
+        "micro_step": {name: {} for name in _waits(words)},
+    }
+    return Sheet("tune", shelf, words, own, lists)
+
+
+def _shape(request: Request, shelf: Shelf) -> ModelShape:
+    """The model by name or by numbers."""
+    if request.model:
+        if request.params or request.active_params:
+            raise Conflict(
+                "--model says how large the model is; drop --params and --active-params, or --model"
+            )
+        return known_shape(shelf.choose("serve.model", request.model, "model"), shelf)
+    params = bounded(request.params or "8B", PARAMS, "--params")
+    active = (
+        bounded(request.active_params, PARAMS, "--active-params")
+        if request.active_params
+        else params
+    )
+    if active > params:
+        raise Conflict(
+            f"--active-params {request.active_params} is more than --params; raise one or lower the other"
+        )
+    title = f"A model of {amount_text(params, '').strip()} parameters"
+    return ModelShape(title, params, active, *[0.0] * 6)
+
+
+def _words(request: Request, shape: ModelShape) -> dict[str, str]:
+    adapters = request.method != "full"
+    if shape.is_mixture and request.targets == "all" and adapters:
+        raise CannotPlan(
+            "--targets all: adapters on the experts of a mixture are not counted here; expected --targets attention"
+        )
+    again = request.recompute in ("full", "offloaded")
+    targets = request.targets or ("attention" if shape.is_mixture else "all")
+    if not adapters and request.weights in PACKED:
+        raise Conflict(
+            f"--method full and --weights {request.weights}: weights that learn are kept in fp32 or bf16"
+        )
+    return {
+        "name": shape.title,
+        "method": METHODS[request.method].format(rank=request.rank),
+        "format": request.weights or ("nf4" if request.method == "qlora" else "bf16"),
+        "optimiser": request.optimiser,
+        "recompute": request.recompute,
+        "scores": request.scores,
+        "targets": targets,
+        "side": "adapters" if adapters else "full",
+        "learned": "tune.adapters" if adapters else "model.params",
+        "data": "tune.data" if request.tokens else "tune.examples * tune.sequence",
+        "again": "step.again" if again else "",
+        "done": "tune.flop + tune.again" if again else "tune.flop",
+        "passes": "3" if again else "2",
+        "paid": "tune.power_bill" if request.own else "tune.rented",
+        "paid.words": "electricity, the accelerators being yours" if request.own else "rent",
+    }  # fmt: skip
+
+
+def _parts(request: Request, words: dict[str, str], many: bool) -> tuple[list[str], list[str]]:
+    """What lies in an accelerator's memory, and what does not."""
+    states = request.offload in ("optimiser", "both")
+    weights = request.offload in ("weights", "both")
+    parts = {
+        "memory.weights": not weights,
+        "memory.adapters": request.method != "full",
+        "memory.gradients": not states,
+        "memory.optimiser": not states,
+        "memory.layers": many or weights,
+        "memory.unpacked": words["format"] in PACKED,
+    }
+    always = ("memory.activations", "memory.scores")
+    elsewhere = {
+        "elsewhere.weights": weights,
+        "elsewhere.gradients": states,
+        "elsewhere.optimiser": states,
+    }
+    return [*(name for name, held in parts.items() if held), *always], [
+        name for name, held in elsewhere.items() if held
+    ]
+
+
+def _times(request: Request, words: dict[str, str], many: bool) -> dict[str, str]:
+    """What a micro-step waits for, and a step of an optimiser that lies elsewhere."""
+    states = request.offload in ("optimiser", "both")
+    weights = request.offload in ("weights", "both")
+    slowest = "max(tune.compute, tune.launches)"
+    bringing = "tune.streaming" if weights else "tune.gathering" if many else ""
+    unpacking = words["format"] in PACKED
+    disk = request.offload_to == "disk"
+    away = request.offload != "none"
+    return {
+        "slowest": f"max({slowest}, {bringing})" if bringing else slowest,
+        "more": " + tune.unpacking" if unpacking else " + 0 [s/step]",
+        "stepping": " + tune.steps * tune.step" if states else " + 0 [h]",
+        "far": "" if not away else "tune.disk" if disk else "tune.pcie",
+        "far.words": "" if not away else "on disk" if disk else "in main memory",
+        "far.from": "" if not weights else "from disk" if disk else "from main memory",
+        "far.states": "" if not states else "tune.disk" if disk else "tune.host",
+        "sharded": _SHARDED if many else "",
+    }
+
+
+def _waits(words: dict[str, str]) -> list[str]:
+    """The rows of a micro-step's table: what its formulas name."""
+    named = " ".join(words[each] for each in ("slowest", "more", "stepping"))
+    times = ("tune.compute", "tune.launches", "tune.gathering", "tune.streaming", "tune.unpacking")
+    found = [name for name in times if name in named]
+    away = ["tune.step"] if "tune.step" in words["stepping"].split() else []
+    return [*found, "tune.micro_step", "tune.micro_steps", *away, "tune.steps"]
+
+
+_SHARDED = (
+    "Weights, gradients and optimiser are spread over all accelerators (ZeRO stage 3, FSDP), which read each other's "
+    "weights in every pass."
+)
+
+
+def _others(request: Request, of: Sheet, shelf: Shelf) -> Iterator[tuple[str, Sheet]]:
+    """The same run with something changed: how it is done, how many accelerators, which."""
+    for name, changed in OTHERWISE.items():
+        if request.method == "full" or changed.get("method") != "lora":
+            asked = replace(request, **changed)
+            if asked != request:
+                yield name, _sheet(asked, shelf)
+    count, kind = round(2 * _centre(of["tune.count"])), of.words["kind"]
+    if f"accelerator.{kind}.link" in shelf:
+        yield f"{count} x {kind}", _sheet(replace(request, count=str(count)), shelf)
+    for larger in LARGER:
+        memory = _centre(shelf[f"accelerator.{larger}.memory"])
+        if memory > _centre(of["kind.memory"]) and not request.price:
+            yield larger, _sheet(replace(request, accelerator=larger), shelf)
+
+
+def _otherwise(others: dict[str, Sheet]) -> Table:
+    """What each change comes to."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, each in others.items():
+        found = [each.get(part) for part in COMPARED]
+        cells = [part and _apart(part, name) for part in found]
+        fits = "fits" if _centre(each["step.filled"]) <= 1.0 else "no"
+        rows.append((name, cells[0] or "", fits, *(cell or "no price known" for cell in cells[1:])))
+    return Table("The same otherwise", ("", "memory", "fits", "time", "cost"), tuple(rows))
+
+
+def _apart(of: Quantity, change: str) -> Quantity:
+    """A quantity of another run: its steps have no names, since this plan's have them."""
+    made: dict[int, Quantity] = {}
+    for each in ancestry([of]):
+        origin = each.origin
+        if isinstance(origin, Derived):
+            parents = tuple(made[id(parent)] for parent in each.parents)
+            words = f"{of.name}, but {change}" if each is of else origin.formula
+            origin = replace(origin, parents=parents, formula=words)
+            name = f"{of.name}@{change}" if each is of else ""
+            made[id(each)] = replace(each, name=name, origin=origin)
+        else:
+            made[id(each)] = each
+    return made[id(of)]
+
+
+def _verdict(of: Sheet, others: dict[str, Sheet]) -> str:
+    """Whether it fits, how long it takes, what it costs; what would make it fit."""
+    needs, has = (
+        _say(of[name].to("GB/accelerator"), "GB") for name in ("memory.total", "kind.memory")
+    )
+    share = share_of_worlds(of["step.filled"], lambda filled: filled <= 1.0)
+    fits = decided(
+        share,
+        f"fits in {share:.0%}",
+        f"does not fit in {1 - share:.0%}",
+        f"undecided, it fits in {share:.0%}",
+    )
+    said = [f"{of.title()}: {needs} of {has} an accelerator, {fits} of sampled worlds"]
+    if share < LIKELY:
+        found = [
+            (name, each) for name, each in others.items() if _centre(each["step.filled"]) <= 1.0
+        ]
+        names = [
+            f"{name} ({_say(each['memory.total'].to('GB/accelerator'), 'GB')})"
+            for name, each in found[:3]
+        ]
+        said.append(f"what would fit: {', '.join(names) or 'nothing that is compared here'}")
+    hours, cost = _centre(of["tune.hours"]), of.get("tune.cost")
+    money = "" if cost is None else f" and costs {_say(cost, 'USD')}"
+    said.append(f"it takes {amount_text(float(f'{hours:.2g}'), 'h')}{money}")
+    if hours > PATIENCE_H:
+        said.append("nobody waits so long")
+    return f"{'; '.join(said)}."
+
+
+def _say(of: Quantity, unit: str) -> str:
+    return amount_text(float(f"{_centre(of):.3g}"), unit)
+
+
+def _centre(of: Quantity) -> float:
+    return Draws(count=1).centre(of)
