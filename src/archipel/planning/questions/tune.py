@@ -6,6 +6,7 @@ otherwise, and the sentence that answers.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from archipel.planning.model_shape import ModelShape, known_shape
 from archipel.planning.plan import Cell, Plan, Table
 from archipel.planning.quantity import Derived, Quantity, ancestry
 from archipel.planning.questions.bounds import PARAMS, bounded
-from archipel.planning.questions.deciding import LIKELY, decided, share_of_worlds
 from archipel.planning.questions.known import complete
 from archipel.planning.questions.sheet import Sheet, inputs
 from archipel.planning.requests.option import Request, as_dict
@@ -59,15 +59,14 @@ OTHERWISE: dict[str, dict[str, str]] = {
 LARGER = ("rtx5090", "l40s", "h100", "h200", "b200")
 """Accelerators to compare with, by their memory."""
 COMPARED = ("memory.total", "tune.hours", "tune.cost")
-PATIENCE_H = 24.0 * 365.0
-"""A run beyond it is not waited for."""
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")  # as in sampled worlds
 def plan(request: Request, shelf: Shelf) -> Plan:
     """The run as asked, and otherwise."""
-    of = _sheet(request, shelf)
+    of = sheet_of(request, shelf)
     others = dict(_others(request, of, shelf))
+    cast("dict[str, str]", of.words)["would"] = _would(others)
     return Plan(
         question="tune",
         title=of.title(),
@@ -75,12 +74,13 @@ def plan(request: Request, shelf: Shelf) -> Plan:
         tables=(*of.tables(), _otherwise(others)),
         charts=tuple(of.bars()),
         remarks=of.remarks(),
-        verdict=_verdict(of, others),
+        verdict=of.verdict,
         request=as_dict(request),
     )
 
 
-def _sheet(request: Request, shelf: Shelf) -> Sheet:
+def sheet_of(request: Request, shelf: Shelf) -> Sheet:
+    """The run as asked; no other is looked at."""
     for name, known in CHOICES.items():
         word = getattr(request, name)
         if word not in known:
@@ -239,14 +239,14 @@ def _others(request: Request, of: Sheet, shelf: Shelf) -> Iterator[tuple[str, Sh
         if request.method == "full" or changed.get("method") != "lora":
             asked = replace(request, **changed)
             if asked != request:
-                yield name, _sheet(asked, shelf)
+                yield name, sheet_of(asked, shelf)
     count, kind = round(2 * _centre(of["tune.count"])), of.words["kind"]
     if f"accelerator.{kind}.link" in shelf:
-        yield f"{count} x {kind}", _sheet(replace(request, count=str(count)), shelf)
+        yield f"{count} x {kind}", sheet_of(replace(request, count=str(count)), shelf)
     for larger in LARGER:
         memory = _centre(shelf[f"accelerator.{larger}.memory"])
         if memory > _centre(of["kind.memory"]) and not request.price:
-            yield larger, _sheet(replace(request, accelerator=larger), shelf)
+            yield larger, sheet_of(replace(request, accelerator=larger), shelf)
 
 
 def _otherwise(others: dict[str, Sheet]) -> Table:
@@ -255,7 +255,7 @@ def _otherwise(others: dict[str, Sheet]) -> Table:
     for name, each in others.items():
         found = [each.get(part) for part in COMPARED]
         cells = [part and _apart(part, name) for part in found]
-        fits = "fits" if _centre(each["step.filled"]) <= 1.0 else "no"
+        fits = "fits" if _fits(each) else "no"
         rows.append((name, cells[0] or "", fits, *(cell or "no price known" for cell in cells[1:])))
     return Table("The same otherwise", ("", "memory", "fits", "time", "cost"), tuple(rows))
 
@@ -276,38 +276,18 @@ def _apart(of: Quantity, change: str) -> Quantity:
     return made[id(of)]
 
 
-def _verdict(of: Sheet, others: dict[str, Sheet]) -> str:
-    """Whether it fits, how long it takes, what it costs; what would make it fit."""
-    needs, has = (
-        _say(of[name].to("GB/accelerator"), "GB") for name in ("memory.total", "kind.memory")
-    )
-    share = share_of_worlds(of["step.filled"], lambda filled: filled <= 1.0)
-    fits = decided(
-        share,
-        f"fits in {share:.0%}",
-        f"does not fit in {1 - share:.0%}",
-        f"undecided, it fits in {share:.0%}",
-    )
-    said = [f"{of.title()}: {needs} of {has} an accelerator, {fits} of sampled worlds"]
-    if share < LIKELY:
-        found = [
-            (name, each) for name, each in others.items() if _centre(each["step.filled"]) <= 1.0
-        ]
-        names = [
-            f"{name} ({_say(each['memory.total'].to('GB/accelerator'), 'GB')})"
-            for name, each in found[:3]
-        ]
-        said.append(f"what would fit: {', '.join(names) or 'nothing that is compared here'}")
-    hours, cost = _centre(of["tune.hours"]), of.get("tune.cost")
-    money = "" if cost is None else f" and costs {_say(cost, 'USD')}"
-    said.append(f"it takes {amount_text(float(f'{hours:.2g}'), 'h')}{money}")
-    if hours > PATIENCE_H:
-        said.append("nobody waits so long")
-    return f"{'; '.join(said)}."
+def _would(others: dict[str, Sheet]) -> str:
+    """The first changes with which it fits."""
+    found = [
+        (name, each["memory.total"].to("GB/accelerator"))
+        for name, each in others.items()
+        if _fits(each)
+    ]
+    return ", ".join(f"{name} ({_centre(needs):.2g} GB)" for name, needs in found[:3])
 
 
-def _say(of: Quantity, unit: str) -> str:
-    return amount_text(float(f"{_centre(of):.3g}"), unit)
+def _fits(of: Sheet) -> bool:
+    return _centre(of["step.filled"]) <= 1.0
 
 
 def _centre(of: Quantity) -> float:
