@@ -59,6 +59,7 @@ PEOPLE = Bounds("person", 0, 1e5)
 VOCABULARY = Bounds("1", 2, 1e8, whole=True)
 EXAMPLES = Bounds("1", 1, 1e12, whole=True)
 EPOCHS = Bounds("1", 0.01, 1e4)
+HOURS_A_DAY = Bounds("h/day", 0.01, 24.0)
 STORAGE = Bounds("GB/s", 1e-3, 1e5)
 GAP = Bounds("nat/token", 1e-9, 10.0)
 
