@@ -1,5 +1,7 @@
 """`plan tune`: adapters have the parameters they have, memory goes where it is sent, time never falls for it."""
 
+import json
+
 import pytest
 
 from archipel.planning.mistakes import CannotPlan
@@ -27,6 +29,16 @@ def test_adapters_have_the_parameters_that_peft_prints() -> None:
 
 def test_a_weight_in_nf4_takes_the_bits_of_its_block_and_of_the_blocks_of_blocks() -> None:
     assert constant("tune.bits.nf4") == pytest.approx(4 + 8 / 64 + 32 / (64 * 256), rel=1e-4)
+
+
+def test_a_model_by_its_config_is_the_one_of_the_tables() -> None:
+    config = {
+        "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256, "tie_word_embeddings": False,
+    }  # fmt: skip
+    found = sheet_of(REQUESTS["tune"](config=json.dumps(config)), shelf())
+    for name in ("tune.adapters", "memory.total", "tune.hours"):
+        assert Draws(count=1).centre(found[name]) == pytest.approx(of(name), rel=2e-3)
 
 
 def test_the_parts_of_memory_add_up_and_are_shared_evenly() -> None:
@@ -86,7 +98,7 @@ def test_what_cannot_be_is_refused_with_what_can() -> None:
     for request, said in (
         ({"method": "full", "weights": "nf4"}, "fp32 or bf16"),
         ({"model": "gpt-oss-20b", "targets": "all"}, "--targets attention"),
-        ({"model": "llama-3-8b", "params": "8B"}, "drop --params"),
+        ({"model": "llama-3-8b", "params": "8B"}, "drop --params, or drop --model"),
         ({"params": "3B", "active_params": "8B"}, "more than --params"),
     ):
         with pytest.raises(CannotPlan, match=said):

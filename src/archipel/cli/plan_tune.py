@@ -14,6 +14,7 @@ command = question_command(
       archipel plan tune --model llama-3-8b
       archipel plan tune --model llama-3-70b --method qlora --accelerator h100
       archipel plan tune --params 3B --method full --offload optimiser --own --country deu
+      archipel plan tune --config model/config.json --method qlora --accelerator rtx5090
       archipel plan tune --params 8B --method qlora --accelerator rtx3090 --explain memory.scores
     """,
 )

@@ -98,11 +98,21 @@ def asked(question: str, given: dict[str, Any]) -> "Ask":
     from archipel.planning.tables import read_own
 
     fields = {each.name for each in options_of(REQUESTS[question])}
-    request = REQUESTS[question](**{name: given[name] for name in fields})
+    written = {name: given[name] for name in fields}
+    if written.get("config"):
+        written["config"] = _config(written["config"])
+    request = REQUESTS[question](**written)
     table = given.get("table")
     own = read_own(read_text(table), str(table)) if table else None
     setting = Setting(given["seed"], given["samples"], given["as_of"])
     return Ask(question, request, setting, own, tuple(given["overrides"]))
+
+
+def _config(path: str) -> str:
+    """What a model's config.json says of its shape: the option names the file, a saved plan holds this."""
+    from archipel.planning.model_config import reduced
+
+    return reduced(read_text(Path(path)), path)
 
 
 def present(ask: "Ask", given: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from archipel.planning.mistakes import CannotPlan, Conflict, nearest
+from archipel.planning.model_config import read_config
 from archipel.planning.model_shape import ModelShape, known_shape
 from archipel.planning.plan import Cell, Plan, Table
 from archipel.planning.quantity import Derived, Quantity, ancestry
@@ -22,6 +23,8 @@ from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 from archipel.planning.wording import amount_text
 
+NUMBERS = ("params", "active_params", "layers", "width", "vocabulary")
+"""Options that say a model by numbers; a model by name or by its config brings its own."""
 METHODS = {
     "full": "all parameters tuned",
     "lora": "LoRA of rank {rank}",
@@ -89,10 +92,13 @@ def sheet_of(request: Request, shelf: Shelf) -> Sheet:
     complete("--accelerator", kind, NEEDED, shelf)
     country = shelf.choose("energy.household", request.country, "country")
     shape = _shape(request, shelf)
-    own = shape.quantities("--model" if request.model else "--params")
+    own = shape.quantities(
+        "--config" if request.config else "--model" if request.model else "--params"
+    )
     own |= inputs("tune", request, {}, shelf)
     words = _words(request, shape) | {
         "kind": kind,
+        "tables": "1" if request.config and not shape.looked_up else "2",
         "country": country,
         "draw": "tpu" if kind.startswith("tpu") else "gpu",
         "count": f"{_centre(own['tune.count']):,.0f}",
@@ -122,13 +128,16 @@ def sheet_of(request: Request, shelf: Shelf) -> Sheet:
 
 
 def _shape(request: Request, shelf: Shelf) -> ModelShape:
-    """The model by name or by numbers."""
+    """The model by name, by its config.json or by numbers."""
+    named = [name for name in ("model", "config", *NUMBERS) if getattr(request, name)]
+    own = [name for name in named if name in ("model", "config")]
+    if own and len(named) > 1:
+        beside = " and ".join(f"--{name.replace('_', '-')}" for name in named if name != own[0])
+        raise Conflict(f"--{own[0]} brings its own size: drop {beside}, or drop --{own[0]}")
     if request.model:
-        if request.params or request.active_params:
-            raise Conflict(
-                "--model says how large the model is; drop --params and --active-params, or --model"
-            )
         return known_shape(shelf.choose("serve.model", request.model, "model"), shelf)
+    if request.config:
+        return read_config(request.config, "--config")
     params = bounded(request.params or "8B", PARAMS, "--params")
     active = (
         bounded(request.active_params, PARAMS, "--active-params")
