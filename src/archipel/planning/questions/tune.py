@@ -4,8 +4,6 @@ What is computed stands in `sheets/tune.toml`; here are which parts a method has
 otherwise, and the sentence that answers.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -13,11 +11,12 @@ import numpy as np
 from archipel.planning.mistakes import CannotPlan, Conflict, nearest
 from archipel.planning.model_config import read_config
 from archipel.planning.model_shape import ModelShape, known_shape
-from archipel.planning.plan import Cell, Plan, Table
-from archipel.planning.quantity import Derived, Quantity, ancestry
+from archipel.planning.plan import Plan
+from archipel.planning.quantity import Quantity
 from archipel.planning.questions.bounds import PARAMS, bounded
 from archipel.planning.questions.known import complete
 from archipel.planning.questions.sheet import Sheet, inputs
+from archipel.planning.questions.tune_otherwise import otherwise, table, would
 from archipel.planning.requests.option import Request, as_dict
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
@@ -43,38 +42,19 @@ CHOICES = {
 NEEDED = ("bf16", "memory", "bandwidth", "server_power")
 PACKED = ("fp8", "int8", "nf4")
 """Formats that are unpacked to be computed with."""
-OTHERWISE: dict[str, dict[str, str]] = {
-    "scores in chunks": {"scores": "chunked"},
-    "all activations computed again": {"recompute": "full"},
-    "one example at a time": {"micro_batch": "1"},
-    "moments in a byte each": {"optimiser": "adamw-8bit"},
-    "LoRA": {"method": "lora", "weights": ""},
-    "QLoRA": {"method": "qlora", "weights": ""},
-    "QLoRA and the first three": {
-        "method": "qlora", "weights": "", "scores": "chunked", "recompute": "full", "micro_batch": "1"
-    },
-    "optimiser in main memory": {"offload": "optimiser", "offload_to": "memory"},
-    "weights in main memory": {"offload": "weights", "offload_to": "memory"},
-    "both in main memory": {"offload": "both", "offload_to": "memory"},
-    "both on disk": {"offload": "both", "offload_to": "disk"},
-}  # fmt: skip
-"""What may be changed for memory's sake."""
-LARGER = ("rtx5090", "l40s", "h100", "h200", "b200")
-"""Accelerators to compare with, by their memory."""
-COMPARED = ("memory.total", "tune.hours", "tune.cost")
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")  # as in sampled worlds
 def plan(request: Request, shelf: Shelf) -> Plan:
     """The run as asked, and otherwise."""
     of = sheet_of(request, shelf)
-    others = dict(_others(request, of, shelf))
-    cast("dict[str, str]", of.words)["would"] = _would(others)
+    others = {name: sheet_of(each, shelf) for name, each in otherwise(request, of, shelf)}
+    cast("dict[str, str]", of.words)["would"] = would(others)
     return Plan(
         question="tune",
         title=of.title(),
         answers=of.answers(),
-        tables=(*of.tables(), _otherwise(others)),
+        tables=(*of.tables(), table(others)),
         charts=tuple(of.bars()),
         remarks=of.remarks(),
         verdict=of.verdict,
@@ -240,63 +220,6 @@ _SHARDED = (
     "Weights, gradients and optimiser are spread over all accelerators (ZeRO stage 3, FSDP), which read each other's "
     "weights in every pass."
 )
-
-
-def _others(request: Request, of: Sheet, shelf: Shelf) -> Iterator[tuple[str, Sheet]]:
-    """The same run with something changed: how it is done, how many accelerators, which."""
-    for name, changed in OTHERWISE.items():
-        if request.method == "full" or changed.get("method") != "lora":
-            asked = replace(request, **changed)
-            if asked != request:
-                yield name, sheet_of(asked, shelf)
-    count, kind = round(2 * _centre(of["tune.count"])), of.words["kind"]
-    if f"accelerator.{kind}.link" in shelf:
-        yield f"{count} x {kind}", sheet_of(replace(request, count=str(count)), shelf)
-    for larger in LARGER:
-        memory = _centre(shelf[f"accelerator.{larger}.memory"])
-        if memory > _centre(of["kind.memory"]) and not request.price:
-            yield larger, sheet_of(replace(request, accelerator=larger), shelf)
-
-
-def _otherwise(others: dict[str, Sheet]) -> Table:
-    """What each change comes to."""
-    rows: list[tuple[Cell, ...]] = []
-    for name, each in others.items():
-        found = [each.get(part) for part in COMPARED]
-        cells = [part and _apart(part, name) for part in found]
-        fits = "fits" if _fits(each) else "no"
-        rows.append((name, cells[0] or "", fits, *(cell or "no price known" for cell in cells[1:])))
-    return Table("The same otherwise", ("", "memory", "fits", "time", "cost"), tuple(rows))
-
-
-def _apart(of: Quantity, change: str) -> Quantity:
-    """A quantity of another run: its steps have no names, since this plan's have them."""
-    made: dict[int, Quantity] = {}
-    for each in ancestry([of]):
-        origin = each.origin
-        if isinstance(origin, Derived):
-            parents = tuple(made[id(parent)] for parent in each.parents)
-            words = f"{of.name}, but {change}" if each is of else origin.formula
-            origin = replace(origin, parents=parents, formula=words)
-            name = f"{of.name}@{change}" if each is of else ""
-            made[id(each)] = replace(each, name=name, origin=origin)
-        else:
-            made[id(each)] = each
-    return made[id(of)]
-
-
-def _would(others: dict[str, Sheet]) -> str:
-    """The first changes with which it fits."""
-    found = [
-        (name, each["memory.total"].to("GB/accelerator"))
-        for name, each in others.items()
-        if _fits(each)
-    ]
-    return ", ".join(f"{name} ({_centre(needs):.2g} GB)" for name, needs in found[:3])
-
-
-def _fits(of: Sheet) -> bool:
-    return _centre(of["step.filled"]) <= 1.0
 
 
 def _centre(of: Quantity) -> float:
