@@ -21,6 +21,7 @@ from archipel.planning.wording import amount_text
 
 PROMPT, ANSWER = "16", "512"
 """Tokens of a rollout; reading a prompt is shared by its group and not counted."""
+Given = dict[str, Quantity]
 MOST_STREAMS = 256
 """Beyond it engines gain little, whatever memory holds."""
 ANYTHING = "1000 USD"
@@ -35,10 +36,11 @@ def plan(request: Request, shelf: Shelf) -> Plan:
         question="earn",
         title=of.title(),
         answers=of.answers(),
-        tables=tuple(of.tables()),
-        remarks=of.remarks(),
+        tables=of.tables,
+        remarks=of.remarks,
         verdict=of.verdict,
         request=as_dict(request),
+        find=of.find,
     )
 
 
@@ -57,10 +59,32 @@ def sheet_of(request: Request, shelf: Shelf) -> Sheet:
     own["earn.their_rate"] = _of_one(theirs, "earn.their_rate", f"tokens a second of a {against}")
     own["earn.draw"] = _of_one(here["own.draw"], "earn.draw", "drawn at the socket, at work")
     own["earn.idle"] = _of_one(here["own.idle"], "earn.idle", "drawn at the socket, waiting")
+    if not bought:
+        own["own.price"] = here["own.price"]
+    return Sheet(
+        "earn", shelf, _words(request, (kind, against, country), (here, there), own, shelf), own
+    )
+
+
+def _words(
+    request: Request,
+    names: tuple[str, str, str],
+    served: tuple[Given, Given],
+    own: Given,
+    shelf: Shelf,
+) -> dict[str, str]:
+    (kind, against, country), (here, there) = names, served
     prices = [
         name for name in here if name.startswith("serving.price.") and name.endswith(".output")
     ]
-    words = {
+    central, rent = (
+        f"rental.{each}" if f"rental.{each}" in shelf else "" for each in (against, kind)
+    )
+    if not central and not request.price:
+        raise CannotPlan(
+            f"--against {against}: no rental price is known; choose another, or give --price"
+        )
+    return {
         "kind": kind,
         "against": against,
         "accelerators": f"{_centre(own['earn.accelerators']):,.0f}",
@@ -68,24 +92,15 @@ def sheet_of(request: Request, shelf: Shelf) -> Sheet:
         "model": f"a model of {amount_text(_centre(here['model.params']), '').strip()} parameters",
         "streams": _streams(here),
         "their_streams": _streams(there),
-        "cheapest": "min(earn.their_price, earn.same_price)",
+        "cheapest": "min(earn.their_price, earn.same_price)" if rent else "earn.their_price",
         "grid": "earn.electricity" if request.electricity else f"energy.household.{country}",
         "market": "earn.paid" if request.price else "earn.rented_price",
         "market.words": "as you say" if request.price else "what they cost from rented machines",
-        "central": f"rental.{against}" if f"rental.{against}" in shelf else "",
-        "rent": f"rental.{kind}" if f"rental.{kind}" in shelf else "",
+        "central": central,
+        "rent": rent,
         "hosted": prices[0] if prices else "",
-        "machine": "earn.bought" if request.purchase else "" if bought else "own.price",
+        "machine": "earn.bought" if request.purchase else "own.price" if "own.price" in own else "",
     }
-    if not words["rent"]:
-        words["cheapest"] = "earn.their_price"
-    if not words["central"] and not request.price:
-        raise CannotPlan(
-            f"--against {against}: no rental price is known; choose another, or give --price"
-        )
-    return Sheet(
-        "earn", shelf, words, ({"own.price": here["own.price"]} if not bought else {}) | own
-    )
 
 
 def _served(request: Request, kind: str, price: str, shelf: Shelf) -> dict[str, Quantity]:

@@ -41,21 +41,24 @@ Inputs = dict[str, Quantity]
 def plan(request: Request, shelf: Shelf) -> Plan:
     """A lab of the first kind, and the same number of the other kinds beside it."""
     kinds = _kinds(request, shelf)
-    others = replace(request, purchase="")
     lab = _lab(kinds[0], request, shelf)
     _check_affordable(lab)
-    beside = {kind: _lab(kind, others, shelf) for kind in kinds[1:]}
-    labs = {kinds[0]: lab} | {kind: each for kind, each in beside.items() if _has_some(each)}
-    tables = lab.tables()
+
+    def labs() -> dict[str, Sheet]:
+        others = replace(request, purchase="")
+        beside = {kind: _lab(kind, others, shelf) for kind in kinds[1:]}
+        return {kinds[0]: lab} | {kind: each for kind, each in beside.items() if _has_some(each)}
+
     return Plan(
         question="lab",
         title=lab.title(),
         answers=lab.answers(),
-        tables=(*tables, _kinds_table(lab, labs)),
-        charts=(*lab.bars(), _worth(lab)),
-        remarks=lab.remarks(),
+        tables=lambda: (*lab.tables(), _kinds_table(lab, labs())),
+        charts=lambda: (*lab.bars(), _worth(lab)),
+        remarks=lab.remarks,
         verdict=lab.verdict,
         request=as_dict(request),
+        find=lab.find,
     )
 
 

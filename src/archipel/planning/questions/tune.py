@@ -1,9 +1,10 @@
 """`plan tune`: what tuning a model takes: memory by part, whether it fits and what would make it fit, time, money.
 
-What is computed stands in `sheets/tune.toml`; here are which parts a method has, what cannot be asked, the same run
-otherwise, and the sentence that answers.
+What is computed and said stands in `sheets/tune.toml`; here are which parts a method has, where the model's shape
+comes from, and what cannot be asked.
 """
 
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -48,26 +49,31 @@ PACKED = ("fp8", "int8", "nf4")
 def plan(request: Request, shelf: Shelf) -> Plan:
     """The run as asked, and otherwise."""
     of = sheet_of(request, shelf)
-    others = {name: sheet_of(each, shelf) for name, each in otherwise(request, of, shelf)}
-    cast("dict[str, str]", of.words)["would"] = would(others)
+
+    @cache
+    def others() -> dict[str, Sheet]:
+        return {name: sheet_of(each, shelf) for name, each in otherwise(request, of, shelf)}
+
+    def said(draws: Draws | None) -> str:
+        cast("dict[str, str]", of.words)["would"] = would(others())
+        return of.verdict(draws)
+
     return Plan(
         question="tune",
         title=of.title(),
         answers=of.answers(),
-        tables=(*of.tables(), table(others)),
-        charts=tuple(of.bars()),
-        remarks=of.remarks(),
-        verdict=of.verdict,
+        tables=lambda: (*of.tables(), table(others())),
+        charts=of.bars,
+        remarks=of.remarks,
+        verdict=said,
         request=as_dict(request),
+        find=of.find,
     )
 
 
 def sheet_of(request: Request, shelf: Shelf) -> Sheet:
     """The run as asked; no other is looked at."""
-    for name, known in CHOICES.items():
-        word = getattr(request, name)
-        if word not in known:
-            raise nearest(word, [each for each in known if each], f"--{name.replace('_', '-')}")
+    _check_choices(request)
     kind = shelf.choose("accelerator", request.accelerator, "accelerator")
     complete("--accelerator", kind, NEEDED, shelf)
     country = shelf.choose("energy.household", request.country, "country")
@@ -84,13 +90,9 @@ def sheet_of(request: Request, shelf: Shelf) -> Sheet:
         "count": f"{_centre(own['tune.count']):,.0f}",
         "queries": "model.heads * model.head_width" if shape.heads else "tune.width",
         "keys": "model.kv_heads * model.head_width" if shape.heads else "tune.width / tune.grouped",
-        "rent": "tune.price"
-        if request.price
-        else f"rental.{kind}"
-        if f"rental.{kind}" in shelf
-        else "",
+        "rent": "tune.price" if request.price else _known(f"rental.{kind}", shelf),
         "grid": "tune.electricity" if request.electricity else f"energy.household.{country}",
-        "carbon": f"energy.carbon.{country}" if f"energy.carbon.{country}" in shelf else "",
+        "carbon": _known(f"energy.carbon.{country}", shelf),
     }
     many = _centre(own["tune.count"]) > 1.0
     if many:
@@ -105,6 +107,13 @@ def sheet_of(request: Request, shelf: Shelf) -> Sheet:
         "micro_step": {name: {} for name in _waits(words)},
     }
     return Sheet("tune", shelf, words, own, lists)
+
+
+def _check_choices(request: Request) -> None:
+    for name, known in CHOICES.items():
+        word = getattr(request, name)
+        if word not in known:
+            raise nearest(word, [each for each in known if each], f"--{name.replace('_', '-')}")
 
 
 def _shape(request: Request, shelf: Shelf) -> ModelShape:
@@ -220,6 +229,10 @@ _SHARDED = (
     "Weights, gradients and optimiser are spread over all accelerators (ZeRO stage 3, FSDP), which read each other's "
     "weights in every pass."
 )
+
+
+def _known(name: str, shelf: Shelf) -> str:
+    return name if name in shelf else ""
 
 
 def _centre(of: Quantity) -> float:
