@@ -102,7 +102,7 @@ def sheet_of(request: Request, shelf: Shelf) -> Sheet:
     words |= _times(request, words, many)
     lists: dict[str, dict[str, dict[str, str]]] = {
         "held": {name: {} for name in parts},
-        "parts": {name: {} for name in (*parts, "memory.gaps", "memory.reserve")},
+        "parts": {name: {} for name in (*parts, "memory.beyond", "memory.reserve")},
         "elsewhere": {name: {} for name in elsewhere},
         "micro_step": {name: {} for name in _waits(words)},
     }
