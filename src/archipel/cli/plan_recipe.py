@@ -145,10 +145,14 @@ def _pace(
     pace = pace_for(base, group_s, update_s)
     kind = given["accelerator"]
     return pace, [
-        f"Pace: one {kind} samples a group of {sizes.group_size} of the longest rollouts in {group_s:,.2g} s and makes "
-        f"an update in {update_s:,.2g} s; {value['train.accelerators']:,.0f} of them make a version in about "
-        f"{version_s:,.2g} s. [lease] leaves time for that; measured speeds take over once there are some.",
+        f"Pace: one {kind} samples a group of {sizes.group_size} of the longest rollouts in {_seconds(group_s)} and makes "
+        f"an update in {_seconds(update_s)}; {value['train.accelerators']:,.0f} of them make a version in about "
+        f"{_seconds(version_s)}. [lease] leaves time for that; measured speeds take over once there are some.",
     ]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
 def _room_note(sizes: "Sizes", before: "Sizes") -> list[str]:
