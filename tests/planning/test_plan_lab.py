@@ -1,14 +1,19 @@
 """`plan lab`: its parts add up, its costs scale as they must, and mistakes name the nearest valid choice."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given as examples
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from archipel.planning.asking import Ask
 from archipel.planning.laws.reliability import daly_interval_h, goodput, young_interval_h
 from archipel.planning.layout import wrapped
 from archipel.planning.mistakes import CannotPlan
+from archipel.planning.requests import REQUESTS
+from archipel.planning.sampling import Draws
 from planning.asked import constant, data, value
 
 
@@ -160,3 +165,31 @@ def test_a_price_of_ones_own_stands_in_for_the_table() -> None:
     assert value(own, "lab.purchase") > 1.3 * value(table, "lab.purchase")
     assert value(own, "purchase.b200") == value(table, "purchase.b200")
     data("lab", kind="tpu-v4", purchase="10000 USD")
+
+
+@pytest.mark.parametrize(
+    "budget", ["10M USD", "60M USD", "2e9 USD"]
+)  # networks of one, two and three tiers
+def test_a_budget_pays_for_the_lab_it_names_and_not_for_one_accelerator_more(budget: str) -> None:
+    asked = partial(_one, budget=budget)
+    count, money = asked("budget.accelerators"), asked("budget.lab")
+    kept = asked("budget.staff") + asked("budget.data")
+    assert kept + money == pytest.approx(asked("lab.budget"))
+    costs = [_one("lab.total", accelerators=f"{n:.0f}") for n in (count, count + 1)]
+    assert costs[0] <= money < costs[1]
+
+
+def _one(name: str, **request: str) -> float:
+    """One central value of four years of a lab, of which nothing else is computed."""
+    found = Ask("lab", REQUESTS["lab"](kind="h100", years="4 years", **request)).plan().find(name)
+    assert found is not None
+    return Draws(count=1).centre(found)
+
+
+def test_a_budget_too_small_for_one_accelerator_is_told_what_it_rents() -> None:
+    with pytest.raises(
+        CannotPlan, match=r"somebody on duty .* before the first h100; rented, it keeps 0\.36 busy"
+    ):
+        data("lab", kind="h100", budget="50k USD")
+    with pytest.raises(CannotPlan, match="drop one of the two"):
+        data("lab", budget="1e9 USD", accelerators="8")

@@ -10,6 +10,7 @@ from archipel.planning.recipe import (
     MAX_VERSIONS,
     check_mean,
     check_name,
+    pace_for,
     recipe_text,
     sizes_of,
     versions_for,
@@ -83,3 +84,33 @@ def test_a_mean_rollout_is_not_longer_than_the_longest() -> None:
     with pytest.raises(Impossible, match="longest rollout of 512 tokens"):
         check_mean(513, sizes_of(BASE))
     check_mean(512, sizes_of(BASE))
+
+
+def test_deadlines_leave_time_for_a_group_and_an_update_and_never_less_than_the_base() -> None:
+    """In a recipe that is accepted: twice a group first, the slack for an update, and no lease that cannot be kept."""
+    slack = 4.0
+    for group_s, update_s in ((0.01, 0.02), (90.0, 40.0), (2_000.0, 5_000.0), (20_000.0, 30_000.0)):
+        pace = pace_for(BASE, group_s, update_s)
+        made = parse_recipe(recipe_text(BASE, sizes_of(BASE), 10, [], pace)).lease
+        assert made.min_deadline_s >= max(120.0, 2 * group_s)
+        assert made.update_deadline_s >= max(600.0, min(86_400.0, slack * max(group_s, update_s)))
+        assert made.max_groups == 1 or made.max_groups * group_s * slack <= made.update_deadline_s
+    assert pace_for(BASE, 0.01, 0.02).max_groups == tomllib.loads(BASE)["lease"]["max_groups"]
+
+
+def test_a_pace_that_no_lease_can_have_is_refused_with_what_would_help() -> None:
+    with pytest.raises(Impossible, match="an update takes one of these machines 50 hours"):
+        pace_for(BASE, 60.0, 180_000.0)
+
+
+@pytest.mark.parametrize("name", ["pretrain", "open-door"])
+def test_a_base_without_rollouts_is_refused_by_its_programme(name: str) -> None:
+    with pytest.raises(
+        CannotPlan, match=r"got a recipe of programme '\w+', expected one of reinforcement"
+    ):
+        sizes_of(shipped_recipes()[name])
+
+
+def test_a_missing_section_is_named() -> None:
+    with pytest.raises(CannotPlan, match=r"max_new_tokens \('sampling' is missing\)"):
+        sizes_of(BASE.replace("[sampling]", "[other]"))

@@ -11,6 +11,8 @@ QUESTIONS = {
     "decentralise": ("plan_decentralise", "The same run bought from a market of providers"),
     "meek": ("plan_meek", "Will the frontier's advantage last, and when does scale stop paying?"),
     "serve": ("plan_serve", "Inference: own hardware against hosted prices, cascades, specialists"),
+    "tune": ("plan_tune", "Tuning a model, whole or by adapters: memory, time, money"),
+    "earn": ("plan_earn", "What a machine of yours would earn in this market, and rented out"),
     "claims": ("plan_claims", "Public claims about such labs, computed under each reading"),
     "compare": ("plan_compare", "Two plans side by side, world by world"),
     "report": ("plan_report", "Plans as one HTML page that a sponsor can read"),

@@ -13,8 +13,9 @@ from archipel.cli.questions import SETTING, asked, read_text, with_options, writ
 
 if TYPE_CHECKING:
     from archipel.planning.asking import Ask
-    from archipel.planning.recipe import Sizes
+    from archipel.planning.recipe import Pace, Sizes
 
+PARTS = ("generation", "learning")
 ANSWERS = ("rl.rollouts", "rl.hours", "rl.generating_share", "train.cost", "train.days")
 
 
@@ -50,7 +51,8 @@ def command(**given: Any) -> None:
     """Write a recipe whose number of versions is what a budget buys.
 
     The base recipe keeps its environment, algorithm and batch; the plan of the RL stage says how many
-    rollouts the money samples and learns from, and so how many versions the run has.
+    rollouts the money samples and learns from, and so how many versions the run has; deadlines of leases
+    and updates are such that the named accelerators keep them.
 
     \b
     Examples:
@@ -73,8 +75,9 @@ def command(**given: Any) -> None:
         data = for_json(stage.data())
         rollouts = data["quantities"]["rl.rollouts"]["value"]
         versions = versions_for(math.inf if rollouts is None else float(rollouts), sizes, money)
-        notes = [*_notes(given, sizes, data, versions), *_room_note(sizes, before)]
-        text = recipe_text(base, sizes, versions, notes)
+        pace, paced = _pace(base, given, sizes, data)
+        notes = [*_notes(given, sizes, data, versions), *paced, *_room_note(sizes, before)]
+        text = recipe_text(base, sizes, versions, notes, pace)
     try:
         parse_recipe(text)
     except InvalidRecipe as error:
@@ -125,6 +128,31 @@ def _stage(given: dict[str, Any], sizes: "Sizes") -> "Ask":
     request = defaults | wanted | {"stage": "rl", "rollout_tokens": tokens}
     setting = {key: given[key] for key in ("seed", "samples", "as_of", "table", "overrides")}
     return asked("train", request | setting)
+
+
+def _pace(
+    base: str, given: dict[str, Any], sizes: "Sizes", data: dict[str, Any]
+) -> "tuple[Pace, list[str]]":
+    """Deadlines that one of the named accelerators keeps, alone as a node or as the learner, and why."""
+    from archipel.planning.recipe import pace_for
+
+    value = {name: row["value"] for name, row in data["quantities"].items()}
+    rollout_s = {part: 3600 * value[f"rl.{part}_hours"] / value["rl.rollouts"] for part in PARTS}
+    longest = sizes.max_new_tokens / value["rl.rollout_tokens"]
+    group_s = rollout_s["generation"] * sizes.group_size * longest
+    update_s = rollout_s["learning"] * sizes.rollouts_per_version
+    version_s = sum(rollout_s.values()) * sizes.rollouts_per_version / value["train.accelerators"]
+    pace = pace_for(base, group_s, update_s)
+    kind = given["accelerator"]
+    return pace, [
+        f"Pace: one {kind} samples a group of {sizes.group_size} of the longest rollouts in {_seconds(group_s)} and makes "
+        f"an update in {_seconds(update_s)}; {value['train.accelerators']:,.0f} of them make a version in about "
+        f"{_seconds(version_s)}. [lease] leaves time for that; measured speeds take over once there are some.",
+    ]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
 def _room_note(sizes: "Sizes", before: "Sizes") -> list[str]:

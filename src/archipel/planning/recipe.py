@@ -1,4 +1,4 @@
-"""From a plan to a recipe: how many versions a budget buys of the run that a base recipe describes.
+"""From a plan to a recipe: how many versions a budget buys of the run that a base describes, and at which pace.
 
 The base keeps its words, comments and every other setting; a few lines change and a note says why. A model
 that starts from random weights is given room for the prompts of the base and the longest rollout.
@@ -16,6 +16,13 @@ from archipel.planning.mistakes import CannotPlan, Impossible
 MAX_VERSIONS = 1_000_000
 DEFAULT_POSITIONS = 256
 """What a recipe has that does not say."""
+RL = "rl"
+"""The programme of runs whose versions are updates from rollouts."""
+NEAR_S, FAR_S = 30.0, 600.0
+"""Deadlines of a lease and of an update where a recipe says none."""
+SLACK, MOST_GROUPS = 4.0, 64
+LONGEST_S = 86_400.0
+"""No deadline of a recipe is longer."""
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """What a recipe accepts as the name of a run."""
 
@@ -42,20 +49,69 @@ class Sizes:
         return replace(self, max_positions=max(self.max_positions, room + self.max_new_tokens))
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long a lease and an update may take."""
+
+    min_deadline_s: float
+    update_deadline_s: float
+    max_groups: int
+
+
+def pace_for(base: str, group_s: float, update_s: float) -> Pace:
+    """Deadlines that machines keep which take so long for a group of longest rollouts and for an update, in seconds.
+
+    A lease's first deadline leaves twice the time of one group, that of an update the recipe's slack; no lease may
+    have more groups than fit into the longest one with that slack. What the base allows is never cut short.
+    """
+    lease = tomllib.loads(base).get("lease", {})
+    slack = float(lease.get("slack", SLACK))
+    near = max(float(lease.get("min_deadline_s", NEAR_S)), 2.0 * group_s)
+    far = max(float(lease.get("update_deadline_s", FAR_S)), slack * update_s, slack * group_s)
+    longest = max(group_s, update_s)
+    if longest > LONGEST_S:
+        what = "an update" if update_s > group_s else "a group"
+        raise Impossible(
+            f"{what} takes one of these machines {longest / 3600:,.0f} hours, and a lease may have {LONGEST_S / 3600:g}: "
+            "give fewer --groups, a smaller --group-size or --max-new-tokens, or a faster --accelerator"
+        )
+    far = min(far, LONGEST_S)
+    fitting = int(far // (slack * group_s)) if group_s > 0 else MOST_GROUPS
+    most = min(int(lease.get("max_groups", MOST_GROUPS)), max(1, fitting))
+    return Pace(float(math.ceil(near)), float(math.ceil(far)), most)
+
+
+def _check_programme(table: dict[str, Any]) -> None:
+    """Refuse a run that has no rollouts to buy.
+
+    Raises:
+        CannotPlan: it follows another programme.
+    """
+    programme = table["run"].get("programme", RL)
+    if programme != RL:
+        raise CannotPlan(
+            f"--base: got a recipe of programme {programme!r}, expected one of reinforcement learning ({RL!r}), whose "
+            "versions are bought as rollouts; how much a budget trains otherwise, archipel plan train says"
+        )
+
+
 def sizes_of(base: str) -> Sizes:
     """What one version of this recipe consumes.
 
     Raises:
-        CannotPlan: not a recipe that says so.
+        CannotPlan: not a recipe that says so, or one of another programme.
     """
     try:
         table = tomllib.loads(base)
+        _check_programme(table)
         run, sampling = table["run"], table["sampling"]
         counts = [(run, key) for key in ("groups_per_update", "group_size")]
         counts.append((sampling, "max_new_tokens"))
         held = {"max_position_embeddings": DEFAULT_POSITIONS} | table.get("model", {})
         counts.append((held, "max_position_embeddings"))
         found = Sizes(str(run["name"]), *(_whole(part, key) for part, key in counts))
+    except CannotPlan:
+        raise
     except (
         KeyError,
         TypeError,
@@ -66,7 +122,7 @@ def sizes_of(base: str) -> Sizes:
     ) as error:
         raise CannotPlan(
             f"--base: expected a recipe with run.name, run.groups_per_update, run.group_size and "
-            f"sampling.max_new_tokens ({type(error).__name__}: {error})"
+            f"sampling.max_new_tokens ({_missing(error)})"
         ) from None
     if min(found.rollouts_per_version, found.group_size, found.max_new_tokens) < 1:
         raise CannotPlan(
@@ -74,6 +130,10 @@ def sizes_of(base: str) -> Sizes:
             "or more"
         )
     return found
+
+
+def _missing(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _whole(section: dict[str, Any], key: str) -> int:
@@ -138,13 +198,15 @@ def versions_for(rollouts: float, sizes: Sizes, money: float) -> int:
     )
 
 
-def recipe_text(base: str, sizes: Sizes, versions: int, notes: list[str]) -> str:
-    """The base with these sizes and so many versions, and the plan's figures above it.
+def recipe_text(
+    base: str, sizes: Sizes, versions: int, notes: list[str], pace: Pace | None = None
+) -> str:
+    """The base with these sizes and so many versions, at a pace, and the plan's figures above it.
 
     Raises:
         CannotPlan: a base whose lines cannot be changed in place.
     """
-    wanted: dict[tuple[str, str], str | int] = {
+    wanted: dict[tuple[str, str], str | float] = {
         ("run", "name"): check_name(sizes.name),
         ("run", "versions"): versions,
         ("run", "groups_per_update"): sizes.groups_per_update,
@@ -153,6 +215,8 @@ def recipe_text(base: str, sizes: Sizes, versions: int, notes: list[str]) -> str
     }
     if sizes.max_positions != sizes_of(base).max_positions:
         wanted["model", "max_position_embeddings"] = sizes.max_positions
+    if pace is not None:
+        wanted |= {("lease", key): value for key, value in vars(pace).items()}
     text = base
     for (section, key), value in wanted.items():
         text = _set(text, section, key, f'"{value}"' if isinstance(value, str) else str(value))
@@ -177,7 +241,7 @@ def _set(text: str, section: str, key: str, value: str) -> str:
     return text[: head.end()] + body + text[end:]
 
 
-def _check_set(text: str, wanted: dict[tuple[str, str], str | int]) -> None:
+def _check_set(text: str, wanted: dict[tuple[str, str], str | float]) -> None:
     """What was written must be what a reader finds."""
     try:
         table: dict[str, Any] = tomllib.loads(text)

@@ -4,6 +4,7 @@ import numpy as np
 
 from archipel.planning.formula import Laws
 from archipel.planning.laws import (
+    affordable,
     bounded,
     distinguish,
     frontier,
@@ -64,5 +65,10 @@ LAWS: Laws = {
     ),
     "best_research_share": law(returns.best_research_share, ["1", "1"], "1"),
     "split_gain": law(returns.split_gain, ["1", "1", "1"], "1"),
+    "most_within": law(
+        affordable.most_within,
+        ["USD", "USD", *["USD/accelerator", "accelerator"] * 3],
+        "accelerator",
+    ),
 }
 """`above` is 1 where its first amount is more than its second, `finite` where its one is a number; else 0."""

@@ -26,7 +26,7 @@ class Requests(Mapping[str, type]):
         return len(_QUESTIONS)
 
 
-_QUESTIONS = ("lab", "train", "decentralise", "meek", "serve", "claims")
+_QUESTIONS = ("lab", "train", "decentralise", "meek", "serve", "tune", "earn", "claims")
 REQUESTS = Requests()
 
 __all__ = ["REQUESTS", "Request", "as_dict", "options_of"]
