@@ -60,9 +60,6 @@ class Sheet:
         """Lay out the rows; nothing is computed."""
         self._made: dict[str, Quantity] = {}
         self._text = read_sheet(self.name)
-        self._parts = dict(self._text.get("parts", {}))
-        for entries in self.parts.values():
-            self._parts |= {part: self._parts.get(part, {}) | its for part, its in entries.items()}
         self._rows: dict[str, _Row] = {}
         for text in (*map(read_sheet, self._text.get("include", [])), self._text):
             self._lay_out(text["rows"])
@@ -112,8 +109,11 @@ class Sheet:
         return [each for each in found if each is not None]
 
     def words_of(self, part: str) -> dict[str, str]:
-        """The words of an entry."""
-        return {"part": part, **self._parts.get(part, {})}
+        """The words of an entry, the sheet's and the question's."""
+        words = {"part": part, **self._text.get("parts", {}).get(part, {})}
+        for entries in self.parts.values():
+            words |= entries.get(part, {})
+        return words
 
     def arguments(self, word: str) -> list[str]:
         """The names that a word lists for a law."""
@@ -127,23 +127,18 @@ class Sheet:
 
         def word(match: re.Match[str]) -> str:
             sign, key = match.groups()
-            if sign:
-                terms = [name for name in self.entries(key) if self.get(name)]
-                if not terms:
-                    raise Untold
-                return " + ".join(terms)
             first, bar, other = key.partition("|")
             if bar:
                 return first if first in self.given or first in self.shelf else other
-            if key not in known and "." not in key:
+            if sign:
+                found = " + ".join(name for name in self.entries(key) if self.get(name))
+            elif key in known:
+                clause = known[key]
+                found = clause if isinstance(clause, str) else self._teller().told([clause])
+            elif "." not in key:
                 raise KeyError(f"sheet {self.name}: no word {key} for {text!r}")
-            constant, _, about = key.rpartition(".")
-            if key not in known and about == "about" and constant in self.shelf:
-                return self.shelf.entry(constant).about.replace("{", "(").replace("}", ")")
-            if key not in known:  # a fact, which may be a person's own and hold anything
-                fact = self.shelf.fact(key, key.split(".")[-2])
-                return fact.replace("{", "(").replace("}", ")")
-            found = known[key] if isinstance(known[key], str) else self._teller().told([known[key]])
+            else:  # it may be a person's own and hold anything
+                return self._constant(key).replace("{", "(").replace("}", ")")
             if not found:
                 raise Untold
             return found
@@ -151,6 +146,13 @@ class Sheet:
         while _HOLE.search(text):
             text = _HOLE.sub(word, text)
         return text
+
+    def _constant(self, key: str) -> str:
+        """A fact of the tables, or what a constant is."""
+        constant, _, about = key.rpartition(".")
+        if about == "about" and constant in self.shelf:
+            return self.shelf.entry(constant).about
+        return self.shelf.fact(key, key.split(".")[-2])
 
     def title(self) -> str:
         """The sentence that says what is planned."""
