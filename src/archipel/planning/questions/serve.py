@@ -63,7 +63,7 @@ def plan(request: Request, shelf: Shelf) -> Plan:
     @cache
     def beside() -> Sheet:
         words["where_they_win"] = where_they_win(of)
-        its.update(_elsewhere(of) | _other_ways(of))
+        its.update(_elsewhere(of, words) | _other_ways(of))
         return of
 
     return Plan(
@@ -257,18 +257,19 @@ def _measured(kind: str, shelf: Shelf) -> dict[str, Words]:
     return found
 
 
-def _elsewhere(of: Sheet) -> Given:
-    """The model on one of each other machine at the market's price, by name; cells of the table in its words."""
+def _elsewhere(of: Sheet, words: Words) -> Given:
+    """The model on one of each other machine at the market's price, by name; cells of the table in `words`."""
     its = {name: each for name, each in of.given.items() if name != "own.price"}
     one = inputs("serve", request_of("serve")(), {}, of.shelf)["own.accelerators"]
     found: Given = {}
-    for kind, said in of.parts["machines"].items():
-        words = {**of.words, **_machine(kind, 1, "", of.shelf)}
-        there = replace(of, words=words, given={**its, "own.accelerators": one})
+    for kind in of.entries("machines"):
+        its_words = {**of.words, **_machine(kind, 1, "", of.shelf)}
+        there = replace(of, words=its_words, given={**its, "own.accelerators": one})
         shown = scoped(there.present("elsewhere"), kind) if fits(there) else []
         found |= {quantity.name: quantity for quantity in shown}
         cells = [f"={quantity.name}" for quantity in shown] or ["does not fit", "|", "|"]
-        said |= dict(zip(("stream", "all", "cost"), cells, strict=True))  # type: ignore[operator]
+        for column, cell in zip(("stream", "all", "cost"), cells, strict=True):
+            words[f"{column}_{kind}"] = cell
     return found
 
 
