@@ -1,5 +1,8 @@
 """What a sheet can say: names that may be given, and what an empty word leaves out."""
 
+import tomllib
+from typing import Any
+
 import pytest
 
 from archipel.planning.plan import Plan, Table
@@ -8,6 +11,7 @@ from archipel.planning.questions.lawbook import LAWS
 from archipel.planning.questions.lawbook_market import MARKET
 from archipel.planning.questions.lawbook_serving import SERVING
 from archipel.planning.questions.lawbook_training import TRAINING
+from archipel.planning.questions import sheet as binding
 from archipel.planning.questions.sheet import Sheet
 from archipel.planning.requests import option
 from archipel.planning.tables import read_own, shelf
@@ -46,10 +50,14 @@ is = {value = 7, unit = "token", kind = "assumed", source = "me"}
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Where sheets are read from."""
-    monkeypatch.setattr(option, "SHEETS", tmp_path)
-    option.read_sheet.cache_clear()
-    yield tmp_path
-    option.read_sheet.cache_clear()
+
+
+    def read(name: str) -> dict[str, Any]:
+        return tomllib.loads((tmp_path / f"{name}.toml").read_text())
+
+    for module in (binding, option):
+        monkeypatch.setattr(module, "read_sheet", read)
+    return tmp_path
 
 
 @pytest.fixture

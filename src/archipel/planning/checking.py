@@ -9,15 +9,14 @@ been computed, and lets the tests notice when a later change moves it.
 import functools
 import math
 import shlex
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from archipel.planning.answering import Setting, named
 from archipel.planning.asking import Ask
+from archipel.planning.compiled import folder
 from archipel.planning.layout import lined_up, wrapped
 from archipel.planning.mistakes import nearest
 from archipel.planning.quantity import Quantity
@@ -83,13 +82,7 @@ def rounding(printed: float) -> float:
 @functools.cache
 def figures() -> dict[str, dict[str, Any]]:
     """Every published figure that can be asked, by name."""
-    found: dict[str, dict[str, Any]] = {}
-    folder = resources.files("archipel.planning").joinpath("published")
-    for path in sorted(folder.iterdir(), key=lambda file: file.name):
-        if path.name.endswith(".toml"):
-            rows = tomllib.loads(path.read_text("utf-8"))["figure"]
-            found |= {row["name"]: row for row in rows}
-    return found
+    return {row["name"]: row for file in folder("published").values() for row in file["figure"]}
 
 
 def chosen(part: str) -> list[str]:

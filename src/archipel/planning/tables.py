@@ -8,12 +8,11 @@ Sources are keys into `bibliography/*.toml`. Law: a figure without unit, kind an
 import functools
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
+from archipel.planning.compiled import folder
 from archipel.planning.entries import Entry, check_range, entry, rows, stated_as_printed
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.quantity import Quantity, Source, Stated, stated
@@ -25,7 +24,45 @@ MAX_OVERRIDES = 500
 """Constants that `--set` may replace at once."""
 OWN = "your table"
 _DATE = re.compile(r"[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?")
-_FILE = re.compile(r"^(?P<topic>[a-z0-9-]+)@(?P<vintage>\d{4}-\d{2})\.toml$")
+_FILE = re.compile(r"[a-z0-9-]+@\d{4}-\d{2}")
+_Written = tuple[dict[str, Any], str, str]
+"""A row as it is written, its topic and its vintage."""
+
+
+class Entries(Mapping[str, tuple[Entry, ...]]):
+    """Every vintage of each constant, oldest first; a row of the package is read when it is asked for."""
+
+    def __init__(
+        self, written: Mapping[str, Sequence[_Written]], read: Mapping[str, tuple[Entry, ...]]
+    ) -> None:
+        """Over rows as they are written, and such as were read already."""
+        self._written, self._read = written, dict(read)
+
+    def __getitem__(self, name: str) -> tuple[Entry, ...]:
+        if name not in self._read:
+            rows = self._written[name]
+            self._read[name] = tuple(
+                entry(name, row, bibliography(), vintage, f"{topic}@{vintage}.toml")
+                for row, topic, vintage in rows
+            )
+        return self._read[name]
+
+    def __setitem__(self, name: str, vintages: tuple[Entry, ...]) -> None:
+        self._read[name] = vintages
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._written or name in self._read
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._written
+        yield from (name for name in self._read if name not in self._written)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def copy(self) -> "Entries":
+        """The same, to be changed."""
+        return Entries(self._written, self._read)
 
 
 @dataclass
@@ -34,7 +71,7 @@ class Shelf:
 
     as_of: str = ""
     """YYYY-MM or longer; empty for the newest."""
-    entries: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    entries: Entries = field(default_factory=lambda: Entries({}, {}))
     """Every vintage of each constant, oldest first, the person's own last."""
     facts: dict[str, str] = field(default_factory=dict)
     _made: dict[str, Quantity] = field(default_factory=dict)
@@ -174,7 +211,7 @@ def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OW
     if as_of and not _DATE.fullmatch(as_of):
         raise CannotPlan(f"--as-of: got {as_of[:40]!r}, expected a date such as 2025-03")
     entries, facts = _packaged()
-    made = Shelf(as_of, dict(entries), dict(facts))
+    made = Shelf(as_of, entries.copy(), dict(facts))
     for name, found in rows(own or {}, where):
         if isinstance(found, str):
             made.facts[name] = found
@@ -203,8 +240,8 @@ def read_own(text: str, where: str) -> dict[str, Any]:
 def bibliography() -> dict[str, Source]:
     """Every source that the package's tables cite."""
     found: dict[str, Source] = {}
-    for path in _files("bibliography"):
-        for key, row in tomllib.loads(path.read_text("utf-8")).items():
+    for books in folder("bibliography").values():
+        for key, row in books.items():
             if key in found:
                 raise CannotPlan(f"bibliography: {key} is described twice")
             found[key] = Source(key, **row)
@@ -212,23 +249,17 @@ def bibliography() -> dict[str, Source]:
 
 
 @functools.cache
-def _packaged() -> tuple[dict[str, tuple[Entry, ...]], dict[str, str]]:
+def _packaged() -> tuple[Entries, dict[str, str]]:
     """Every constant of the package, oldest vintage first, and the facts beside them."""
-    entries: dict[str, tuple[Entry, ...]] = {}
+    written: dict[str, list[_Written]] = {}
     facts: dict[str, str] = {}
-    for path in sorted(_files("tables"), key=lambda file: file.name.partition("@")[2]):
-        found = _FILE.match(path.name)
-        if found is None:
-            raise CannotPlan(f"table {path.name}: expected a name such as rental@2025-03.toml")
-        for name, row in rows(tomllib.loads(path.read_text("utf-8")), path.name):
+    for file, table in sorted(folder("tables").items(), key=lambda item: item[0].partition("@")[2]):
+        topic, _, vintage = file.partition("@")
+        if not _FILE.fullmatch(file):
+            raise CannotPlan(f"table {file}: expected a name such as rental@2025-03.toml")
+        for name, row in rows(table, f"{file}.toml"):
             if isinstance(row, str):
                 facts[name] = row
             else:
-                made = entry(name, row, bibliography(), found["vintage"], path.name)
-                entries[name] = (*entries.get(name, ()), made)
-    return entries, facts
-
-
-def _files(folder: str) -> list[Path]:
-    root = resources.files("archipel.planning").joinpath(folder)
-    return [Path(str(path)) for path in root.iterdir() if path.name.endswith(".toml")]
+                written.setdefault(name, []).append((row, topic, vintage))
+    return Entries(written, {}), facts
