@@ -38,7 +38,7 @@ def answer(plan: Plan, setting: Setting, *, whole: bool = True) -> dict[str, Any
     draws = Draws(setting.seed, setting.samples)
     matters = {quantity.name: draws.swings(quantity) for quantity in plan.answers}
     moving = [swing.input for found in matters.values() for swing in found]
-    shown = list(ancestry(_shown(plan)))
+    shown = list(ancestry(_shown(plan) if whole or setting.as_of else plan.answers))
     described = shown if whole else [*plan.answers, *moving]
     return {
         "question": plan.question,
@@ -53,7 +53,7 @@ def answer(plan: Plan, setting: Setting, *, whole: bool = True) -> dict[str, Any
         "charts": [_chart(chart, draws) for chart in plan.charts] if whole else [],
         "remarks": list(plan.remarks),
         "notices": anachronisms(shown, setting.as_of),
-        "disagreements": disagreements(shown),
+        "disagreements": disagreements(shown) if whole else [],
         "second_hand": second_hand(plan.answers, moving),
     }
 
@@ -146,12 +146,16 @@ def anachronisms(shown: Sequence[Quantity], as_of: str) -> list[str]:
     return [f"Not known as of {as_of}, used at its first vintage: {listed}"] if later else []
 
 
+def quantity(plan: Plan, name: str) -> Quantity | None:
+    """The quantity of this name, if the plan has it; no more of the plan is made than that takes."""
+    return plan.find(name) or named(plan).get(name)
+
+
 def find(plan: Plan, name: str) -> list[Quantity]:
     """Every quantity of the plan whose name is `name` or begins or ends with it."""
-    known = named(plan)
-    if name in known:
-        return [known[name]]
-    return [q for n, q in known.items() if n.endswith("." + name) or n.startswith(name)]
+    if (found := quantity(plan, name)) is not None:
+        return [found]
+    return [q for n, q in named(plan).items() if n.endswith("." + name) or n.startswith(name)]
 
 
 def named(plan: Plan) -> dict[str, Quantity]:
