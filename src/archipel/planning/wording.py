@@ -9,6 +9,7 @@ from typing import Any
 from archipel.planning.layout import indented, inside, lined_up, wrapped
 
 _SCALES = ((1e12, " T"), (1e9, " B"), (1e6, " M"))
+_LARGE = tuple(suffix for _, suffix in _SCALES)
 _SPOKEN = {
     "accelerator·h": "accelerator-hours",
     "/accelerator/h": "/accelerator-hour",
@@ -263,7 +264,7 @@ def _beyond(value: float, unit: str) -> str:
 def _number(value: float, scale: Scale, digits: int) -> str:
     """A magnitude in its scale: `$1.90`, not `$1.9`; a rounded `$3.00`, not `$3`."""
     number = _digits(value / scale.divisor, digits)
-    if not scale.before or scale.divisor != 1.0:
+    if not scale.before or scale.divisor != 1.0 or scale.after.startswith(_LARGE):
         return number
     if digits < MOST_DIGITS and re.fullmatch(r"-?[1-9]", number):
         return f"{number}.00"
