@@ -58,17 +58,6 @@ def answer(plan: Plan, setting: Setting, *, whole: bool = True) -> dict[str, Any
     }
 
 
-def headline(plan: Plan, setting: Setting, most: int) -> dict[str, Any]:
-    """The first answers and the verdict alone: what a screen of several plans has room for."""
-    draws = Draws(setting.seed, setting.samples)
-    shown = plan.answers[:most]
-    return {
-        "answers": [quantity.name for quantity in shown],
-        "quantities": {quantity.name: _described(quantity, draws) for quantity in shown},
-        "verdict": plan.said(draws),
-    }
-
-
 def for_json(data: Any) -> Any:
     """The same data where an infinite or undefined number is null, as JSON knows neither."""
     if isinstance(data, dict):

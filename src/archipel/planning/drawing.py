@@ -3,6 +3,7 @@
 matplotlib is loaded here and nowhere else in the room, and only when a picture is wanted.
 """
 
+import functools
 import io
 import math
 import textwrap
@@ -27,6 +28,8 @@ _TITLE, _ROW, _EDGES = 10, 0.21, 1.3
 """Points of a chart's title; inches of a named row, and of everything around the rows."""
 _POINTS, _SMALL, _LETTER = 72, 9, 0.6
 """Points of an inch and of small text; a letter's width as a share of its height."""
+_WIDE = _PANEL[0] * _POINTS * 0.96
+"""Points of a title's line."""
 FEW_DECADES = 2.0
 _NEAR = 0.04
 """Marks nearer than this share of the axis have their names on both sides."""
@@ -62,7 +65,7 @@ def composed(data: dict[str, Any]) -> "Figure":
     places = figure.subfigures(len(beside), columns, squeeze=False, height_ratios=heights).ravel()
     for place, panel in zip(places, panels, strict=False):
         _draw(panel, place)  # a figure of its own: long labels push no neighbour aside
-    title = folded(data["title"], _PANEL[0] * columns, 12)
+    title = folded(data["title"], _WIDE * columns, 12)
     figure.suptitle(_plain(title), color=INK, fontsize=12)
     return figure
 
@@ -110,9 +113,26 @@ def _draw(panel: _Panel, place: "Figure | SubFigure") -> "Axes":
     return axes
 
 
-def folded(text: str, inches: float = _PANEL[0], size: float = _TITLE) -> str:
-    """The text over as many lines as it needs at `size` points, each at most so wide."""
-    return textwrap.fill(text, int(inches * _POINTS / (_LETTER * size)))
+@functools.lru_cache(maxsize=64)
+def folded(text: str, points: float = _WIDE, size: float = _TITLE) -> str:
+    """The text over as many lines as it needs at `size` points, each at most `points` wide, by its letters."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size)
+
+    def is_too_wide(line: str) -> bool:
+        width, _, _ = text_to_path.get_text_width_height_descent(line, font, ismath=False)
+        return bool(width > points)
+
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and is_too_wide(longer):
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def _figure(width: float, height: float, layout: str | None = None) -> "Figure":

@@ -27,7 +27,7 @@ _WORDS = {
 """Units inside a sentence."""
 LEAST_DIGITS, MOST_DIGITS = 2, 4
 """Of a number whose interval is wide; of one that has none."""
-MOST_HINGES, MOST_NAMES, MOST_ANSWERS = 3, 3, 6
+MOST_HINGES, MOST_NAMES, MOST_ANSWERS, ALL_HINGES = 3, 3, 6, 8
 """What a short plan has room for: inputs that move its first answer, that were read second-hand, answers."""
 READ = {"secondary": "read second-hand", "memory": "from memory"}
 """How a figure was read, if not at its source."""
@@ -148,9 +148,7 @@ def plan_text(
     lines += wrapped(data["verdict"], width)
     for notice in data["notices"]:
         lines += wrapped(notice, width, "! ", "  ")
-    found = hinges(data)
-    about = data["quantities"][data["answers"][0]]["about"] if found else ""
-    lines += _section(f"What it hinges on: {about}", found, width)
+    lines += _hinge_lines(data, width, tables)
     if not brief:
         lines += ["", *_answer_lines(data, width, tables)]
     lines += ["", *wrapped(second_hand_text(data), width)] if data["second_hand"] else []
@@ -158,7 +156,6 @@ def plan_text(
         return "\n".join(lines)
     for table in data["tables"]:
         lines += ["", *table_lines(table, width)]
-    lines += _matter_lines(data, width)
     lines += _section("Remarks", data["remarks"], width)
     lines += _section("Where sources disagree", _disagreements(data["disagreements"]), width)
     return "\n".join(lines)
@@ -169,26 +166,44 @@ def _section(head: str, sentences: Sequence[str], width: int | None) -> list[str
     return ["", *wrapped(head, width), *_listed(sentences, width)] if sentences else []
 
 
-def hinges(data: dict[str, Any], most: int = MOST_HINGES) -> list[str]:
-    """The inputs that move the first answer most, each with how far, in words."""
-    if not data["answers"]:
-        return []
-    answer = data["quantities"][data["answers"][0]]
+@dataclass(frozen=True)
+class Hinge:
+    """An input that moves the first answer, in words."""
+
+    name: str
+    about: str
+    interval: str
+    ends: str
+    """What the answer becomes at both ends of the input."""
+    grade: str
+
+
+def hinges(data: dict[str, Any], most: int = MOST_HINGES) -> list[Hinge]:
+    """The inputs that move the first answer most."""
     found = []
-    for swing in data["matters"][data["answers"][0]][:most]:
-        given = data["quantities"][swing["input"]]
-        about = given["about"] or swing["input"]
-        guessed = ", assumed" if given["kind"] == "assumed" else ""
-        found.append(f"{about}, {range_text(given)}{guessed}: {_moved_text(swing, answer)}")
+    for first in data["answers"][:1]:
+        answer = data["quantities"][first]
+        digits = digits_of(answer)
+        for swing in data["matters"][first][:most]:
+            name = swing["input"]
+            given = data["quantities"][name]
+            ends = (
+                amount_text(swing[end], answer["unit"], digits) for end in ("at_low", "at_high")
+            )
+            about = given["about"] or name
+            found.append(Hinge(name, about, range_text(given), " to ".join(ends), given["kind"]))
     return found
 
 
-def _moved_text(swing: dict[str, Any], answer: dict[str, Any], between: str = " to ") -> str:
-    """What an answer becomes at both ends of an input."""
-    digits = digits_of(answer)
-    return between.join(
-        amount_text(swing[end], answer["unit"], digits) for end in ("at_low", "at_high")
-    )
+def _hinge_lines(data: dict[str, Any], width: int | None, tables: bool) -> list[str]:
+    """The first of them; with their names if everything is shown."""
+    said = [
+        f"{each.about}{f' ({each.name})' if tables else ''}, {each.interval}"
+        f"{', assumed' if each.grade == 'assumed' else ''}: {each.ends}"
+        for each in hinges(data, ALL_HINGES if tables else MOST_HINGES)
+    ]
+    about = data["quantities"][data["answers"][0]]["about"] if said else ""
+    return _section(f"What it hinges on: {about}", said, width)
 
 
 def second_hand_text(data: dict[str, Any]) -> str:
@@ -223,20 +238,6 @@ def _answer_lines(data: dict[str, Any], width: int | None, tables: bool) -> list
         return indented(lined_up(heads, answer_rows(data), inside(width)))
     rows = [row[:3] for row in answer_rows(data)[:MOST_ANSWERS]]
     return indented(lined_up(("", "", "90% interval"), rows, inside(width)))
-
-
-def _matter_lines(data: dict[str, Any], width: int | None) -> list[str]:
-    if not data["answers"] or not data["matters"][data["answers"][0]]:
-        return []
-    first = data["answers"][0]
-    answer = data["quantities"][first]
-    rows = []
-    for swing in data["matters"][first][:5]:
-        given = data["quantities"][swing["input"]]
-        moved = _moved_text(swing, answer, " … ")
-        rows.append((swing["input"], range_text(given), moved, given["kind"]))
-    heads = ("input", "its interval", answer["about"] or first, "grade")
-    return ["", "What matters most", *indented(lined_up(heads, rows, inside(width)))]
 
 
 def _disagreements(found: Sequence[dict[str, Any]]) -> list[str]:
