@@ -58,7 +58,7 @@ class Entries(Mapping[str, tuple[Entry, ...]]):
         yield from (name for name in self._read if name not in self._written)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._written.keys() | self._read.keys())
 
     def copy(self) -> "Entries":
         """The same, to be changed."""
@@ -74,6 +74,8 @@ class Shelf:
     entries: Entries = field(default_factory=lambda: Entries({}, {}))
     """Every vintage of each constant, oldest first, the person's own last."""
     facts: dict[str, str] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
+    """Names that the package does not have."""
     _made: dict[str, Quantity] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Quantity:
@@ -114,7 +116,7 @@ class Shelf:
 
     def members(self, group: str) -> list[str]:
         """The names one level below `group`: the accelerators, the countries, the fits."""
-        return list(_groups((*self.entries, *self.facts)).get(group, ()))
+        return list(_groups(self.own).get(group, ()))
 
     def choose(self, group: str, word: str, what: str) -> str:
         """The member of `group` that `word` means: its name, title or alias, whatever the case.
@@ -124,9 +126,8 @@ class Shelf:
         """
         known = self.members(group)
         folded = {name.casefold(): name for name in known}
-        members = frozenset(known)
-        for fact, name in _titles(tuple(self.facts)):
-            if name in members:
+        for fact, name in _titles(self.own):
+            if name in known:
                 folded.setdefault(self.facts[fact].casefold(), name)
         spelled = self.facts.get(f"alias.{word.casefold()}", word).casefold()
         if word.casefold() in folded or spelled not in folded:
@@ -157,6 +158,8 @@ class Shelf:
             )
         if before:
             check_range(later, before[0])
+        else:
+            self.own += (name,)
         self.entries[name] = (*before, later)
         self._made.pop(name, None)
 
@@ -184,10 +187,11 @@ class Shelf:
 
 
 @functools.lru_cache(maxsize=4)
-def _groups(names: tuple[str, ...]) -> dict[str, dict[str, None]]:
-    """Group -> the names one level below it, in the order of `names`; shelves mostly have the same names."""
+def _groups(own: tuple[str, ...]) -> dict[str, dict[str, None]]:
+    """Group -> the names one level below it, in their order: the package's, then `own`."""
+    entries, facts = _packaged()
     found: dict[str, dict[str, None]] = {}
-    for name in names:
+    for name in (*entries, *facts, *own):
         group, _, rest = name.partition(".")
         while rest:
             member, _, below = rest.partition(".")
@@ -197,8 +201,9 @@ def _groups(names: tuple[str, ...]) -> dict[str, dict[str, None]]:
 
 
 @functools.lru_cache(maxsize=4)
-def _titles(facts: tuple[str, ...]) -> list[tuple[str, str]]:
+def _titles(own: tuple[str, ...]) -> list[tuple[str, str]]:
     """The facts that title something, each with its name."""
+    facts = dict.fromkeys((*_packaged()[1], *own))
     return [(fact, fact.split(".")[-2]) for fact in facts if fact.endswith(".title")]
 
 
@@ -215,6 +220,7 @@ def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OW
     for name, found in rows(own or {}, where):
         if isinstance(found, str):
             made.facts[name] = found
+            made.own += (name,)
         else:
             made.put(entry(name, found, bibliography(), "", where))
     return made
