@@ -7,11 +7,11 @@ import pytest
 
 from archipel.planning.plan import Plan, Table
 from archipel.planning.quantity import pure
+from archipel.planning.questions import sheet as binding
 from archipel.planning.questions.lawbook import LAWS
 from archipel.planning.questions.lawbook_market import MARKET
 from archipel.planning.questions.lawbook_serving import SERVING
 from archipel.planning.questions.lawbook_training import TRAINING
-from archipel.planning.questions import sheet as binding
 from archipel.planning.questions.sheet import Sheet
 from archipel.planning.requests import option
 from archipel.planning.tables import read_own, shelf
@@ -50,7 +50,6 @@ is = {value = 7, unit = "token", kind = "assumed", source = "me"}
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Where sheets are read from."""
-
 
     def read(name: str) -> dict[str, Any]:
         return tomllib.loads((tmp_path / f"{name}.toml").read_text())
