@@ -13,7 +13,7 @@ OWN = {
     # What this machine wrote for itself, behind a digest or in a file that is replaced whole:
     ("serve/cascade/away.py", "body_of"): "of a schema that was a JSON object when it came",
     ("dashboard/chronicle/reading.py", "_told"): "of rows that this machine's own chronicle holds",
-    ("planning/requests/option.py", "read_sheet"): "a sheet of the package",
+    ("planning/compiled.py", "folder"): "files of the package, and what was kept of them",
     ("dashboard/chronicle/writing.py", "lease"): "of rows that this machine's own chronicle holds",
     ("cli/chronicling.py", "serve"): "of the parent, which started it",
     ("lab/recovery.py", "_payload"): "of an entry of the lab's own ledger, whose head was verified",
@@ -67,11 +67,8 @@ OWN = {
     ("door/turning.py", "_save"): "a row of the door's own journal",
     ("dashboard/sessions/routes.py", "_stamp"): "an entry of the ledger that pages are cut from",
     # What comes with the package:
-    ("planning/checking.py", "figures"): "a table of the package",
     ("observatory/checking.py", "published"): "a table of the package",
     ("release/code.py", "_requirements"): "pyproject.toml of this very software",
-    ("planning/tables.py", "_packaged"): "tables of the package",
-    ("planning/tables.py", "bibliography"): "a table of the package",
     ("planning/serving_rows.py", "points"): "a table of the package",
     ("planning/documented.py", "rows"): "a table of the package",
     # What tests over a network or a process meet:

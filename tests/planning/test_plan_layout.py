@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from archipel.planning.asking import Ask
 from archipel.planning.layout import NARROWEST, lined_up, wrapped
 from archipel.planning.requests import REQUESTS
-from archipel.planning.wording import plan_text
+from archipel.planning.wording import plan_text, value_text
 from planning.asked import FEW
 
 WORDS = st.lists(st.text("abcdefgh-0129", min_size=1, max_size=9), max_size=12).map(" ".join)
@@ -54,8 +54,25 @@ def test_a_table_for_which_there_is_no_room_becomes_records() -> None:
 @pytest.mark.parametrize("question", REQUESTS)
 def test_a_plan_says_its_verdict_first_and_fits_the_terminal(question: str) -> None:
     data = Ask(question, REQUESTS[question](), FEW).data()
-    for width in (80, 40):
-        lines = plan_text(data, width=width).splitlines()
+    for width, tables in ((80, False), (40, False), (80, True), (40, True)):
+        lines = plan_text(data, tables=tables, width=width).splitlines()
         assert max(map(len, lines)) <= width
         said = wrapped(data["title"], width) + wrapped(data["verdict"], width)
         assert lines[: len(said)] == said
+    short = plan_text(data, width=80).splitlines()
+    assert len(short) <= 27
+    assert len(plan_text(data, brief=True, width=80).splitlines()) < len(short)
+    first = data["quantities"][data["answers"][0]]
+    assert any(line.startswith("What it hinges on: ") for line in short)
+    assert any(value_text(first) in line for line in short)
+
+
+@pytest.mark.parametrize("question", REQUESTS)
+def test_what_the_first_lines_need_is_what_the_whole_answer_says(question: str) -> None:
+    whole, short = (
+        Ask(question, REQUESTS[question](), FEW).data(whole=each) for each in (True, False)
+    )
+    assert plan_text(short) == plan_text(whole)
+    assert short["quantities"].items() <= whole["quantities"].items()
+    for part in {*whole} - {"quantities", "tables", "charts", "disagreements"}:
+        assert short[part] == whole[part], part

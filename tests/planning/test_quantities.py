@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
 
+from archipel.planning.explaining import explained
 from archipel.planning.mistakes import UnitMismatch
 from archipel.planning.quantity import (
     Quantity,
@@ -22,7 +23,7 @@ from archipel.planning.quantity import (
 from archipel.planning.sampling import Draws, interval, paired_ratio
 from archipel.planning.tables import shelf
 from archipel.planning.units import amount, factor, in_dollars, kind_of, spell, unit
-from archipel.planning.wording import amount_text, explained, range_text
+from archipel.planning.wording import amount_text, range_text
 
 PAPER = Source("paper", "A paper", "Author", 2024, "https://arxiv.org/abs/0000.00000")
 

@@ -12,11 +12,12 @@ from matplotlib.textpath import TextPath
 from archipel.planning.answering import Setting, answer, for_json, names
 from archipel.planning.asking import Ask, again
 from archipel.planning.drawing import composed, folded, picture, written
+from archipel.planning.explaining import explained
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.quantity import Stated, ancestry
 from archipel.planning.requests import REQUESTS, options_of
 from archipel.planning.sampling import Draws
-from archipel.planning.wording import explained, plan_text
+from archipel.planning.wording import plan_text
 from planning.asked import FEW, data
 
 QUESTIONS = tuple(REQUESTS)

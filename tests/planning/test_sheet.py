@@ -1,9 +1,13 @@
 """What a sheet can say: names that may be given, and what an empty word leaves out."""
 
+import tomllib
+from typing import Any
+
 import pytest
 
 from archipel.planning.plan import Plan, Table
 from archipel.planning.quantity import pure
+from archipel.planning.questions import sheet as binding
 from archipel.planning.questions.lawbook import LAWS
 from archipel.planning.questions.lawbook_market import MARKET
 from archipel.planning.questions.lawbook_serving import SERVING
@@ -46,10 +50,13 @@ is = {value = 7, unit = "token", kind = "assumed", source = "me"}
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Where sheets are read from."""
-    monkeypatch.setattr(option, "SHEETS", tmp_path)
-    option.read_sheet.cache_clear()
-    yield tmp_path
-    option.read_sheet.cache_clear()
+
+    def read(name: str) -> dict[str, Any]:
+        return tomllib.loads((tmp_path / f"{name}.toml").read_text())
+
+    for module in (binding, option):
+        monkeypatch.setattr(module, "read_sheet", read)
+    return tmp_path
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_READ = 16 * 1024 * 1024
 """Bytes of a table or a saved plan."""
+MORE = "--tables shows all of it with names, --explain NAME where one comes from."
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 SETTING = (
@@ -41,7 +42,8 @@ SHOWING = (
     click.option("--plot", type=click.Path(path_type=Path), help="Write a .png or .svg picture."),
     click.option("--explain", metavar="NAME", help="Print how one quantity came about."),
     click.option("--save", type=click.Path(path_type=Path), help="Write the data to a file too."),
-    click.option("--brief", is_flag=True, help="Only the headline, one table and what matters."),
+    click.option("--tables", is_flag=True, help="Every table, remark and disagreement too."),
+    click.option("--brief", is_flag=True, help="Only the answer and what it hinges on."),
 )
 
 
@@ -126,7 +128,8 @@ def present(ask: "Ask", given: dict[str, Any]) -> None:
     ending = _ending(given["plot"])
     for place in (given["save"], given["plot"]):
         check_place(place)
-    data = ask.data()
+    whole = bool(given["as_json"] or given["save"] or given["plot"] or given["tables"])
+    data = ask.data(whole=whole)
     if given["save"]:
         write(given["save"], json.dumps(for_json(data), indent=2).encode())
     if given["plot"]:
@@ -134,8 +137,9 @@ def present(ask: "Ask", given: dict[str, Any]) -> None:
 
         at_work("drawing")
         write(given["plot"], picture(data, ending))
-    shown = for_json(data) if given["as_json"] else data
-    show(shown, given["as_json"], lambda: plan_text(data, brief=given["brief"], width=columns()))
+    words = {"tables": given["tables"], "brief": given["brief"], "width": columns()}
+    text = plan_text(data, **words) + ("" if given["tables"] else f"\n{MORE}")
+    show(for_json(data) if given["as_json"] else data, given["as_json"], lambda: text)
 
 
 def _explain(ask: "Ask", given: dict[str, Any]) -> None:
@@ -164,8 +168,8 @@ def derivation(ask: "Ask", name: str) -> dict[str, Any]:
 
 def explanation(ask: "Ask", name: str) -> str:
     """The derivation tree of every quantity that `name` fits, at most three."""
+    from archipel.planning.explaining import explained
     from archipel.planning.sampling import Draws
-    from archipel.planning.wording import explained
 
     draws = Draws(ask.setting.seed, ask.setting.samples)
     return "\n\n".join(explained(each, draws, columns()) for each in _found(ask, name)[1][:3])

@@ -12,7 +12,7 @@ from typing import Any
 from archipel.planning.mistakes import CannotPlan, Impossible
 from archipel.planning.plan import Bars, Cell, Chart, Plan, Table
 from archipel.planning.quantity import Derived, Quantity, Stated, ancestry, named_parents
-from archipel.planning.sampling import DEFAULT_SAMPLES, MAX_SAMPLES, Draws
+from archipel.planning.sampling import DEFAULT_SAMPLES, MAX_SAMPLES, Draws, Swing
 from archipel.planning.units import factor, spell, unit
 
 
@@ -33,10 +33,13 @@ class Setting:
             raise Impossible(f"--samples: got {self.samples}, expected 1 to {MAX_SAMPLES}")
 
 
-def answer(plan: Plan, setting: Setting) -> dict[str, Any]:
-    """The plan as plain data."""
+def answer(plan: Plan, setting: Setting, *, whole: bool = True) -> dict[str, Any]:
+    """The plan as plain data; without `whole`, what its first lines need: no table, no chart, few quantities."""
     draws = Draws(setting.seed, setting.samples)
-    shown = [*plan.answers, *_in_tables(plan.tables), *_in_charts(plan.charts)]
+    matters = {quantity.name: draws.swings(quantity) for quantity in plan.answers}
+    moving = [swing.input for found in matters.values() for swing in found]
+    shown = list(ancestry(_shown(plan) if whole or setting.as_of else plan.answers))
+    described = shown if whole else [*plan.answers, *moving]
     return {
         "question": plan.question,
         "title": plan.title,
@@ -44,28 +47,14 @@ def answer(plan: Plan, setting: Setting) -> dict[str, Any]:
         "request": plan.request,
         "setting": asdict(setting),
         "answers": [quantity.name for quantity in plan.answers],
-        "quantities": {
-            quantity.name: described(quantity, draws)
-            for quantity in ancestry(shown)
-            if quantity.name
-        },
-        "matters": {quantity.name: swings(quantity, draws) for quantity in plan.answers},
-        "tables": [_table(table, draws) for table in plan.tables],
-        "charts": [_chart(chart, draws) for chart in plan.charts],
+        "quantities": {each.name: _described(each, draws) for each in described if each.name},
+        "matters": {name: [_swing(each) for each in found] for name, found in matters.items()},
+        "tables": [_table(table, draws) for table in plan.tables] if whole else [],
+        "charts": [_chart(chart, draws) for chart in plan.charts] if whole else [],
         "remarks": list(plan.remarks),
         "notices": anachronisms(shown, setting.as_of),
-        "disagreements": disagreements(shown),
-    }
-
-
-def headline(plan: Plan, setting: Setting, most: int) -> dict[str, Any]:
-    """The first answers and the verdict alone: what a screen of several plans has room for."""
-    draws = Draws(setting.seed, setting.samples)
-    shown = plan.answers[:most]
-    return {
-        "answers": [quantity.name for quantity in shown],
-        "quantities": {quantity.name: described(quantity, draws) for quantity in shown},
-        "verdict": plan.said(draws),
+        "disagreements": disagreements(shown) if whole else [],
+        "second_hand": second_hand(plan.answers, moving),
     }
 
 
@@ -78,7 +67,7 @@ def for_json(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def described(quantity: Quantity, draws: Draws) -> dict[str, Any]:
+def _described(quantity: Quantity, draws: Draws) -> dict[str, Any]:
     """One quantity: value, interval, unit, and where it comes from."""
     row: dict[str, Any] = {**_estimate(quantity, draws), "about": quantity.about}
     if isinstance(quantity.origin, Derived):
@@ -95,18 +84,27 @@ def described(quantity: Quantity, draws: Draws) -> dict[str, Any]:
     return row
 
 
-def swings(quantity: Quantity, draws: Draws) -> list[dict[str, Any]]:
-    """The tornado of one answer: which input moves it how far."""
+def _swing(swing: Swing) -> dict[str, Any]:
+    """One row of a tornado: which input moves the answer how far."""
+    return {"input": swing.input.name, "at_low": swing.at_low, "at_high": swing.at_high}
+
+
+def second_hand(
+    answers: Sequence[Quantity], first: Sequence[Quantity] = ()
+) -> list[dict[str, str]]:
+    """The inputs of the answers that nobody here read at their source, those in `first` before others."""
+    inputs = {each.name: each.origin for each in (*first, *ancestry(answers))}
     return [
-        {"input": swing.input.name, "at_low": swing.at_low, "at_high": swing.at_high}
-        for swing in draws.swings(quantity)
+        {"name": name, "read": figure.source.read, "key": figure.source.key}
+        for name, figure in inputs.items()
+        if isinstance(figure, Stated) and figure.source.read != "primary"
     ]
 
 
 def disagreements(shown: Sequence[Quantity]) -> list[dict[str, Any]]:
     """Every input on which two sources differ, with both."""
     found = []
-    for quantity in ancestry(shown):
+    for quantity in shown:
         figure = quantity.origin
         if isinstance(figure, Stated) and figure.also:
             others = [
@@ -128,7 +126,7 @@ def anachronisms(shown: Sequence[Quantity], as_of: str) -> list[str]:
     """What was not known yet at the date asked for, and is used all the same."""
     later = [
         f"{quantity.name} ({quantity.origin.vintage})"
-        for quantity in ancestry(shown)
+        for quantity in shown
         if isinstance(quantity.origin, Stated)
         and as_of
         and quantity.origin.vintage[: len(as_of)] > as_of
@@ -137,18 +135,21 @@ def anachronisms(shown: Sequence[Quantity], as_of: str) -> list[str]:
     return [f"Not known as of {as_of}, used at its first vintage: {listed}"] if later else []
 
 
+def quantity(plan: Plan, name: str) -> Quantity | None:
+    """The quantity of this name, if the plan has it; no more of the plan is made than that takes."""
+    return plan.find(name) or named(plan).get(name)
+
+
 def find(plan: Plan, name: str) -> list[Quantity]:
     """Every quantity of the plan whose name is `name` or begins or ends with it."""
-    known = named(plan)
-    if name in known:
-        return [known[name]]
-    return [q for n, q in known.items() if n.endswith("." + name) or n.startswith(name)]
+    if (found := quantity(plan, name)) is not None:
+        return [found]
+    return [q for n, q in named(plan).items() if n.endswith("." + name) or n.startswith(name)]
 
 
 def named(plan: Plan) -> dict[str, Quantity]:
     """Every quantity of the plan that has a name, by it."""
-    shown = [*plan.answers, *_in_tables(plan.tables), *_in_charts(plan.charts)]
-    return {quantity.name: quantity for quantity in ancestry(shown) if quantity.name}
+    return {quantity.name: quantity for quantity in ancestry(_shown(plan)) if quantity.name}
 
 
 def names(plan: Plan) -> list[str]:
@@ -163,14 +164,11 @@ def _estimate(quantity: Quantity, draws: Draws, into: str = "") -> dict[str, Any
     return row | {"unit": into or spell(quantity.unit)}
 
 
-def _in_tables(tables: Sequence[Table]) -> list[Quantity]:
-    return [
-        cell for table in tables for row in table.rows for cell in row if isinstance(cell, Quantity)
-    ]
-
-
-def _in_charts(charts: Sequence[Chart]) -> list[Quantity]:
-    return [part for chart in charts if isinstance(chart, Bars) for _, part in chart.parts]
+def _shown(plan: Plan) -> list[Quantity]:
+    """What the answers, tables and bars of a plan show."""
+    cells = [cell for table in plan.tables for row in table.rows for cell in row]
+    bars = [part for chart in plan.charts if isinstance(chart, Bars) for _, part in chart.parts]
+    return [*plan.answers, *(cell for cell in cells if isinstance(cell, Quantity)), *bars]
 
 
 def _table(table: Table, draws: Draws) -> dict[str, Any]:

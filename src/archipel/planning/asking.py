@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from archipel.planning.answering import Setting, answer
+from archipel.planning.answering import Setting, answer, named
 from archipel.planning.entries import rows
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.plan import Plan
@@ -60,10 +60,11 @@ class Ask:
         texts = {n: value for n, value in asdict(self.request).items() if isinstance(value, str)}
         return replace(self.request, **{n: in_dollars(text, rate) for n, text in texts.items()})
 
-    def data(self) -> dict[str, Any]:
-        """The answer as plain data, with enough to ask again."""
-        found = answer(self.plan(), self.setting)
-        notices = [*found["notices"], *self._euros(), *self._unused(found["quantities"])]
+    def data(self, *, whole: bool = True) -> dict[str, Any]:
+        """The answer as plain data, with enough to ask again; `whole` as in `answer`."""
+        plan = self.plan()
+        found = answer(plan, self.setting, whole=whole)
+        notices = [*found["notices"], *self._euros(), *self._unused(plan)]
         return found | {"notices": notices, "ask": self.saved()}
 
     def _euros(self) -> list[str]:
@@ -75,12 +76,11 @@ class Ask:
         source = shelf.entry(EURO).figure.source.title
         return [f"1 EUR is taken as {_rate(shelf):g} USD ({source}); --set {EURO}=RATE changes it"]
 
-    def _unused(self, used: Mapping[str, Any]) -> list[str]:
+    def _unused(self, plan: Plan) -> list[str]:
         """What the person set and this plan does not use: perhaps a slip of the pen."""
-        packaged = shelf().entries
         own = [name for name, row in rows(self.own or {}, OWN) if not isinstance(row, str)]
         mine = [*own, *(text.partition("=")[0].strip() for text in self.overrides)]
-        notices = []
+        packaged, used, notices = shelf().entries, named(plan) if mine else {}, []
         for name in dict.fromkeys(mine):
             if name in used or name == EURO or name.startswith("claim."):
                 continue

@@ -9,23 +9,22 @@ been computed, and lets the tests notice when a later change moves it.
 import functools
 import math
 import shlex
-import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-from archipel.planning.answering import Setting, named
+from archipel.planning.answering import Setting, named, quantity, second_hand
 from archipel.planning.asking import Ask
+from archipel.planning.compiled import folder
 from archipel.planning.layout import lined_up, wrapped
 from archipel.planning.mistakes import nearest
+from archipel.planning.plan import Plan
 from archipel.planning.quantity import Quantity
 from archipel.planning.requests import REQUESTS, options_of
-from archipel.planning.sampling import Draws
+from archipel.planning.sampling import ROUNDING, Draws
 from archipel.planning.tables import bibliography
-from archipel.planning.units import factor, unit
-from archipel.planning.wording import amount_text
+from archipel.planning.wording import amount_text, range_text
 from archipel.plurals import counted
 
 INPUTS = 0.01
@@ -49,10 +48,25 @@ class Checked:
     plan: str
     published: float
     computed: float
+    low: float
+    high: float
+    """The ends of our 90% interval."""
     unit: str
     tolerance: float
     source: str
+    read: str
+    """How its source was read, as `Source.read` says."""
     note: str
+    second_hand: tuple[str, ...]
+    """Inputs of ours that were not read at their source."""
+
+    @property
+    def held(self) -> bool | None:
+        """Whether our interval holds what was printed, its rounding included; None if we give none."""
+        if self.high - self.low <= ROUNDING * abs(self.computed):
+            return None
+        slack = rounding(self.published) * abs(self.published)
+        return self.low - slack <= self.published <= self.high + slack
 
     @property
     def apart(self) -> float:
@@ -83,13 +97,7 @@ def rounding(printed: float) -> float:
 @functools.cache
 def figures() -> dict[str, dict[str, Any]]:
     """Every published figure that can be asked, by name."""
-    found: dict[str, dict[str, Any]] = {}
-    folder = resources.files("archipel.planning").joinpath("published")
-    for path in sorted(folder.iterdir(), key=lambda file: file.name):
-        if path.name.endswith(".toml"):
-            rows = tomllib.loads(path.read_text("utf-8"))["figure"]
-            found |= {row["name"]: row for row in rows}
-    return found
+    return {row["name"]: row for file in folder("published").values() for row in file["figure"]}
 
 
 def chosen(part: str) -> list[str]:
@@ -108,39 +116,47 @@ def chosen(part: str) -> list[str]:
 def check(name: str) -> Checked:
     """One figure, computed now."""
     row = figures()[name]
+    asked = _computed(row)
+    found, source = Draws().estimate(asked), bibliography()[row["source"]]
     return Checked(
         name=name,
         what=row["what"],
         plan=row["plan"],
         published=float(row["published"]),
-        computed=_computed(row),
+        computed=found.value,
+        low=found.low,
+        high=found.high,
         unit="" if row["unit"] == "1" else row["unit"],
         tolerance=float(row["tolerance"]),
-        source=bibliography()[row["source"]].title,
+        source=source.title,
+        read=source.read,
         note=row.get("note", ""),
+        second_hand=tuple(each["name"] for each in second_hand([asked])),
     )
 
 
-def _computed(row: dict[str, Any]) -> float:
+def _computed(row: dict[str, Any]) -> Quantity:
     """`a`, `a + b`, `a / b`, or the same answer of two plans divided."""
-    found, answer = _asked(row["plan"]), row["answer"]
+    plan, answer = _planned(row["plan"]), row["answer"]
     if " / " in answer:
-        above, below = (_value(found, name) for name in answer.split(" / "))
+        above, below = (_one(plan, name) for name in answer.split(" / "))
         return above / below
     if "beside" in row:
-        return _value(found, answer) / _value(_asked(row["beside"]), answer)
-    return sum(_value(found, name, row["unit"]) for name in answer.split(" + "))
+        return _one(plan, answer) / _one(_planned(row["beside"]), answer)
+    first, *others = (_one(plan, name).to(row["unit"]) for name in answer.split(" + "))
+    return sum(others, first)
 
 
-def _value(found: Mapping[str, Quantity], name: str, units: str = "") -> float:
-    asked = found[name]
-    scale = factor(asked.unit, unit(units)) if units else 1.0
-    return Draws(count=1).centre(asked) * scale
+def _one(plan: Plan, name: str) -> Quantity:
+    found = quantity(plan, name)
+    if found is None:
+        raise nearest(name, named(plan), "quantity of a published figure")
+    return found
 
 
 @functools.lru_cache(maxsize=16)
-def _asked(words: str) -> Mapping[str, Quantity]:
-    """Every quantity of the plan for `train --params 70B --set NAME=AMOUNT ...`, by name."""
+def _planned(words: str) -> Plan:
+    """The plan for `train --params 70B --set NAME=AMOUNT ...`."""
     question, *rest = shlex.split(words)
     request: dict[str, Any] = {each.name: each.default for each in options_of(REQUESTS[question])}
     overrides: list[str] = []
@@ -157,18 +173,51 @@ def _asked(words: str) -> Mapping[str, Quantity]:
         else:
             request[name] = next(typed)
     asked = REQUESTS[question](**request)
-    return named(Ask(question, asked, Setting(as_of=as_of), overrides=tuple(overrides)).plan())
+    return Ask(question, asked, Setting(as_of=as_of), overrides=tuple(overrides)).plan()
+
+
+def covered(found: Sequence[Checked]) -> dict[str, tuple[int, int]]:
+    """How many printed figures our intervals hold, of how many, for each question."""
+    counts: dict[str, tuple[int, int]] = {}
+    for each in found:
+        if each.held is not None:
+            question = each.plan.split()[0]
+            held, all_ = counts.get(question, (0, 0))
+            counts[question] = (held + each.held, all_ + 1)
+    return counts
+
+
+def _coverage(found: Sequence[Checked]) -> list[str]:
+    counts = covered(found)
+    if not counts:
+        return []
+    held, all_ = (sum(each[place] for each in counts.values()) for place in (0, 1))
+    parts = ", ".join(f"{question} {some} of {of}" for question, (some, of) in counts.items())
+    return [f"90% intervals hold {held} of {counted(all_, 'figure')} ({held / all_:.0%}): {parts}."]
+
+
+def _second_hand(found: Sequence[Checked]) -> list[str]:
+    """What was not read at its source, ours and theirs."""
+    printed = sum(each.read != "primary" for each in found)
+    ours = sum(bool(each.second_hand) for each in found)
+    return [
+        f"{printed} of the printed figures were read second-hand or from memory, marked *; "
+        f"{ours} of ours rest on such inputs (--json names them)."
+    ]
 
 
 def checked_text(found: Sequence[Checked], width: int | None = None) -> str:
     """The comparison for a terminal, and how many came how near. width: of a line."""
     rows = [
         (
-            each.name,
+            each.name + ("" if each.read == "primary" else " *"),
             amount_text(each.published, each.unit),
-            amount_text(each.computed, each.unit),
+            range_text(
+                {"value": each.computed, "low": each.low, "high": each.high, "unit": each.unit}
+            ),
             f"{each.apart:+.1%}",
             each.grade,
+            {True: "held", False: "outside", None: ""}[each.held],
         )
         for each in found
     ]
@@ -176,14 +225,8 @@ def checked_text(found: Sequence[Checked], width: int | None = None) -> str:
     grades = ("as printed", *(name for name, _ in GRADES), "DIFFERS")
     told = ", ".join(f"{graded[grade]} {grade.lower()}" for grade in grades if graded[grade])
     apart = sorted(abs(each.apart) for each in found)
-    return "\n".join(
-        [
-            *wrapped(
-                f"{counted(len(found), 'figure')}: {told}; the median is {apart[len(apart) // 2]:.1%} apart",
-                width,
-            ),
-            *wrapped(RULE, width),
-            "",
-            *lined_up(("figure", "published", "computed", "apart", ""), rows, width),
-        ]
-    )
+    median = f"the median is {apart[len(apart) // 2]:.1%} apart"
+    said = [f"{counted(len(found), 'figure')}: {told}; {median}", *_coverage(found), RULE]
+    lines = [line for text in [*said, *_second_hand(found)] for line in wrapped(text, width)]
+    heads = ("figure", "published", "computed", "apart", "", "interval")
+    return "\n".join([*lines, "", *lined_up(heads, rows, width)])

@@ -144,7 +144,7 @@ def _one(side: Side, name: str) -> Quantity:
 
 def _row(first: Quantity, second: Quantity, draws: Draws) -> dict[str, Any]:
     unit = spell(first.unit)
-    converted = second if second.unit == first.unit else second.to(str(first.unit))
+    converted = second if second.unit == first.unit else second.to(unit)
     row: dict[str, Any] = {"name": first.name, "about": first.about, "unit": unit}
     for side, quantity in zip(_SIDES, (first, converted), strict=True):
         row[side] = vars(draws.estimate(quantity)).copy()

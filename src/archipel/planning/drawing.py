@@ -3,7 +3,9 @@
 matplotlib is loaded here and nowhere else in the room, and only when a picture is wanted.
 """
 
+import functools
 import io
+import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from archipel.planning.wording import amount_text, scale_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure, SubFigure
 
 FORMATS = ("png", "svg")
@@ -23,7 +26,11 @@ _PANEL = (6.4, 4.2)
 """Inches of a chart."""
 _TITLE, _ROW, _EDGES = 10, 0.21, 1.3
 """Points of a chart's title; inches of a named row, and of everything around the rows."""
-_POINTS = 72
+_POINTS, _SMALL, _LETTER = 72, 9, 0.6
+"""Points of an inch and of small text; a letter's width as a share of its height."""
+_WIDE = _PANEL[0] * _POINTS * 0.96
+"""Points of a title's line."""
+FEW_DECADES = 2.0
 _NEAR = 0.04
 """Marks nearer than this share of the axis have their names on both sides."""
 
@@ -54,11 +61,11 @@ def composed(data: dict[str, Any]) -> "Figure":
     columns = 2 if len(panels) > 1 else 1
     beside = [panels[at : at + columns] for at in range(0, len(panels), columns)]
     heights = [max(panel.height for panel in row) for row in beside]
-    figure = _figure(_PANEL[0] * columns, sum(heights) + 0.5)
+    figure = _figure(_PANEL[0] * columns, sum(heights) + 0.5, "constrained")
     places = figure.subfigures(len(beside), columns, squeeze=False, height_ratios=heights).ravel()
     for place, panel in zip(places, panels, strict=False):
         _draw(panel, place)  # a figure of its own: long labels push no neighbour aside
-    title = folded(data["title"], _PANEL[0] * columns * _POINTS * 0.95, 12)
+    title = folded(data["title"], _WIDE * columns, 12)
     figure.suptitle(_plain(title), color=INK, fontsize=12)
     return figure
 
@@ -84,19 +91,30 @@ class _Panel:
 
 
 def _alone(panel: _Panel, ending: str) -> bytes:
+    """Placed by the lengths of its texts: a general layout takes longer than the drawing."""
     figure = _figure(_PANEL[0], panel.height)
-    _draw(panel, figure)
+    axes = _draw(panel, figure)
+    names = "\n".join(label.get_text() for label in axes.get_yticklabels())
+    longest = max(map(len, names.split("\n")))
+    left = longest * _LETTER * _SMALL + (3 * _SMALL if axes.get_ylabel() else _SMALL)
+    above = (_TITLE * 1.4) * (1 + folded(panel.title).count("\n")) + 2 * _SMALL
+    wide, high = _PANEL[0] * _POINTS, panel.height * _POINTS
+    figure.subplots_adjust(
+        left=min(left / wide, 0.6), right=0.97, bottom=4 * _SMALL / high, top=1.0 - above / high
+    )
     return written(figure, ending)
 
 
-def _draw(panel: _Panel, place: "Figure | SubFigure") -> None:
+def _draw(panel: _Panel, place: "Figure | SubFigure") -> "Axes":
     """The title begins where the panel begins, and is as wide as it: never cut by the axes."""
-    title = folded(panel.title, _PANEL[0] * _POINTS * 0.96, _TITLE)
-    place.suptitle(_plain(title), x=0.01, ha="left", color=INK, fontsize=_TITLE)
-    panel.draw(place.add_subplot())
+    place.suptitle(_plain(folded(panel.title)), x=0.01, ha="left", color=INK, fontsize=_TITLE)
+    axes = place.add_subplot()
+    panel.draw(axes)
+    return axes
 
 
-def folded(text: str, points: float, size: float) -> str:
+@functools.lru_cache(maxsize=64)
+def folded(text: str, points: float = _WIDE, size: float = _TITLE) -> str:
     """The text over as many lines as it needs at `size` points, each at most `points` wide, by its letters."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
@@ -117,14 +135,14 @@ def folded(text: str, points: float, size: float) -> str:
     return "\n".join(lines)
 
 
-def _figure(width: float, height: float) -> "Figure":
+def _figure(width: float, height: float, layout: str | None = None) -> "Figure":
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib.figure import Figure as Made
 
-    mpl.rcParams |= {"svg.hashsalt": "archipel", "svg.fonttype": "none", "font.size": 9}
-    return Made(figsize=(width, height), layout="constrained")
+    mpl.rcParams |= {"svg.hashsalt": "archipel", "svg.fonttype": "none", "font.size": _SMALL}
+    return Made(figsize=(width, height), layout=layout)  # type: ignore[arg-type]  # None is none
 
 
 def written(figure: "Figure", ending: str) -> bytes:
@@ -167,8 +185,22 @@ def _lines(axes: "Axes", chart: dict[str, Any]) -> None:
         axes.set_yticks(range(1, len(chart["rows"]) + 1), map(_plain, chart["rows"]), fontsize=8)
         axes.invert_yaxis()
     _mark(axes, chart["mark_x"], are_above=bool(chart["rows"]))
+    for axis, is_log in ((axes.xaxis, chart["log_x"]), (axes.yaxis, chart["log_y"])):
+        if is_log:
+            _powers(axis)
     if len(chart["series"]) > 1:
         axes.legend(frameon=False, fontsize=8)
+
+
+def _powers(axis: "Axis") -> None:
+    """Plain numbers along a logarithmic axis; between the powers of ten only where those are few."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = sorted(axis.get_view_interval())
+    decades = math.log10(high / low) if low > 0 else math.inf
+    axis.set_major_locator(LogLocator(subs=(1.0,) if decades > FEW_DECADES else (1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e+", "e")))
 
 
 def _mark(axes: "Axes", marks: Sequence[tuple[float, str]], *, are_above: bool) -> None:
@@ -208,10 +240,8 @@ def _bars(axes: "Axes", chart: dict[str, Any]) -> None:
     in_words = f"{scale.before} {scale.after.strip()}" if scale.divisor == 1.0 else chart["unit"]
     axes.set_xlabel(_plain(in_words.strip()))
     if chart["log"]:
-        from matplotlib.ticker import NullFormatter
-
         axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _powers(axes.xaxis)
 
 
 def _tornado(axes: "Axes", data: dict[str, Any], answer: str) -> None:

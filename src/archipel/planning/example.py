@@ -1,6 +1,5 @@
 """What `archipel plan` alone prints: every question once, with its defaults, on one screen."""
 
-from archipel.planning.answering import Setting, headline
 from archipel.planning.asking import Ask
 from archipel.planning.layout import indented, inside, lined_up, wrapped
 from archipel.planning.requests import REQUESTS
@@ -25,12 +24,12 @@ def one_screen(width: int | None = None) -> str:
     width: of a line.
     """
     room = min(width or WIDTH, WIDTH)
-    headlines = {
-        question: headline(Ask(question, REQUESTS[question]()).plan(), Setting(), ANSWERS_EACH)
-        for question in ASKED
+    found = {question: Ask(question, REQUESTS[question]()).data(whole=False) for question in ASKED}
+    rows = {
+        question: [row[:3] for row in answer_rows(data)[:ANSWERS_EACH]]
+        for question, data in found.items()
     }
-    rows = {question: [row[:3] for row in answer_rows(h)] for question, h in headlines.items()}
-    widest = [max(len(row[i]) for found in rows.values() for row in found) for i in range(3)]
+    widest = [max(len(row[i]) for shown in rows.values() for row in shown) for i in range(3)]
     lines = wrapped(
         "Six questions before anything is paid for; every number has a source and a 90% interval.",
         room,
@@ -42,7 +41,7 @@ def one_screen(width: int | None = None) -> str:
             for row in rows[question]
         ]
         lines += indented(lined_up(("", "", ""), level, inside(room)))
-        lines += wrapped(headlines[question]["verdict"], room, "  → ", "    ")
+        lines += wrapped(found[question]["verdict"], room, "  → ", "    ")
     return "\n".join([*lines, "", *_how_to_go_on(width)])
 
 

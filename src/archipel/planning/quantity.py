@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from pint import Unit
 
+from archipel.planning.dimensions import Unit
 from archipel.planning.units import factor, spell, unit
 
 Numbers = Any

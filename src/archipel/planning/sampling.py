@@ -19,6 +19,8 @@ Z90 = 1.6448536269514722
 """The 95th percentile of the standard normal distribution."""
 DEFAULT_SAMPLES = 2000
 MAX_SAMPLES = 200_000
+ROUNDING = 1e-12
+"""What the order of a formula's steps may change, as a share."""
 _FLOOR = 1e-3
 """Of the 5th percentile: a speed that is never nothing is never drawn as nothing."""
 
@@ -44,6 +46,11 @@ class Swing:
     def width(self) -> float:
         """How far the answer moves."""
         return abs(self.at_high - self.at_low)
+
+    @property
+    def moves(self) -> bool:
+        """Whether it moves by more than the rounding of its arithmetic."""
+        return self.width > ROUNDING * max(abs(self.at_low), abs(self.at_high))
 
 
 @dataclass
@@ -92,7 +99,7 @@ class Draws:
         order = list(ancestry([of]))
         inputs = [q for q in order if isinstance(q.origin, Stated) and not q.origin.exact]
         found = [self._swing(order, each) for each in inputs]
-        return sorted((s for s in found if s.width > 0), key=lambda s: -s.width)[:most]
+        return sorted((s for s in found if s.moves), key=lambda s: -float(f"{s.width:.9g}"))[:most]
 
     def _swing(self, order: list[Quantity], moved: Quantity) -> Swing:
         figure = _figure(moved)

@@ -8,12 +8,11 @@ Sources are keys into `bibliography/*.toml`. Law: a figure without unit, kind an
 import functools
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
+from archipel.planning.compiled import folder
 from archipel.planning.entries import Entry, check_range, entry, rows, stated_as_printed
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.quantity import Quantity, Source, Stated, stated
@@ -25,7 +24,45 @@ MAX_OVERRIDES = 500
 """Constants that `--set` may replace at once."""
 OWN = "your table"
 _DATE = re.compile(r"[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?")
-_FILE = re.compile(r"^(?P<topic>[a-z0-9-]+)@(?P<vintage>\d{4}-\d{2})\.toml$")
+_FILE = re.compile(r"[a-z0-9-]+@\d{4}-\d{2}")
+_Written = tuple[dict[str, Any], str, str]
+"""A row as it is written, its topic and its vintage."""
+
+
+class Entries(Mapping[str, tuple[Entry, ...]]):
+    """Every vintage of each constant, oldest first; a row of the package is read when it is asked for."""
+
+    def __init__(
+        self, written: Mapping[str, Sequence[_Written]], read: Mapping[str, tuple[Entry, ...]]
+    ) -> None:
+        """Over rows as they are written, and such as were read already."""
+        self._written, self._read = written, dict(read)
+
+    def __getitem__(self, name: str) -> tuple[Entry, ...]:
+        if name not in self._read:
+            rows = self._written[name]
+            self._read[name] = tuple(
+                entry(name, row, bibliography(), vintage, f"{topic}@{vintage}.toml")
+                for row, topic, vintage in rows
+            )
+        return self._read[name]
+
+    def __setitem__(self, name: str, vintages: tuple[Entry, ...]) -> None:
+        self._read[name] = vintages
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._written or name in self._read
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._written
+        yield from (name for name in self._read if name not in self._written)
+
+    def __len__(self) -> int:
+        return len(self._written.keys() | self._read.keys())
+
+    def copy(self) -> "Entries":
+        """The same, to be changed."""
+        return Entries(self._written, self._read)
 
 
 @dataclass
@@ -34,9 +71,11 @@ class Shelf:
 
     as_of: str = ""
     """YYYY-MM or longer; empty for the newest."""
-    entries: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    entries: Entries = field(default_factory=lambda: Entries({}, {}))
     """Every vintage of each constant, oldest first, the person's own last."""
     facts: dict[str, str] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
+    """Names that the package does not have."""
     _made: dict[str, Quantity] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Quantity:
@@ -77,7 +116,7 @@ class Shelf:
 
     def members(self, group: str) -> list[str]:
         """The names one level below `group`: the accelerators, the countries, the fits."""
-        return list(_groups((*self.entries, *self.facts)).get(group, ()))
+        return list(_groups(self.own).get(group, ()))
 
     def choose(self, group: str, word: str, what: str) -> str:
         """The member of `group` that `word` means: its name, title or alias, whatever the case.
@@ -87,9 +126,8 @@ class Shelf:
         """
         known = self.members(group)
         folded = {name.casefold(): name for name in known}
-        members = frozenset(known)
-        for fact, name in _titles(tuple(self.facts)):
-            if name in members:
+        for fact, name in _titles(self.own):
+            if name in known:
                 folded.setdefault(self.facts[fact].casefold(), name)
         spelled = self.facts.get(f"alias.{word.casefold()}", word).casefold()
         if word.casefold() in folded or spelled not in folded:
@@ -120,6 +158,8 @@ class Shelf:
             )
         if before:
             check_range(later, before[0])
+        else:
+            self.own += (name,)
         self.entries[name] = (*before, later)
         self._made.pop(name, None)
 
@@ -147,10 +187,11 @@ class Shelf:
 
 
 @functools.lru_cache(maxsize=4)
-def _groups(names: tuple[str, ...]) -> dict[str, dict[str, None]]:
-    """Group -> the names one level below it, in the order of `names`; shelves mostly have the same names."""
+def _groups(own: tuple[str, ...]) -> dict[str, dict[str, None]]:
+    """Group -> the names one level below it, in their order: the package's, then `own`."""
+    entries, facts = _packaged()
     found: dict[str, dict[str, None]] = {}
-    for name in names:
+    for name in (*entries, *facts, *own):
         group, _, rest = name.partition(".")
         while rest:
             member, _, below = rest.partition(".")
@@ -160,8 +201,9 @@ def _groups(names: tuple[str, ...]) -> dict[str, dict[str, None]]:
 
 
 @functools.lru_cache(maxsize=4)
-def _titles(facts: tuple[str, ...]) -> list[tuple[str, str]]:
+def _titles(own: tuple[str, ...]) -> list[tuple[str, str]]:
     """The facts that title something, each with its name."""
+    facts = dict.fromkeys((*_packaged()[1], *own))
     return [(fact, fact.split(".")[-2]) for fact in facts if fact.endswith(".title")]
 
 
@@ -174,10 +216,11 @@ def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OW
     if as_of and not _DATE.fullmatch(as_of):
         raise CannotPlan(f"--as-of: got {as_of[:40]!r}, expected a date such as 2025-03")
     entries, facts = _packaged()
-    made = Shelf(as_of, dict(entries), dict(facts))
+    made = Shelf(as_of, entries.copy(), dict(facts))
     for name, found in rows(own or {}, where):
         if isinstance(found, str):
             made.facts[name] = found
+            made.own += (name,)
         else:
             made.put(entry(name, found, bibliography(), "", where))
     return made
@@ -203,8 +246,8 @@ def read_own(text: str, where: str) -> dict[str, Any]:
 def bibliography() -> dict[str, Source]:
     """Every source that the package's tables cite."""
     found: dict[str, Source] = {}
-    for path in _files("bibliography"):
-        for key, row in tomllib.loads(path.read_text("utf-8")).items():
+    for books in folder("bibliography").values():
+        for key, row in books.items():
             if key in found:
                 raise CannotPlan(f"bibliography: {key} is described twice")
             found[key] = Source(key, **row)
@@ -212,23 +255,17 @@ def bibliography() -> dict[str, Source]:
 
 
 @functools.cache
-def _packaged() -> tuple[dict[str, tuple[Entry, ...]], dict[str, str]]:
+def _packaged() -> tuple[Entries, dict[str, str]]:
     """Every constant of the package, oldest vintage first, and the facts beside them."""
-    entries: dict[str, tuple[Entry, ...]] = {}
+    written: dict[str, list[_Written]] = {}
     facts: dict[str, str] = {}
-    for path in sorted(_files("tables"), key=lambda file: file.name.partition("@")[2]):
-        found = _FILE.match(path.name)
-        if found is None:
-            raise CannotPlan(f"table {path.name}: expected a name such as rental@2025-03.toml")
-        for name, row in rows(tomllib.loads(path.read_text("utf-8")), path.name):
+    for file, table in sorted(folder("tables").items(), key=lambda item: item[0].partition("@")[2]):
+        topic, _, vintage = file.partition("@")
+        if not _FILE.fullmatch(file):
+            raise CannotPlan(f"table {file}: expected a name such as rental@2025-03.toml")
+        for name, row in rows(table, f"{file}.toml"):
             if isinstance(row, str):
                 facts[name] = row
             else:
-                made = entry(name, row, bibliography(), found["vintage"], path.name)
-                entries[name] = (*entries.get(name, ()), made)
-    return entries, facts
-
-
-def _files(folder: str) -> list[Path]:
-    root = resources.files("archipel.planning").joinpath(folder)
-    return [Path(str(path)) for path in root.iterdir() if path.name.endswith(".toml")]
+                written.setdefault(name, []).append((row, topic, vintage))
+    return Entries(written, {}), facts

@@ -1,17 +1,14 @@
 """Units of a plan: which exist, what may be added to what, and how people write amounts.
 
 Law: no amount enters a plan without a unit, and no two units of different kinds are ever mixed.
-Definitions: `units.txt`. The algebra is pint's; magnitudes stay plain floats and arrays.
+Their algebra is that of `dimensions`; magnitudes stay plain floats and arrays.
 """
 
 import contextlib
 import functools
 import re
-from importlib import resources
 
-import pint
-from pint import Unit
-
+from archipel.planning.dimensions import Unit, UnknownUnit, parsed
 from archipel.planning.mistakes import Impossible, UnitMismatch
 
 MAX_AMOUNT_CHARS = 80
@@ -50,15 +47,6 @@ _EUROS = re.compile(r"€|\bEUR\b")
 
 
 @functools.cache
-def registry() -> "pint.UnitRegistry[float]":
-    """The one registry; made on first use."""
-    made: pint.UnitRegistry[float] = pint.UnitRegistry(None)
-    text = resources.files("archipel.planning").joinpath("units.txt").read_text("utf-8")
-    made.load_definitions([line for line in text.splitlines() if line])
-    return made
-
-
-@functools.cache
 def unit(text: str) -> Unit:
     """The unit that `text` names; "1" and "" are the unit of plain numbers.
 
@@ -70,10 +58,9 @@ def unit(text: str) -> Unit:
         spelled = said.sub(formal, spelled)
     if not _SPELLED.fullmatch(spelled if spelled.strip() != "1" else ""):
         raise UnitMismatch(f"unknown unit {text[:MAX_AMOUNT_CHARS]!r}; {_UNITS_ARE}")
-    spelled = spelled.replace("^", "**").replace("·", "*")
     try:
-        return registry().parse_units("" if text.strip() == "1" else spelled)
-    except Exception as error:  # noqa: BLE001  # pint raises its own, the tokenizer's and ValueError
+        return parsed("" if text.strip() == "1" else spelled)
+    except UnknownUnit as error:
         raise UnitMismatch(f"unknown unit {text!r} ({error}); {_UNITS_ARE}") from None
 
 
@@ -89,24 +76,22 @@ def factor(source: Unit, target: Unit) -> float:
     """
     if source == target:
         return 1.0
-    try:
-        return float(registry().Quantity(1.0, source).to(target).magnitude)
-    except pint.DimensionalityError:
+    if not compatible(source, target):
         raise UnitMismatch(
             f"got {spell(source) or 'a plain number'}, expected {spell(target) or 'a plain number'}:"
             " they measure different things"
-        ) from None
+        )
+    return source.size / target.size
 
 
 def compatible(first: Unit, second: Unit) -> bool:
     """Whether one can be converted into the other."""
-    return bool(first.dimensionality == second.dimensionality)
+    return first.dimensions == second.dimensions
 
 
-@functools.cache
 def spell(of: Unit) -> str:
     """The short name of a unit, e.g. `USD/h`; empty for plain numbers."""
-    return f"{of:~C}".replace("**", "^").replace("*", "·") if str(of) != "dimensionless" else ""
+    return of.spelled
 
 
 def amount(text: str, expected: str, what: str) -> float:
@@ -192,9 +177,8 @@ def kind_of(text: str, kinds: dict[str, str], what: str) -> tuple[str, float]:
 def _scale(rest: str, wanted: Unit, *, money: bool) -> float | None:
     """What one of `rest` is in `wanted`; None if it is something else."""
     readings = [(1.0, rest)]
-    counted = not wanted.dimensionality or any(
-        kind in _COUNTED and float(power) > 0  # type: ignore[arg-type]  # never complex
-        for kind, power in wanted.dimensionality.items()
+    counted = not wanted.dimensions or any(
+        kind in _COUNTED and power > 0 for kind, power in wanted.dimensions
     )
     if counted:
         readings += [

@@ -1,4 +1,4 @@
-"""A plan's data in words: amounts people can read, tables that line up, the derivation tree, all plain text."""
+"""A plan's data in words: amounts people can read, tables that line up, all plain text."""
 
 import math
 import re
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from archipel.planning.layout import indented, inside, lined_up, wrapped
-from archipel.planning.quantity import Quantity, Source, Stated, named_parents
-from archipel.planning.sampling import Draws
-from archipel.planning.units import spell
 
 _SCALES = ((1e12, " T"), (1e9, " B"), (1e6, " M"))
+_LARGE = tuple(suffix for _, suffix in _SCALES)
 _SPOKEN = {
     "accelerator·h": "accelerator-hours",
     "/accelerator/h": "/accelerator-hour",
@@ -29,6 +27,10 @@ _WORDS = {
 """Units inside a sentence."""
 LEAST_DIGITS, MOST_DIGITS = 2, 4
 """Of a number whose interval is wide; of one that has none."""
+MOST_HINGES, MOST_NAMES, MOST_ANSWERS, ALL_HINGES = 3, 3, 6, 8
+"""What a short plan has room for: inputs that move its first answer, that were read second-hand, answers."""
+READ = {"secondary": "read second-hand", "memory": "from memory"}
+"""How a figure was read, if not at its source."""
 _MONEY = {"kUSD": 1e3, "MUSD": 1e6, "BUSD": 1e9}
 """Units whose name already holds a scale."""
 
@@ -135,22 +137,83 @@ def table_lines(table: dict[str, Any], width: int | None = None) -> list[str]:
     return [*wrapped(table["title"], width), *indented(lines)]
 
 
-def plan_text(data: dict[str, Any], *, brief: bool = False, width: int | None = None) -> str:
-    """The whole plan, its verdict first; `brief` leaves out the secondary tables. width: of a line."""
+def plan_text(
+    data: dict[str, Any], *, tables: bool = False, brief: bool = False, width: int | None = None
+) -> str:
+    """A plan as text: the answer, what it hinges on, the headline; then, if wanted, everything else.
+
+    tables: with every name, table, remark and disagreement; brief: without the headline. width: of a line.
+    """
     lines = wrapped(data["title"], width)
     lines += wrapped(data["verdict"], width)
     for notice in data["notices"]:
         lines += wrapped(notice, width, "! ", "  ")
-    lines += ["", *_answer_lines(data, width)]
-    for table in data["tables"][:1] if brief else data["tables"]:
+    lines += _hinge_lines(data, width, tables)
+    if not brief:
+        lines += ["", *_answer_lines(data, width, tables)]
+    lines += ["", *wrapped(second_hand_text(data), width)] if data["second_hand"] else []
+    if not tables:
+        return "\n".join(lines)
+    for table in data["tables"]:
         lines += ["", *table_lines(table, width)]
-    lines += _matter_lines(data, width)
-    if data["remarks"] and not brief:
-        lines += ["", "Remarks", *_listed(data["remarks"], width)]
-    if data["disagreements"] and not brief:
-        said = _disagreements(data["disagreements"])
-        lines += ["", "Where sources disagree", *_listed(said, width)]
+    lines += _section("Remarks", data["remarks"], width)
+    lines += _section("Where sources disagree", _disagreements(data["disagreements"]), width)
     return "\n".join(lines)
+
+
+def _section(head: str, sentences: Sequence[str], width: int | None) -> list[str]:
+    """Sentences as a list under a head; nothing without any."""
+    return ["", *wrapped(head, width), *_listed(sentences, width)] if sentences else []
+
+
+@dataclass(frozen=True)
+class Hinge:
+    """An input that moves the first answer, in words."""
+
+    name: str
+    about: str
+    interval: str
+    ends: str
+    """What the answer becomes at both ends of the input."""
+    grade: str
+
+
+def hinges(data: dict[str, Any], most: int = MOST_HINGES) -> list[Hinge]:
+    """The inputs that move the first answer most."""
+    found = []
+    for first in data["answers"][:1]:
+        answer = data["quantities"][first]
+        digits = digits_of(answer)
+        for swing in data["matters"][first][:most]:
+            name = swing["input"]
+            given = data["quantities"][name]
+            ends = (
+                amount_text(swing[end], answer["unit"], digits) for end in ("at_low", "at_high")
+            )
+            about = given["about"] or name
+            found.append(Hinge(name, about, range_text(given), " to ".join(ends), given["kind"]))
+    return found
+
+
+def _hinge_lines(data: dict[str, Any], width: int | None, tables: bool) -> list[str]:
+    """The first of them; with their names if everything is shown."""
+    said = [
+        f"{each.about}{f' ({each.name})' if tables else ''}, {each.interval}"
+        f"{', assumed' if each.grade == 'assumed' else ''}: {each.ends}"
+        for each in hinges(data, ALL_HINGES if tables else MOST_HINGES)
+    ]
+    about = data["quantities"][data["answers"][0]]["about"] if said else ""
+    return _section(f"What it hinges on: {about}", said, width)
+
+
+def second_hand_text(data: dict[str, Any]) -> str:
+    """Which inputs nobody here read at their source; nothing if all were."""
+    said = []
+    for read, how in READ.items():
+        names = [row["name"] for row in data["second_hand"] if row["read"] == read]
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        said += [f"{how}: {', '.join(names[:MOST_NAMES])}{more}"] if names else []
+    return f"Rests on figures {'; '.join(said)} (plan constants NAME)." if said else ""
 
 
 def _listed(sentences: Sequence[str], width: int | None) -> list[str]:
@@ -163,29 +226,18 @@ def answer_rows(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     rows = []
     for name in data["answers"]:
         row = data["quantities"][name]
-        known = uncertain(row)
-        value = amount_text(row["value"], row["unit"], 3 if known else 4)
-        rows.append((row["about"] or name, value, f"[{band_text(row)}]" if known else "", name))
+        band = f"[{band_text(row)}]" if uncertain(row) else ""
+        rows.append((row["about"] or name, value_text(row), band, name))
     return rows
 
 
-def _answer_lines(data: dict[str, Any], width: int | None) -> list[str]:
-    heads = ("", "", "90% interval", "--explain")
-    return indented(lined_up(heads, answer_rows(data), inside(width)))
-
-
-def _matter_lines(data: dict[str, Any], width: int | None) -> list[str]:
-    if not data["answers"] or not data["matters"][data["answers"][0]]:
-        return []
-    first = data["answers"][0]
-    answer = data["quantities"][first]
-    rows = []
-    for swing in data["matters"][first][:5]:
-        given = data["quantities"][swing["input"]]
-        ends = [amount_text(swing[end], answer["unit"], 3) for end in ("at_low", "at_high")]
-        rows.append((swing["input"], range_text(given), " … ".join(ends), given["kind"]))
-    heads = ("input", "its interval", answer["about"] or first, "grade")
-    return ["", "What matters most", *indented(lined_up(heads, rows, inside(width)))]
+def _answer_lines(data: dict[str, Any], width: int | None, tables: bool) -> list[str]:
+    """With their names if everything is shown; else the first ones."""
+    if tables:
+        heads = ("", "", "90% interval", "--explain")
+        return indented(lined_up(heads, answer_rows(data), inside(width)))
+    rows = [row[:3] for row in answer_rows(data)[:MOST_ANSWERS]]
+    return indented(lined_up(("", "", "90% interval"), rows, inside(width)))
 
 
 def _disagreements(found: Sequence[dict[str, Any]]) -> list[str]:
@@ -201,64 +253,6 @@ def _disagreements(found: Sequence[dict[str, Any]]) -> list[str]:
     return said
 
 
-def explained(of: Quantity, draws: Draws, width: int | None = None) -> str:
-    """The derivation tree, each quantity with its formula or source key, then the sources in full."""
-    lines: list[str] = []
-    seen: set[int] = set()
-    sources: dict[str, Source] = {}
-
-    def say(text: str, lead: str, below: str) -> None:
-        lines.extend([lead + text] if width is None else wrapped(text, width, lead, below))
-
-    def show(quantity: Quantity, lead: str, below: str) -> None:
-        found = draws.estimate(quantity)
-        row = {"value": found.value, "low": found.low, "high": found.high}
-        head = f"{quantity.name} = {range_text(row | {'unit': spell(quantity.unit)})}"
-        parents, deeper = named_parents(quantity), f"{below}    "
-        if id(quantity) in seen and parents:
-            say(f"{head}  (shown above)", lead, deeper)
-            return
-        seen.add(id(quantity))
-        say(head, lead, deeper)
-        for reason in _reason(quantity, sources):
-            say(reason, deeper, deeper)
-        for index, parent in enumerate(parents):
-            last = index == len(parents) - 1
-            show(parent, below + ("└── " if last else "├── "), below + ("    " if last else "│   "))
-
-    show(of, "", "")
-    lines += ["Sources"] if sources else []
-    for key, source in sorted(sources.items()):
-        say(f"{key}: {_citation(source)}", "  ", "    ")
-    return "\n".join(lines)
-
-
-def _reason(quantity: Quantity, sources: dict[str, Source]) -> list[str]:
-    """What it is and where it comes from; notes the sources it cites."""
-    about = [quantity.about] if quantity.about else []
-    if not isinstance(quantity.origin, Stated):
-        return [*about, f"= {quantity.origin.formula}"]
-    figure = quantity.origin
-    if figure.source.key in ("you", "own"):
-        return [*about, f"{figure.kind}: {figure.source.title}"]
-    sources[figure.source.key] = figure.source
-    lines = [*about, f"{figure.kind}: {figure.source.key}, {figure.date}"]
-    lines += [f"note: {figure.note}"] if figure.note else []
-    for other in figure.also:
-        sources[other.source.key] = other.source
-        text = amount_text(other.value, spell(quantity.unit))
-        lines.append(f"also: {text} ({other.source.key}{', ' if other.note else ''}{other.note})")
-    return lines
-
-
-def _citation(source: Source) -> str:
-    """Title, authors, year, address, and how it was read if not at the source."""
-    year = str(source.year) if source.year else ""
-    parts = [source.title, source.authors, year, source.url]
-    second = f"[{source.read}]" if source.read != "primary" else ""
-    return ", ".join(part for part in parts if part) + (f" {second}" if second else "")
-
-
 def _beyond(value: float, unit: str) -> str:
     """What is no number, in a word."""
     if math.isnan(value):
@@ -271,7 +265,7 @@ def _beyond(value: float, unit: str) -> str:
 def _number(value: float, scale: Scale, digits: int) -> str:
     """A magnitude in its scale: `$1.90`, not `$1.9`; a rounded `$3.00`, not `$3`."""
     number = _digits(value / scale.divisor, digits)
-    if not scale.before or scale.divisor != 1.0:
+    if not scale.before or scale.divisor != 1.0 or scale.after.startswith(_LARGE):
         return number
     if digits < MOST_DIGITS and re.fullmatch(r"-?[1-9]", number):
         return f"{number}.00"

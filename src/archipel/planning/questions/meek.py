@@ -46,11 +46,12 @@ def plan(request: Request, shelf: Shelf) -> Plan:
         question="meek",
         title=of.title(),
         answers=of.answers(),
-        tables=tuple(of.tables()),
-        charts=charts(of, law, years, by_points),
-        remarks=of.remarks(),
+        tables=of.tables,
+        charts=lambda: charts(of, law, years, by_points),
+        remarks=of.remarks,
         verdict=of.verdict,
         request=as_dict(request),
+        find=of.find,
     )
 
 

@@ -1,14 +1,13 @@
 """One option of a question: its default and its words; and the requests whose options stand in a sheet."""
 
-import tomllib
 from dataclasses import MISSING, Field, asdict, field, fields, make_dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
+
+from archipel.planning.compiled import folder
 
 Request = Any
 """An instance of one of the request classes."""
-SHEETS = Path(__file__).parent.parent / "sheets"
 
 
 def option(default: str | bool, text: str) -> Any:
@@ -27,10 +26,9 @@ def as_dict(request: Request) -> dict[str, object]:
     return {name: value for name, value in asdict(request).items() if value != defaults[name]}
 
 
-@cache
 def read_sheet(name: str) -> dict[str, Any]:
     """A sheet of the package as its TOML says it."""
-    return tomllib.loads((SHEETS / f"{name}.toml").read_text("utf-8"))
+    return folder("sheets")[name]
 
 
 @cache
