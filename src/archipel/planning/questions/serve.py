@@ -14,11 +14,11 @@ from archipel.planning.model_config import read_config
 from archipel.planning.plan import Plan
 from archipel.planning.quantity import Quantity, given, scoped
 from archipel.planning.questions.bounds import FLOP, MONEY, checked
+from archipel.planning.questions.fits import constants_of
 from archipel.planning.questions.known import complete
 from archipel.planning.questions.serve_charts import charts, where_they_win
 from archipel.planning.questions.serve_hosted import hosted_prices, hosted_words
 from archipel.planning.questions.sheet import Sheet, inputs
-from archipel.planning.questions.train_fit import fit_of
 from archipel.planning.requests.option import Request, as_dict, request_of
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
@@ -230,8 +230,7 @@ def _budget(request: Request) -> Given:
 
 def _law(fit: str, shelf: Shelf) -> Given:
     """The constants of a published fit."""
-    its = fit_of(fit, shelf)
-    return {f"fit.{letter}": getattr(its, letter) for letter in ("E", "A", "B", "alpha", "beta")}
+    return {f"fit.{letter}": each for letter, each in constants_of(fit, shelf).items()}
 
 
 def _ways(its: Given, fit: str) -> dict[str, Words]:

@@ -5,7 +5,6 @@ comes from, and what cannot be asked.
 """
 
 from functools import cache
-from typing import cast
 
 import numpy as np
 
@@ -55,7 +54,7 @@ def plan(request: Request, shelf: Shelf) -> Plan:
         return {name: sheet_of(each, shelf) for name, each in otherwise(request, of, shelf)}
 
     def said(draws: Draws | None) -> str:
-        cast("dict[str, str]", of.words)["would"] = would(others())
+        of.words["would"] = would(others())
         return of.verdict(draws)
 
     return Plan(
