@@ -51,7 +51,11 @@ def test_a_row_is_dated_and_has_a_source_and_no_source_is_fitted_and_held_for_on
 def test_published_speeds_say_whether_they_were_fitted() -> None:
     """A row presented as held out is no row of the fit."""
     fitted = {round(row.seconds, 12) for row in serving_rows.points() if not row.held}
-    told = [each for each in figures().values() if "fitted" in each and each["plan"].startswith("serve ")]
+    told = [
+        each
+        for each in figures().values()
+        if "fitted" in each and each["plan"].startswith("serve ")
+    ]
     for each in told:
         words = each["plan"].split()
         streams = float(words[words.index("--batch") + 1]) if "--batch" in words else 1.0

@@ -6,9 +6,8 @@ the name of one, repeats the row with {part} for each; a list is names, or a gro
 in a list for another's entries, {+list} in a formula for their sum, {name|other} for the first name if it was given
 or is a constant, else the other; a word of the sheet may be a clause of the verdict. What an empty word is needed
 for does not exist: its row, its remark, its row of a table and whatever rests on it are left out, and a table
-without rows. A row of a table may be {over, row or rows, if}: repeated, and only where the word in `if` is not
-empty. [verdict] holds the sentences that answer, as `verdict` reads them.
-Law: rows are made when they are asked for, from what was given, other rows, then the shelf.
+without rows. A row of a table may be {over, row or rows, if}: repeated, if the word in `if` is not empty.
+[verdict] holds the sentences that answer. Law: rows are made when they are asked for, from what was given, other rows, then the shelf.
 """
 
 import re
