@@ -28,9 +28,6 @@ MENDED = {
         r"/texts/meek\..*/[23]": "as for a lab: letters beside a law, now its formula and what it is of",
         r"/refused: was '--(g-alg|years|c0): ": "one reader of options words every bound alike",
     },
-    "serve": {
-        r"/texts/specialists\.(params|loss)(@[a-z0-9=-]+)?/2: ": "longer than three lines: its law and what it is of",
-    },
     "claims": {
         TIERS: "as for a lab",
         r"/texts/(penalty|worth|peak|fade|research)\.": "as for a lab: letters beside a law, now its formula",
