@@ -5,7 +5,7 @@ from archipel.planning.layout import indented, inside, lined_up, wrapped
 from archipel.planning.requests import REQUESTS
 from archipel.planning.wording import answer_rows
 
-ANSWERS_EACH = 2
+ANSWERS_EACH = 1
 WIDTH = 96
 
 ASKED = {

@@ -7,6 +7,7 @@ seed and its name alone, so two plans with the same seed see the same world and 
 """
 
 import hashlib
+import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -50,7 +51,8 @@ class Swing:
     @property
     def moves(self) -> bool:
         """Whether it moves by more than the rounding of its arithmetic."""
-        return self.width > ROUNDING * max(abs(self.at_low), abs(self.at_high))
+        most = max(abs(self.at_low), abs(self.at_high))
+        return self.width > ROUNDING * most or math.isinf(self.width)
 
 
 @dataclass
