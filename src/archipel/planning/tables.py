@@ -60,6 +60,10 @@ class Entries(Mapping[str, tuple[Entry, ...]]):
     def __len__(self) -> int:
         return len(self._written.keys() | self._read.keys())
 
+    def newest(self) -> str:
+        """The newest vintage of the package's tables."""
+        return max(vintage for rows in self._written.values() for _, _, vintage in rows)
+
     def copy(self) -> "Entries":
         """The same, to be changed."""
         return Entries(self._written, self._read)

@@ -7,7 +7,6 @@ newest table.
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from archipel.planning.plan import Table
 from archipel.planning.quantity import Quantity, Source, Stated, stated
 from archipel.planning.questions.computers import inside_server
 from archipel.planning.questions.sheet import Sheet
@@ -25,7 +24,7 @@ LAST_YEAR = 9000
 """Calendars end in 9999."""
 
 
-def otherwise_counted(run: Mapping[str, Quantity] | Sheet, kind: str, shelf: Shelf) -> Table:
+def otherwise_counted(run: Mapping[str, Quantity] | Sheet, kind: str, shelf: Shelf) -> Sheet:
     """Electricity, CO2 and cost of a run on one kind of accelerator by published ways of counting."""
     had = {f"run.{part}": run[f"train.{part}"] for part in NEEDED}
     started = _started(shelf)
@@ -42,14 +41,12 @@ def otherwise_counted(run: Mapping[str, Quantity] | Sheet, kind: str, shelf: She
     had["run.age"] = _age(kind, started, shelf)
     if words["sold"] == "run.bought":
         had["run.bought"] = inside_server(kind, shelf)
-    (table,) = Sheet("otherwise", shelf, words, had).tables()
-    return table
+    return Sheet("otherwise", shelf, words, had)
 
 
 def _started(shelf: Shelf) -> date:
     """The start of training."""
-    vintages = (entry.figure.vintage for each in shelf.entries.values() for entry in each)
-    year, month, day = f"{shelf.as_of or max(vintages)}-01-01"[:10].split("-")
+    year, month, day = f"{shelf.as_of or shelf.entries.newest()}-01-01"[:10].split("-")
     first = date(max(1, min(int(year), LAST_YEAR)), int(month), 1)
     return first + timedelta(days=int(day) - 1)  # a month may be shorter than its date
 

@@ -75,6 +75,7 @@ def plan(request: Request, shelf: Shelf) -> Plan:
         remarks=lambda: beside().remarks(),
         verdict=of.verdict,
         request=as_dict(request),
+        find=of.find,
     )
 
 

@@ -6,6 +6,7 @@ accelerators, the size at whose own speed a budget buys it, what stands beside t
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -55,16 +56,21 @@ def plan(request: Request, shelf: Shelf) -> Plan:
     run = _on_its_fleet(asked)
     held = held_by(run, asked, run.words["kind"], centre(run["train.accelerators"]))
     _hold(run, held, asked)
+
+    @cache
+    def otherwise() -> Sheet:
+        return otherwise_counted(run, run.words["kind"], shelf)
+
     return Plan(
         question="train",
         title=run.title(),
         answers=tuple(run.present(run.words["headline"])),
-        tables=lambda: _tables(run, asked),
+        tables=lambda: [*_tables(run, asked), *otherwise().tables()],
         charts=lambda: charts(run, held, asked),
         remarks=run.remarks,
         verdict=run.verdict,
         request=as_dict(asked.request),
-        find=lambda name: _find(name, run, asked),
+        find=lambda name: _find(name, run, asked) or otherwise().find(name),
     )
 
 
@@ -72,8 +78,7 @@ def _tables(run: Sheet, asked: Asked) -> list[Table]:
     """Every table, with other kinds and documented runs beside the plan's own."""
     _beside(run, asked)
     run.parts["near"] = _near(run, asked.shelf)
-    tables = [_turned(each) if each.title == FITS else each for each in run.tables()]
-    return [*tables, otherwise_counted(run, run.words["kind"], asked.shelf)]
+    return [_turned(each) if each.title == FITS else each for each in run.tables()]
 
 
 def _find(name: str, run: Sheet, asked: Asked) -> Quantity | None:
