@@ -121,9 +121,12 @@ class Shelf:
     def choose(self, group: str, word: str, what: str) -> str:
         """The member of `group` that `word` means: its name, title or alias, whatever the case.
 
+        A size may stand behind a colon: `m4-max:64` is `m4-max-64`.
+
         Raises:
             UnknownName: none, with the nearest that exist.
         """
+        word = word.replace(":", "-")
         known = self.members(group)
         folded = {name.casefold(): name for name in known}
         for fact, name in _titles(self.own):
@@ -268,4 +271,22 @@ def _packaged() -> tuple[Entries, dict[str, str]]:
                 facts[name] = row
             else:
                 written.setdefault(name, []).append((row, topic, vintage))
+    _fill(written, facts)
     return Entries(written, {}), facts
+
+
+def _fill(written: dict[str, list[_Written]], facts: dict[str, str]) -> None:
+    """Give a row that is `like` another what it leaves out: a chip with less memory, nothing else changed."""
+    below: dict[str, list[str]] = {}
+    for name in (*written, *facts):
+        below.setdefault(name.rpartition(".")[0], []).append(name)
+    for here, names in below.items():
+        if (like := f"{here}.like") not in names:
+            continue
+        there = f"{here.rpartition('.')[0]}.{facts.pop(like)}"
+        for name in below[there]:
+            own = here + name.removeprefix(there)
+            if name in facts:
+                facts.setdefault(own, facts[name])
+            else:
+                written.setdefault(own, written[name])
