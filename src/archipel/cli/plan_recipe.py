@@ -126,7 +126,9 @@ def _stage(given: dict[str, Any], sizes: "Sizes") -> "Ask":
         check_mean(bounded(given["rollout_tokens"], LENGTH, "--rollout-tokens"), sizes)
     tokens = given["rollout_tokens"] or str(max(1, sizes.max_new_tokens // 2))
     request = defaults | wanted | {"stage": "rl", "rollout_tokens": tokens}
-    setting = {key: given[key] for key in ("seed", "samples", "as_of", "table", "overrides")}
+    setting = {
+        key: given[key] for key in ("seed", "samples", "as_of", "region", "table", "overrides")
+    }
     return asked("train", request | setting)
 
 

@@ -26,6 +26,12 @@ SETTING = (
     click.option("--samples", default=2000, show_default=True, help="How many worlds to sample."),
     click.option("--as-of", default="", help="Use constants as known then, e.g. 2025-03."),
     click.option(
+        "--region",
+        default="",
+        help="Take the rents of one cloud there: aws-us, aws-europe-spot, vast ...",
+        shell_complete=members_of("region"),
+    ),
+    click.option(
         "--table", type=click.Path(path_type=Path), help="Your own constants (TOML) on top."
     ),
     click.option(
@@ -106,7 +112,7 @@ def asked(question: str, given: dict[str, Any]) -> "Ask":
     request = REQUESTS[question](**written)
     table = given.get("table")
     own = read_own(read_text(table), str(table)) if table else None
-    setting = Setting(given["seed"], given["samples"], given["as_of"])
+    setting = Setting(given["seed"], given["samples"], given["as_of"], given["region"])
     return Ask(question, request, setting, own, tuple(given["overrides"]))
 
 

@@ -23,12 +23,16 @@ class Setting:
     seed: int = 0
     samples: int = DEFAULT_SAMPLES
     as_of: str = ""
+    region: str = ""
+    """Whose rents are taken; empty for the market's middle."""
 
     def __post_init__(self) -> None:
         """Refuse what nothing can be computed with."""
         whole = [isinstance(n, int) and not isinstance(n, bool) for n in (self.seed, self.samples)]
-        if not all(whole) or not isinstance(self.as_of, str):
-            raise CannotPlan("expected a whole number as seed and as samples, and a text as as_of")
+        if not all(whole) or not isinstance(self.as_of, str) or not isinstance(self.region, str):
+            raise CannotPlan(
+                "expected a whole number as seed and as samples, and a text as as_of and as region"
+            )
         if not 1 <= self.samples <= MAX_SAMPLES:
             raise Impossible(f"--samples: got {self.samples}, expected 1 to {MAX_SAMPLES}")
 

@@ -23,6 +23,8 @@ MAX_TABLE_BYTES = 1024 * 1024
 MAX_OVERRIDES = 500
 """Constants that `--set` may replace at once."""
 OWN = "your table"
+REGION = "region"
+"""The group of what clouds ask in one place."""
 _DATE = re.compile(r"[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?")
 _FILE = re.compile(r"[a-z0-9-]+@\d{4}-\d{2}")
 _Written = tuple[dict[str, Any], str, str]
@@ -185,6 +187,25 @@ class Shelf:
         figure = stated_as_printed(written, old.unit, f"--set {name}", source)
         self.put(Entry(name, old.unit, figure, old.about))
 
+    def rent_in(self, word: str) -> None:
+        """Take the rents of one place instead of the market's.
+
+        Raises:
+            UnknownName: no such place.
+            CannotPlan: what it asks is only known from later than the date asked for.
+        """
+        place = self.choose(REGION, word, "region (--region)")
+        for kind in self.members(f"{REGION}.{place}"):
+            if (name := f"{REGION}.{place}.{kind}") not in self:
+                continue
+            found = self.entry(name)
+            if self.ahead(found.figure):
+                raise CannotPlan(
+                    f"--region {place}: got --as-of {self.as_of}, expected {found.figure.vintage} or "
+                    "later: what it asked before is not in the tables; leave one of them out"
+                )
+            self.put(replace(found, name=f"rental.{kind}"))
+
     def _in_time(self, entry: Entry) -> bool:
         return not self.ahead(entry.figure)
 
@@ -210,8 +231,10 @@ def _titles(own: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(fact, fact.split(".")[-2]) for fact in facts if fact.endswith(".title")]
 
 
-def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OWN) -> Shelf:
-    """The package's tables, as of a date, with a person's own table on top.
+def shelf(
+    as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OWN, region: str = ""
+) -> Shelf:
+    """The package's tables, as of a date, with rents of a region and a person's own table on top.
 
     Raises:
         CannotPlan: the date or the own table is not of the form described in its message.
@@ -220,6 +243,8 @@ def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OW
         raise CannotPlan(f"--as-of: got {as_of[:40]!r}, expected a date such as 2025-03")
     entries, facts = _packaged()
     made = Shelf(as_of, entries.copy(), dict(facts))
+    if region:
+        made.rent_in(region)
     for name, found in rows(own or {}, where):
         if isinstance(found, str):
             made.facts[name] = found
