@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 
-from archipel.planning.answering import Setting
+from archipel.planning.answering import Setting, named
 from archipel.planning.asking import Ask
 from archipel.planning.mistakes import CannotPlan
+from archipel.planning.renting import REGION
 from archipel.planning.requests import REQUESTS
 from archipel.planning.tables import Shelf, read_own, shelf
 from planning.asked import constant
@@ -102,7 +104,7 @@ def test_prices_are_of_machines_and_in_the_money_that_machines_cost() -> None:
 
 def test_prices_are_dated_near_their_table() -> None:
     for name, vintages in known().entries.items():
-        if name.partition(".")[0] not in ("purchase", "rental", "region", "currency"):
+        if name.partition(".")[0] not in ("purchase", "rental", "currency"):
             continue
         for each in vintages:
             months = [
@@ -113,7 +115,7 @@ def test_prices_are_dated_near_their_table() -> None:
 
 
 def test_every_other_name_is_of_something() -> None:
-    groups = ("accelerator", "energy.price", "energy.carbon", "law.chinchilla", "region")
+    groups = ("accelerator", "energy.price", "energy.carbon", "law.chinchilla")
     members = {member for group in groups for member in known().members(group)}
     for name in known().members("alias"):
         assert known().fact(f"alias.{name}") in members, name
@@ -122,17 +124,17 @@ def test_every_other_name_is_of_something() -> None:
 
 def test_a_spot_machine_costs_no_more_than_the_same_on_demand() -> None:
     compared = 0
-    for place in known().members("region"):
-        for kind in known().members(f"region.{place}"):
-            if f"region.{place}.{kind}" not in known():
+    places = known().members(REGION)
+    for group in [f"{REGION}.{place}{spot}" for place in places for spot in ("", ".spot")]:
+        for kind in known().members(group):
+            if f"{group}.{kind}" not in known():
                 continue
-            assert f"accelerator.{kind}.memory" in known(), f"{place}: {kind}"
-            whole = f"region.{place.removesuffix('-spot')}.{kind}"
-            if place.endswith("-spot") and whole in known():
+            assert f"accelerator.{kind}.memory" in known(), f"{group}: {kind}"
+            whole = f"{group.removesuffix('.spot')}.{kind}"
+            if group.endswith(".spot") and whole in known():
                 compared += 1
-                assert figure(f"region.{place}.{kind}") < figure(whole), f"{place}: {kind}"
-        spot = place.endswith("-spot")
-        assert bool(known().fact(f"region.{place}.taken")) == spot, place
+                assert figure(f"{group}.{kind}") < figure(whole), f"{group}: {kind}"
+    assert len(places) >= 8
     assert compared > 15
 
 
@@ -146,12 +148,12 @@ def test_the_krone_follows_the_euro_and_no_currency_halves_in_two_years() -> Non
 
 
 ANCHORS = [
-    ("region.aws-us.h100", "USD/(accelerator*h)", 55.04 / 8),
-    ("region.aws-us.h200", "USD/(accelerator*h)", 63.296 / 8),
-    ("region.aws-us-spot.h100", "USD/(accelerator*h)", 18.6838 / 8),
-    ("region.lambda.h100", "USD/(accelerator*h)", 31.92 / 8),
-    ("region.lambda.b200", "USD/(accelerator*h)", 53.52 / 8),
-    ("region.runpod-spot.rtx-pro-6000", "USD/(accelerator*h)", 0.89),
+    ("rental.region.aws-us.h100", "USD/(accelerator*h)", 55.04 / 8),
+    ("rental.region.aws-us.h200", "USD/(accelerator*h)", 63.296 / 8),
+    ("rental.region.aws-us.spot.h100", "USD/(accelerator*h)", 18.6838 / 8),
+    ("rental.region.lambda.h100", "USD/(accelerator*h)", 31.92 / 8),
+    ("rental.region.lambda.b200", "USD/(accelerator*h)", 53.52 / 8),
+    ("rental.region.runpod.spot.rtx-pro-6000", "USD/(accelerator*h)", 0.89),
     ("accelerator.m5-max.bandwidth", "GB/s/accelerator", 614),
     ("accelerator.m5-pro.bandwidth", "GB/s/accelerator", 307),
     ("accelerator.rx9060xt-16.int8", "TFLOP/(s*accelerator)", 410 / 2),
@@ -174,43 +176,59 @@ def test_the_rates_of_2023_are_those_of_the_federal_reserve() -> None:
         assert (rate.value * per_dollar, rate.vintage) == (pytest.approx(1, rel=1e-3), "2023-12")
 
 
-def test_rents_of_a_region_stand_over_the_markets_and_under_ones_own() -> None:
-    there = shelf(region="AWS in Europe, spot")
-    assert there.entry("rental.h100").figure.value == figure("region.aws-europe-spot.h100")
-    assert there.entry("rental.h100").figure.source.key == "skypilot-catalog"
-    assert there.entry("rental.rtx4090") == known().entry("rental.rtx4090")
-    mine = (
-        '[rental.h100]\nvalue = 1\nunit = "USD/(accelerator*h)"\nkind = "measured"\nsource = "me"\n'
+def lab(kind: str, own: str = "", **setting: Any) -> Ask:
+    table = read_own(own, "own") if own else None
+    return Ask("lab", REQUESTS["lab"](kind=kind), Setting(samples=20, **setting), table)
+
+
+def test_rents_of_a_place_stand_over_the_markets_and_under_ones_own() -> None:
+    there = lab("h100", region="aws-europe", spot=True).shelf()
+    assert (
+        there.entry("rental.h100").figure == known().entry(f"{REGION}.aws-europe.spot.h100").figure
     )
-    assert shelf(own=read_own(mine, "own"), region="aws-us").entry("rental.h100").figure.value == 1
+    assert there.entry("rental.rtx4090") == known().entry("rental.rtx4090")
+    mine = '{value = 1, unit = "USD/(accelerator*h)", kind = "measured", source = "me"}'
+    own = f"rental.h100 = {mine}\nrental.region.cellar.h200 = {mine}"
+    assert lab("h100", own, region="aws-us").shelf().entry("rental.h100").figure.value == 1
+    assert lab("h100", own, region="cellar").shelf().entry("rental.h200").figure.value == 1
 
 
 @pytest.mark.parametrize(
-    ("as_of", "region", "expected"),
-    [("", "aws-uss", "did you mean 'aws-us'"), ("2025-03", "aws-us", "expected 2026-08 or later")],
-)
-def test_a_region_that_is_not_known_or_not_then_is_refused(
-    as_of: str, region: str, expected: str
-) -> None:
-    with pytest.raises(CannotPlan, match=expected):
-        shelf(as_of, region=region)
-
-
-@pytest.mark.parametrize(
-    ("kind", "region", "expected"),
+    ("setting", "expected"),
     [
-        ("h100", "aws-us-spot", "United States, spot; such machines are taken back at any time"),
-        ("rtx4090", "aws-us", "AWS in the United States offers no rtx4090 here: its rent is"),
+        ({"region": "aws-uss"}, "did you mean 'aws-us'"),
+        ({"region": "aws-us", "as_of": "2025-03"}, "expected 2026-08 or later"),
+        ({"region": "lambda", "spot": True}, "choose one of aws-us, aws-europe"),
+        ({"spot": True}, "say where, e.g. --region aws-us"),
     ],
 )
-def test_a_plan_says_whose_rents_it_takes(kind: str, region: str, expected: str) -> None:
-    ask = Ask("lab", REQUESTS["lab"](kind=kind), Setting(samples=20, region=region))
+def test_a_place_that_is_not_known_or_not_then_is_refused(setting: dict, expected: str) -> None:
+    with pytest.raises(CannotPlan, match=expected):
+        lab("h100", **setting).shelf()
+
+
+@pytest.mark.parametrize(
+    ("kind", "spot", "expected"),
+    [
+        ("h100", True, "rents of h100 are those of AWS in the United States, spot; they may be"),
+        ("rtx4090", False, "AWS in the United States: no rent of rtx4090, the market's is taken"),
+    ],
+)
+def test_a_plan_says_whose_rents_it_takes(kind: str, spot: bool, expected: str) -> None:
+    ask = lab(kind, region="aws-us", spot=spot)
     said = ask.data()
-    assert any(expected in notice for notice in said["notices"]), said["notices"]
-    assert said["ask"]["setting"]["region"] == region
-    plain = replace(ask, setting=Setting(samples=20)).shelf().entry(f"rental.{kind}").figure.value
-    changed = said["quantities"][f"rental.{kind}"]["value"] != plain
+    assert any(notice.startswith(expected) for notice in said["notices"]), said["notices"]
+    assert said["ask"]["setting"]["region"] == "aws-us"
+    changed = said["quantities"][f"rental.{kind}"]["value"] != figure(f"rental.{kind}")
     assert changed == (kind == "h100")
+
+
+def test_a_market_of_providers_takes_the_same_rents_by_its_own_words() -> None:
+    given = REQUESTS["decentralise"](region="aws-us", spot=True)
+    plan = Ask("decentralise", given, Setting(samples=20)).plan()
+    used = named(plan)
+    assert f"{REGION}.aws-us.spot.h100" in used
+    assert "rental.h100" not in used
 
 
 def test_amounts_in_a_currency_are_taken_at_its_dated_rate_and_that_is_said() -> None:

@@ -134,7 +134,7 @@ def test_every_option_has_words(question: str) -> None:
         ({"question": "lab", "request": {"knd": "h100"}}, "did you mean 'kind'"),
         (
             {"question": "lab", "request": {}, "setting": {"sed": 1}},
-            "seed, samples, as_of and region",
+            "seed, samples, as_of, region and spot",
         ),
         ({"question": "lab", "request": {}, "setting": {"samples": 10**9}}, "expected 1 to"),
         ({"question": "lab", "request": {}, "setting": {"samples": 0}}, "expected 1 to"),

@@ -45,7 +45,7 @@ GROUPS = {
     "fit": "law.chinchilla",
     "rl_recipe": "law.scalerl",
     "model": "serve.model",
-    "region": "region",
+    "region": "rental.region",
 }
 """Option of a question -> the constants whose names it takes."""
 

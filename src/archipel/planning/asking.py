@@ -14,13 +14,13 @@ from archipel.planning.answering import Setting, answer, named
 from archipel.planning.entries import rows
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.plan import Plan
+from archipel.planning.renting import rent_in, rents_said
 from archipel.planning.requests import REQUESTS, Request, as_dict, options_of
-from archipel.planning.tables import MAX_OVERRIDES, OWN, REGION, Shelf, shelf
+from archipel.planning.tables import MAX_OVERRIDES, OWN, Shelf, shelf
 from archipel.planning.units import currency_of, in_dollars
 
 CURRENCY = "currency"
 """The group of constants that amounts in other currencies are converted by."""
-RENTAL = "rental."
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,10 @@ class Ask:
         """
         if len(self.overrides) > MAX_OVERRIDES:
             raise CannotPlan(f"--set: got {len(self.overrides)}, expected at most {MAX_OVERRIDES}")
-        made = shelf(self.setting.as_of, self.own, region=self.setting.region)
+        made = shelf(self.setting.as_of, self.own)
+        if self.setting.region or self.setting.spot:
+            own = {name for name, _ in rows(self.own or {}, OWN)}
+            rent_in(made, self.setting.region, own, spot=self.setting.spot)
         for text in sorted(self.overrides, key=lambda text: not text.startswith(f"{CURRENCY}.")):
             name, sign, written = text.partition("=")
             made.override(f"{name}{sign}{in_dollars(written, _rates(made))}")
@@ -86,26 +89,9 @@ class Ask:
         return said
 
     def _rents_said(self, plan: Plan) -> list[str]:
-        """Whose rents a plan takes, if a region was named, and which of its rents that has not."""
-        if not self.setting.region:
-            return []
-        shelf, used = self.shelf(), named(plan)
-        place = shelf.choose(REGION, self.setting.region, "region (--region)")
-        title, kinds = shelf.fact(f"{REGION}.{place}.title"), shelf.members("accelerator")
-        rented = [kind for kind in kinds if f"{RENTAL}{kind}" in used]
-        offered = [kind for kind in rented if f"{REGION}.{place}.{kind}" in shelf]
-        said = [
-            f"{title} offers no {kind} here: its rent is the market's"
-            for kind in rented
-            if kind not in offered
-        ]
-        if not rented:
-            said.append(f"--region {place} is set, and this plan rents nothing")
-        if offered:
-            taken = bool(shelf.fact(f"{REGION}.{place}.taken"))
-            lost = "; such machines are taken back at any time, and no time is counted for it"
-            said.append(f"rents are those of {title}{lost if taken else ''}")
-        return said
+        """Whose rents a plan took, if a place was named."""
+        place, spot = self.setting.region, self.setting.spot
+        return rents_said(self.shelf(), place, named(plan), spot=spot) if place else []
 
     def _unused(self, plan: Plan) -> list[str]:
         """What the person set and this plan does not use: perhaps a slip of the pen."""
@@ -164,6 +150,6 @@ def again(saved: Mapping[str, Any], where: str) -> Ask:
         setting = Setting(**found.get("setting", {}))
     except TypeError:
         raise CannotPlan(
-            f"{where}: expected seed, samples, as_of and region as its setting"
+            f"{where}: expected seed, samples, as_of, region and spot as its setting"
         ) from None
     return Ask(question, REQUESTS[question](**request), setting, own, tuple(overrides))

@@ -175,7 +175,7 @@ def _asked(ask: Ask) -> dict[str, Any]:
     options = {each.name: getattr(ask.request, each.name) for each in options_of(type(ask.request))}
     settings = {
         "as-of": ask.setting.as_of,
-        "region": ask.setting.region,
+        "rents of": ask.setting.region + (", spot" if ask.setting.spot else ""),
         "table": "own" if ask.own else "",
     }
     overrides = dict(text.partition("=")[::2] for text in ask.overrides)

@@ -91,6 +91,7 @@ def _command(ask: Mapping[str, Any]) -> str:
     setting = ask["setting"]
     for name in ("as_of", "region"):
         words += [f"--{name.replace('_', '-')}", setting[name]] if setting.get(name) else []
+    words += ["--spot"] if setting.get("spot") else []
     usual = Setting()
     words += ["--seed", str(setting["seed"])] if setting["seed"] != usual.seed else []
     words += ["--samples", str(setting["samples"])] if setting["samples"] != usual.samples else []

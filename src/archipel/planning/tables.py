@@ -13,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from archipel.planning.compiled import folder
-from archipel.planning.entries import Entry, check_range, entry, rows, stated_as_printed
+from archipel.planning.entries import (
+    Entry,
+    check_range,
+    entry,
+    fill_like,
+    rows,
+    stated_as_printed,
+)
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.quantity import Quantity, Source, Stated, stated
 from archipel.planning.units import compatible, factor, unit
@@ -23,8 +30,6 @@ MAX_TABLE_BYTES = 1024 * 1024
 MAX_OVERRIDES = 500
 """Constants that `--set` may replace at once."""
 OWN = "your table"
-REGION = "region"
-"""The group of what clouds ask in one place."""
 _DATE = re.compile(r"[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?")
 _FILE = re.compile(r"[a-z0-9-]+@\d{4}-\d{2}")
 _Written = tuple[dict[str, Any], str, str]
@@ -187,25 +192,6 @@ class Shelf:
         figure = stated_as_printed(written, old.unit, f"--set {name}", source)
         self.put(Entry(name, old.unit, figure, old.about))
 
-    def rent_in(self, word: str) -> None:
-        """Take the rents of one place instead of the market's.
-
-        Raises:
-            UnknownName: no such place.
-            CannotPlan: what it asks is only known from later than the date asked for.
-        """
-        place = self.choose(REGION, word, "region (--region)")
-        for kind in self.members(f"{REGION}.{place}"):
-            if (name := f"{REGION}.{place}.{kind}") not in self:
-                continue
-            found = self.entry(name)
-            if self.ahead(found.figure):
-                raise CannotPlan(
-                    f"--region {place}: got --as-of {self.as_of}, expected {found.figure.vintage} or "
-                    "later: what it asked before is not in the tables; leave one of them out"
-                )
-            self.put(replace(found, name=f"rental.{kind}"))
-
     def _in_time(self, entry: Entry) -> bool:
         return not self.ahead(entry.figure)
 
@@ -231,10 +217,8 @@ def _titles(own: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(fact, fact.split(".")[-2]) for fact in facts if fact.endswith(".title")]
 
 
-def shelf(
-    as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OWN, region: str = ""
-) -> Shelf:
-    """The package's tables, as of a date, with rents of a region and a person's own table on top.
+def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OWN) -> Shelf:
+    """The package's tables, as of a date, with a person's own table on top.
 
     Raises:
         CannotPlan: the date or the own table is not of the form described in its message.
@@ -243,8 +227,6 @@ def shelf(
         raise CannotPlan(f"--as-of: got {as_of[:40]!r}, expected a date such as 2025-03")
     entries, facts = _packaged()
     made = Shelf(as_of, entries.copy(), dict(facts))
-    if region:
-        made.rent_in(region)
     for name, found in rows(own or {}, where):
         if isinstance(found, str):
             made.facts[name] = found
@@ -296,22 +278,5 @@ def _packaged() -> tuple[Entries, dict[str, str]]:
                 facts[name] = row
             else:
                 written.setdefault(name, []).append((row, topic, vintage))
-    _fill(written, facts)
+    fill_like(written, facts)
     return Entries(written, {}), facts
-
-
-def _fill(written: dict[str, list[_Written]], facts: dict[str, str]) -> None:
-    """Give a row that is `like` another what it leaves out: a chip with less memory, nothing else changed."""
-    below: dict[str, list[str]] = {}
-    for name in (*written, *facts):
-        below.setdefault(name.rpartition(".")[0], []).append(name)
-    for here, names in below.items():
-        if (like := f"{here}.like") not in names:
-            continue
-        there = f"{here.rpartition('.')[0]}.{facts.pop(like)}"
-        for name in below[there]:
-            own = here + name.removeprefix(there)
-            if name in facts:
-                facts.setdefault(own, facts[name])
-            else:
-                written.setdefault(own, written[name])
