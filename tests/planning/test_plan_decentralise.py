@@ -258,7 +258,7 @@ def test_a_model_too_large_for_a_site_is_said_with_the_size_that_fits():
         ({"active_params": "9B"}, Impossible, "--params"),
         ({"subsidy": "1"}, Impossible, "below 1"),
         ({"price": "1", "spot": True}, Conflict, "--spot"),
-        ({"region": "eu"}, CannotPlan, "rental.region.eu.h100"),
+        ({"region": "eu"}, UnknownName, "unknown region 'eu'"),
         ({"accelerator": "gaudi2"}, CannotPlan, "--central-price"),
         ({"country": "atlantis"}, UnknownName, "'atlantis'"),
         ({"deadline": "0"}, Impossible, "--deadline"),

@@ -81,10 +81,13 @@ def test_whatever_a_plan_prints_of_a_constant_can_be_typed_back() -> None:
     ("text", "dollars"),
     [("50k EUR", "100k USD"), ("€50,000", "100000 USD"), ("EUR 2.5/h", "5 USD/h"),
      ("-3 EUR", "-6 USD"), ("50k USD", "50k USD"), ("€", "€"), ("3 EUR EUR", "3 EUR EUR"),
-     ("2 token/EUR", "2 token/EUR"), ("2 days", "2 days"), ("NEUR 2", "NEUR 2")],
+     ("2 token/EUR", "2 token/EUR"), ("2 days", "2 days"), ("NEUR 2", "NEUR 2"),
+     ("80,000 Ft", "400 USD"), ("35bn HUF", "0.175bn USD"), ("HUF 100/h", "0.5 USD/h"),
+     ("£3 EUR", "£3 EUR"), ("3 EUR/HUF", "3 EUR/HUF"), ("3 XXX", "3 XXX"), ("3 kr", "3 kr"),
+     ("3 Frites", "3 Frites"), ("3 eur", "3 eur"), ("1 EUR" + " " * 99, "1 EUR" + " " * 99)],
 )  # fmt: skip
-def test_euros_become_dollars_and_nothing_else_does(text: str, dollars: str) -> None:
-    assert in_dollars(text, 2.0) == dollars
+def test_other_currencies_become_dollars_and_nothing_else_does(text: str, dollars: str) -> None:
+    assert in_dollars(text, {"eur": 2.0, "huf": 0.005}) == dollars
 
 
 @pytest.mark.parametrize("text", ["2,10", "1,25", "10,00,000", ",1"])

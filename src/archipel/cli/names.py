@@ -45,6 +45,7 @@ GROUPS = {
     "fit": "law.chinchilla",
     "rl_recipe": "law.scalerl",
     "model": "serve.model",
+    "region": "rental.region",
 }
 """Option of a question -> the constants whose names it takes."""
 

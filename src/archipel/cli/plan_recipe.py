@@ -9,7 +9,7 @@ import click
 
 from archipel.cli.doors import Mendable, mending, show
 from archipel.cli.names import members_of, recipe_names
-from archipel.cli.questions import SETTING, asked, read_text, with_options, write
+from archipel.cli.questions import RENTS, SETTING, asked, read_text, with_options, write
 
 if TYPE_CHECKING:
     from archipel.planning.asking import Ask
@@ -46,7 +46,7 @@ ANSWERS = ("rl.rollouts", "rl.hours", "rl.generating_share", "train.cost", "trai
 @click.option("--name", default="", help="Name of the run; default: the base's with -planned.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; default: print.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan's data and the recipe.")
-@with_options(SETTING)
+@with_options(SETTING, RENTS)
 def command(**given: Any) -> None:
     """Write a recipe whose number of versions is what a budget buys.
 
@@ -126,7 +126,10 @@ def _stage(given: dict[str, Any], sizes: "Sizes") -> "Ask":
         check_mean(bounded(given["rollout_tokens"], LENGTH, "--rollout-tokens"), sizes)
     tokens = given["rollout_tokens"] or str(max(1, sizes.max_new_tokens // 2))
     request = defaults | wanted | {"stage": "rl", "rollout_tokens": tokens}
-    setting = {key: given[key] for key in ("seed", "samples", "as_of", "table", "overrides")}
+    setting = {
+        key: given[key]
+        for key in ("seed", "samples", "as_of", "region", "spot", "table", "overrides")
+    }
     return asked("train", request | setting)
 
 

@@ -37,6 +37,16 @@ SETTING = (
         shell_complete=constant_names,
     ),
 )
+RENTS = (
+    click.option(
+        "--region",
+        default="",
+        help="Take the rents of one cloud there: aws-us, lambda, vast ...",
+        shell_complete=members_of("region"),
+    ),
+    click.option("--spot", is_flag=True, help="Rent what may be taken back at any time."),
+)
+"""For questions that have no words of their own for it."""
 SHOWING = (
     click.option("--json", "as_json", is_flag=True, help="Print data for machines."),
     click.option("--plot", type=click.Path(path_type=Path), help="Write a .png or .svg picture."),
@@ -81,9 +91,11 @@ def request_options(question: str) -> tuple[Any, ...]:
 
 def question_command(question: str, text: str) -> click.Command:
     """The command of a question; `text` is its help, with examples."""
+    own = {each.name for each in options_of(REQUESTS[question])}
+    rents = RENTS if "region" not in own else ()
 
     @click.command(question, help=text)
-    @with_options(request_options(question), SETTING, SHOWING)
+    @with_options(request_options(question), SETTING, rents, SHOWING)
     def command(**given: Any) -> None:
         from archipel.planning.mistakes import CannotPlan
 
@@ -106,7 +118,8 @@ def asked(question: str, given: dict[str, Any]) -> "Ask":
     request = REQUESTS[question](**written)
     table = given.get("table")
     own = read_own(read_text(table), str(table)) if table else None
-    setting = Setting(given["seed"], given["samples"], given["as_of"])
+    rents = () if "region" in fields else (given["region"], given["spot"])
+    setting = Setting(given["seed"], given["samples"], given["as_of"], *rents)
     return Ask(question, request, setting, own, tuple(given["overrides"]))
 
 

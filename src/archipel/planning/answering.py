@@ -23,12 +23,20 @@ class Setting:
     seed: int = 0
     samples: int = DEFAULT_SAMPLES
     as_of: str = ""
+    region: str = ""
+    """Whose rents are taken; empty for the market's middle."""
+    spot: bool = False
+    """Of what may be taken back at any time."""
 
     def __post_init__(self) -> None:
         """Refuse what nothing can be computed with."""
         whole = [isinstance(n, int) and not isinstance(n, bool) for n in (self.seed, self.samples)]
-        if not all(whole) or not isinstance(self.as_of, str):
-            raise CannotPlan("expected a whole number as seed and as samples, and a text as as_of")
+        texts = isinstance(self.as_of, str) and isinstance(self.region, str)
+        if not all(whole) or not texts or not isinstance(self.spot, bool):
+            raise CannotPlan(
+                "expected a whole number as seed and as samples, a text as as_of and as region, "
+                "and true or false as spot"
+            )
         if not 1 <= self.samples <= MAX_SAMPLES:
             raise Impossible(f"--samples: got {self.samples}, expected 1 to {MAX_SAMPLES}")
 

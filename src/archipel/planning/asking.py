@@ -14,12 +14,13 @@ from archipel.planning.answering import Setting, answer, named
 from archipel.planning.entries import rows
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.plan import Plan
+from archipel.planning.renting import rent_in, rents_said
 from archipel.planning.requests import REQUESTS, Request, as_dict, options_of
 from archipel.planning.tables import MAX_OVERRIDES, OWN, Shelf, shelf
-from archipel.planning.units import in_dollars
+from archipel.planning.units import currency_of, in_dollars
 
-EURO = "currency.eur"
-"""The constant that amounts in euros are converted by."""
+CURRENCY = "currency"
+"""The group of constants that amounts in other currencies are converted by."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,12 @@ class Ask:
         if len(self.overrides) > MAX_OVERRIDES:
             raise CannotPlan(f"--set: got {len(self.overrides)}, expected at most {MAX_OVERRIDES}")
         made = shelf(self.setting.as_of, self.own)
-        for text in sorted(self.overrides, key=lambda text: not text.startswith(f"{EURO}=")):
+        if self.setting.region or self.setting.spot:
+            own = {name for name, _ in rows(self.own or {}, OWN)}
+            rent_in(made, self.setting.region, own, spot=self.setting.spot)
+        for text in sorted(self.overrides, key=lambda text: not text.startswith(f"{CURRENCY}.")):
             name, sign, written = text.partition("=")
-            made.override(f"{name}{sign}{in_dollars(written, _rate(made))}")
+            made.override(f"{name}{sign}{in_dollars(written, _rates(made))}")
         return made
 
     def plan(self) -> Plan:
@@ -55,26 +59,39 @@ class Ask:
         return made
 
     def in_dollars(self) -> Request:
-        """The request with amounts in dollars where they were written in euros."""
-        rate = _rate(self.shelf())
+        """The request with amounts in dollars where they were written in another currency."""
+        rates = _rates(self.shelf())
         texts = {n: value for n, value in asdict(self.request).items() if isinstance(value, str)}
-        return replace(self.request, **{n: in_dollars(text, rate) for n, text in texts.items()})
+        return replace(self.request, **{n: in_dollars(text, rates) for n, text in texts.items()})
 
     def data(self, *, whole: bool = True) -> dict[str, Any]:
         """The answer as plain data, with enough to ask again; `whole` as in `answer`."""
         plan = self.plan()
         found = answer(plan, self.setting, whole=whole)
-        notices = [*found["notices"], *self._euros(), *self._unused(plan)]
+        notices = [*found["notices"], *self._rates_said(), *self._rents_said(plan)]
+        notices += self._unused(plan)
         return found | {"notices": notices, "ask": self.saved()}
 
-    def _euros(self) -> list[str]:
-        """The rate, if anything was asked in euros."""
-        texts = [*asdict(self.request).values(), *(t.partition("=")[2] for t in self.overrides)]
-        if not any(isinstance(text, str) and text != in_dollars(text, 0.0) for text in texts):
-            return []
+    def _rates_said(self) -> list[str]:
+        """The rate of every currency that something was asked in."""
         shelf = self.shelf()
-        source = shelf.entry(EURO).figure.source.title
-        return [f"1 EUR is taken as {_rate(shelf):g} USD ({source}); --set {EURO}=RATE changes it"]
+        rates = _rates(shelf)
+        asked = [*asdict(self.request).values(), *(t.partition("=")[2] for t in self.overrides)]
+        texts = [text for text in asked if isinstance(text, str)]
+        codes = [currency_of(text, rates) for text in texts if text != in_dollars(text, rates)]
+        said = []
+        for code in dict.fromkeys(codes):
+            source = shelf.entry(name := f"{CURRENCY}.{code}").figure.source
+            where = source.title + (", from memory" if source.read == "memory" else "")
+            said.append(
+                f"1 {code.upper()} is taken as {rates[code]:g} USD ({where}); --set {name}=RATE changes it"
+            )
+        return said
+
+    def _rents_said(self, plan: Plan) -> list[str]:
+        """Whose rents a plan took, if a place was named."""
+        place, spot = self.setting.region, self.setting.spot
+        return rents_said(self.shelf(), place, named(plan), spot=spot) if place else []
 
     def _unused(self, plan: Plan) -> list[str]:
         """What the person set and this plan does not use: perhaps a slip of the pen."""
@@ -82,7 +99,7 @@ class Ask:
         mine = [*own, *(text.partition("=")[0].strip() for text in self.overrides)]
         packaged, used, notices = shelf().entries, named(plan) if mine else {}, []
         for name in dict.fromkeys(mine):
-            if name in used or name == EURO or name.startswith("claim."):
+            if name in used or name.startswith((f"{CURRENCY}.", "claim.")):
                 continue
             near = difflib.get_close_matches(name, packaged, n=1) if name not in packaged else []
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -100,9 +117,10 @@ class Ask:
         }
 
 
-def _rate(shelf: Shelf) -> float:
-    """Dollars for one euro."""
-    return shelf.entry(EURO).figure.value
+def _rates(shelf: Shelf) -> dict[str, float]:
+    """Dollars for one of each currency, by its three letters."""
+    codes = shelf.members(CURRENCY)
+    return {code: shelf.entry(f"{CURRENCY}.{code}").figure.value for code in codes}
 
 
 def again(saved: Mapping[str, Any], where: str) -> Ask:
@@ -131,5 +149,7 @@ def again(saved: Mapping[str, Any], where: str) -> Ask:
     try:
         setting = Setting(**found.get("setting", {}))
     except TypeError:
-        raise CannotPlan(f"{where}: expected seed, samples and as_of as its setting") from None
+        raise CannotPlan(
+            f"{where}: expected seed, samples, as_of, region and spot as its setting"
+        ) from None
     return Ask(question, REQUESTS[question](**request), setting, own, tuple(overrides))

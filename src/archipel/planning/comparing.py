@@ -173,7 +173,11 @@ def _options(first: Side, second: Side) -> list[dict[str, str]]:
 
 def _asked(ask: Ask) -> dict[str, Any]:
     options = {each.name: getattr(ask.request, each.name) for each in options_of(type(ask.request))}
-    settings = {"as-of": ask.setting.as_of, "table": "own" if ask.own else ""}
+    settings = {
+        "as-of": ask.setting.as_of,
+        "rents of": ask.setting.region + (", spot" if ask.setting.spot else ""),
+        "table": "own" if ask.own else "",
+    }
     overrides = dict(text.partition("=")[::2] for text in ask.overrides)
     return options | settings | {f"set {name}": value for name, value in overrides.items()}
 

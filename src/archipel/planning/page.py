@@ -89,7 +89,9 @@ def _command(ask: Mapping[str, Any]) -> str:
         option = f"--{name.replace('_', '-')}"
         words += [option] if value is True else [option, str(value)]
     setting = ask["setting"]
-    words += ["--as-of", setting["as_of"]] if setting["as_of"] else []
+    for name in ("as_of", "region"):
+        words += [f"--{name.replace('_', '-')}", setting[name]] if setting.get(name) else []
+    words += ["--spot"] if setting.get("spot") else []
     usual = Setting()
     words += ["--seed", str(setting["seed"])] if setting["seed"] != usual.seed else []
     words += ["--samples", str(setting["samples"])] if setting["samples"] != usual.samples else []

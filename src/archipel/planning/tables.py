@@ -13,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from archipel.planning.compiled import folder
-from archipel.planning.entries import Entry, check_range, entry, rows, stated_as_printed
+from archipel.planning.entries import (
+    Entry,
+    check_range,
+    entry,
+    fill_like,
+    rows,
+    stated_as_printed,
+)
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.quantity import Quantity, Source, Stated, stated
 from archipel.planning.units import compatible, factor, unit
@@ -125,9 +132,12 @@ class Shelf:
     def choose(self, group: str, word: str, what: str) -> str:
         """The member of `group` that `word` means: its name, title or alias, whatever the case.
 
+        A size may stand behind a colon: `m4-max:64` is `m4-max-64`.
+
         Raises:
             UnknownName: none, with the nearest that exist.
         """
+        word = word.replace(":", "-")
         known = self.members(group)
         folded = {name.casefold(): name for name in known}
         for fact, name in _titles(self.own):
@@ -272,4 +282,5 @@ def _packaged() -> tuple[Entries, dict[str, str]]:
                 facts[name] = row
             else:
                 written.setdefault(name, []).append((row, topic, vintage))
+    fill_like(written, facts)
     return Entries(written, {}), facts

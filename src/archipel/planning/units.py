@@ -7,6 +7,7 @@ Their algebra is that of `dimensions`; magnitudes stay plain floats and arrays.
 import contextlib
 import functools
 import re
+from collections.abc import Container, Mapping
 
 from archipel.planning.dimensions import Unit, UnknownUnit, parsed
 from archipel.planning.mistakes import Impossible, UnitMismatch
@@ -43,7 +44,12 @@ _SAID = (
     (re.compile(r"\b([A-Za-z]+)-([A-Za-z]+)\b"), r"(\1*\2)"),
 )
 """What people, and plans, say instead of a formula: `per day`, `TB/s each`, `USD/accelerator-hour`."""
-_EUROS = re.compile(r"€|\bEUR\b")
+_SIGNS = {
+    "€": "eur", "£": "gbp", "¥": "jpy", "₹": "inr", "₩": "krw", "₴": "uah", "zł": "pln", "Ft": "huf",
+    "Kč": "czk", "lei": "ron",
+}  # fmt: skip
+_MONEY = re.compile(r"[€£¥₹₩₴]|(?<![^\W\d_])(?:zł|Ft|Kč|lei|[A-Z]{3})(?![^\W\d_])")
+"""A currency by its sign or its three letters; `kr` could be three of them."""
 
 
 @functools.cache
@@ -123,18 +129,30 @@ def amount(text: str, expected: str, what: str) -> float:
     return number * scale
 
 
-def in_dollars(text: str, dollars_per_euro: float) -> str:
-    """The same amount in USD if it was written in euros: "50k EUR", "€2/h", "EUR 3,000"; else as it came.
+def in_dollars(text: str, rates: Mapping[str, float]) -> str:
+    """The same amount in USD if it was written in another currency: "50k EUR", "€2/h", "80,000 Ft"; else as it came.
 
-    Only of the currency that is counted, not of one that something is counted by.
+    `rates` are dollars for one, by three small letters. Only of the currency that is counted, not of one
+    that something is counted by.
     """
+    code = currency_of(text, rates)
     counted, slash, rest = text.partition("/")
-    left, times = _EUROS.subn("", counted)
-    found = _NUMBER.match(left) if len(text) <= MAX_AMOUNT_CHARS else None
-    if times != 1 or found is None or not found["whole"] or _EUROS.search(rest):
+    found = _NUMBER.match(_MONEY.sub("", counted)) if code else None
+    if found is None or not found["whole"]:
         return text
     digits = f"{found['sign']}{found['whole'].replace(',', '')}{found['rest']}"
-    return f"{float(digits) * dollars_per_euro:.10g}{found['unit']} USD{slash}{rest}"
+    return f"{float(digits) * rates[code]:.10g}{found['unit']} USD{slash}{rest}"
+
+
+def currency_of(text: str, known: Container[str]) -> str:
+    """The currency that an amount is written in, of those `known` by three small letters; empty if none is."""
+    if len(text) > MAX_AMOUNT_CHARS:
+        return ""
+    counted, _, rest = text.partition("/")
+    said, by = (
+        [_SIGNS.get(m, m.lower()) for m in _MONEY.findall(part)] for part in (counted, rest)
+    )
+    return said[0] if len(said) == 1 and said[0] in known and not by else ""
 
 
 def with_number(text: str, number: str) -> str:

@@ -69,11 +69,6 @@ def rents_of(request: Request, kind: str, shelf: Shelf) -> dict[str, str]:
     group = "rental"
     if request.region:
         known = shelf.members("rental.region")
-        if not known:
-            raise CannotPlan(
-                "--region: no rents by region are known; give some in a table (--table), such as "
-                f"rental.region.eu.{kind}, or leave --region out"
-            )
         if request.region not in known:
             raise nearest(request.region, known, "region")
         group = f"rental.region.{request.region}"
