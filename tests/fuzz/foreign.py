@@ -57,7 +57,7 @@ from archipel.node.patience import NodeFailed
 from archipel.node.small_files import Unreadable
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.model_config import read_config, reduced
-from archipel.planning.recipe import recipe_text, sizes_of
+from archipel.planning.recipe import pace_for, recipe_text, sizes_of
 from archipel.planning.tables import read_own
 from archipel.proofs.record import BadCalibration, Calibration, Pair
 from archipel.records.recipe_model import AdapterSection
@@ -317,7 +317,8 @@ def _files_of_people() -> dict[str, Reader]:
 
     def sizes(data: bytes) -> object:
         text = data.decode("utf-8", "replace")
-        return recipe_text(text, sizes_of(text), 3, ["a note"])
+        sizes = sizes_of(text)
+        return recipe_text(text, sizes, 3, ["a note"], pace_for(text, 30.0, 60.0))
 
     return {
         "problem files": Reader(in_file("p.jsonl", read_problems), (problems,), (BadProblemFile,)),

@@ -114,3 +114,13 @@ def test_a_base_without_rollouts_is_refused_by_its_programme(name: str) -> None:
 def test_a_missing_section_is_named() -> None:
     with pytest.raises(CannotPlan, match=r"max_new_tokens \('sampling' is missing\)"):
         sizes_of(BASE.replace("[sampling]", "[other]"))
+
+
+@pytest.mark.parametrize(
+    "lease", ['slack = "4"', "slack = nan", "slack = 0.5", "max_groups = true", "max_groups = inf"]
+)
+def test_a_base_whose_lease_is_no_number_is_refused_by_its_key(lease: str) -> None:
+    with pytest.raises(CannotPlan, match=f"lease.{lease.split()[0]}: got"):
+        pace_for(f"[lease]\n{lease}\n", 60.0, 60.0)
+    with pytest.raises(CannotPlan, match="expected a section"):
+        pace_for("lease = 3\n", 60.0, 60.0)

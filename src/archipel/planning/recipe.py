@@ -63,11 +63,14 @@ def pace_for(base: str, group_s: float, update_s: float) -> Pace:
 
     A lease's first deadline leaves twice the time of one group, that of an update the recipe's slack; no lease may
     have more groups than fit into the longest one with that slack. What the base allows is never cut short.
+
+    Raises:
+        CannotPlan: a base whose lease is not told in numbers above zero.
+        Impossible: machines that no lease waits for.
     """
-    lease = tomllib.loads(base).get("lease", {})
-    slack = float(lease.get("slack", SLACK))
-    near = max(float(lease.get("min_deadline_s", NEAR_S)), 2.0 * group_s)
-    far = max(float(lease.get("update_deadline_s", FAR_S)), slack * update_s, slack * group_s)
+    slack, least_s, update_least_s, groups = _lease(base)
+    near = max(least_s, 2.0 * group_s)
+    far = max(update_least_s, slack * update_s, slack * group_s)
     longest = max(group_s, update_s)
     if longest > LONGEST_S:
         what = "an update" if update_s > group_s else "a group"
@@ -77,8 +80,26 @@ def pace_for(base: str, group_s: float, update_s: float) -> Pace:
         )
     far = min(far, LONGEST_S)
     fitting = int(far // (slack * group_s)) if group_s > 0 else MOST_GROUPS
-    most = min(int(lease.get("max_groups", MOST_GROUPS)), max(1, fitting))
+    most = min(int(groups), max(1, fitting))
     return Pace(float(math.ceil(near)), float(math.ceil(far)), most)
+
+
+def _lease(base: str) -> tuple[float, float, float, float]:
+    """Slack, first deadline, that of an update in seconds and most groups of a lease, as the base has them."""
+    usual = {"slack": SLACK, "min_deadline_s": NEAR_S, "update_deadline_s": FAR_S}
+    usual["max_groups"] = MOST_GROUPS
+    table: Any = tomllib.loads(base).get("lease", {})
+    if not isinstance(table, dict):
+        raise CannotPlan(f"--base: lease: got {table!r:.60}, expected a section")
+    found = [table.get(key, otherwise) for key, otherwise in usual.items()]
+    for key, value in zip(usual, found, strict=True):
+        least = 1.0 if key in ("slack", "max_groups") else 0.0
+        if type(value) not in (int, float) or not least <= value <= LONGEST_S or not value:
+            raise CannotPlan(
+                f"--base: lease.{key}: got {value!r:.60}, expected a number from {least:g} to {LONGEST_S:g}, not 0"
+            )
+    slack, near, far, groups = map(float, found)
+    return slack, near, far, groups
 
 
 def _check_programme(table: dict[str, Any]) -> None:
