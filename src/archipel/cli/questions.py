@@ -213,6 +213,8 @@ def read_text(path: Path, most: int = MOST_READ) -> str:
             content = opened.read(most + 1)
     except OSError as error:
         raise Mendable(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:  # a name with a NUL
+        raise Mendable(f"cannot read {str(path)!r}: no file can have this name") from None
     if len(content) > most:
         raise Mendable(f"{path}: larger than {most} bytes")
     try:

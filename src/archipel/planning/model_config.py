@@ -25,6 +25,9 @@ MAX_CONFIG_DEPTH = 16
 MOST_LAYERS, MOST = 10_000, 1 << 40
 """No shape has more layers, or any number above the second."""
 
+LEAST_PARAMS, MOST_PARAMS = 1e3, 1e16
+"""As of --params."""
+
 _NUMBERS = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
     "intermediate_size", "vocab_size", "num_local_experts", "num_experts", "n_routed_experts",
@@ -168,11 +171,19 @@ class _Config:
         latent = self.fields.get("kv_lora_rank") is not None
         attention, head_width, kept = self._latent() if latent else self._grouped()
         experts, picked, rest = self._feed_forward()
-        tied = bool(self.fields.get("tie_word_embeddings", self.kind in _TIED))
+        tied = self.fields.get("tie_word_embeddings", self.kind in _TIED)
+        if tied not in (True, False, None):
+            raise CannotPlan(
+                f"{self.where}: tie_word_embeddings is {tied!r:.40}, expected true or false"
+            )
         norms = width * (2 * self.layers + 1)
         every = rest + self.layers * attention + vocabulary * width * (1 if tied else 2) + norms
         full = self.layers if latent else self._full_layers()
         params = float(every + experts)
+        if not LEAST_PARAMS <= params <= MOST_PARAMS:
+            raise CannotPlan(
+                f"{self.where}: {params:.3g} parameters by its numbers, expected {LEAST_PARAMS:g} to {MOST_PARAMS:g}"
+            )
         return ModelShape(
             title=f"{self.kind} of {params / 1e9:.3g}B parameters",
             params=params, active=float(every + picked), layers=self.layers, full_layers=full, heads=heads,
@@ -185,6 +196,10 @@ class _Config:
         """Parameters of a layer's attention, a head's width, numbers kept of a token, with grouped heads."""
         width, heads = self.number("hidden_size"), self.number("num_attention_heads")
         kv_heads = self.number("num_key_value_heads", heads)
+        if kv_heads > heads:
+            raise CannotPlan(
+                f"{self.where}: num_key_value_heads is {kv_heads}, expected at most the {heads} heads that share them"
+            )
         each = self.number("head_dim", max(width // heads, 1))
         return 2 * width * each * (heads + kv_heads), each, 2 * kv_heads * each
 

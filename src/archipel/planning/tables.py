@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
 from archipel.planning.compiled import folder
@@ -227,7 +228,7 @@ def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OW
     Raises:
         CannotPlan: the date or the own table is not of the form described in its message.
     """
-    if as_of and not _DATE.fullmatch(as_of):
+    if as_of and not (_DATE.fullmatch(as_of) and _is_day(as_of)):
         raise CannotPlan(f"--as-of: got {as_of[:40]!r}, expected a date such as 2025-03")
     entries, facts = _packaged()
     made = Shelf(as_of, entries.copy(), dict(facts))
@@ -238,6 +239,14 @@ def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OW
         else:
             made.put(entry(name, found, bibliography(), "", where))
     return made
+
+
+def _is_day(text: str) -> bool:
+    """Whether a calendar has it; a year or a month stands for its first day."""
+    try:
+        return bool(date.fromisoformat(text + "-01-01"[len(text) - 4 :]))
+    except ValueError:
+        return False
 
 
 def read_own(text: str, where: str) -> dict[str, Any]:

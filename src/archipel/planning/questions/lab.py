@@ -11,7 +11,7 @@ import numpy as np
 from archipel.planning.mistakes import CannotPlan, Conflict, Impossible
 from archipel.planning.plan import Cell, Lines, Plan, Series, Table
 from archipel.planning.quantity import Quantity, given, scoped
-from archipel.planning.questions.bounds import LIFE
+from archipel.planning.questions.bounds import ACCELERATORS, LIFE
 from archipel.planning.questions.computers import lab_words
 from archipel.planning.questions.known import complete
 from archipel.planning.questions.sheet import Sheet, inputs
@@ -118,11 +118,26 @@ def _has_some(lab: Sheet) -> bool:
 
 
 def _check_affordable(lab: Sheet) -> None:
-    """Refuse a budget that buys no accelerator.
+    """Refuse a budget that buys no accelerator, or more than a plan counts.
 
     Raises:
         Impossible: says what the sum rents.
     """
+    kept, left = lab.get("budget.kept"), lab.get("budget.lab")
+    if kept is not None and left is not None and _centre(left) <= 0:
+        raise Impossible(
+            lab.fill(
+                f"--budget: got {{sum}}, and staff and data take {_say(kept)} of it: nothing is left for a lab; lower "
+                "--staff, --data or --researchers, or raise --budget"
+            )
+        )
+    count = _centre(lab["lab.accelerators"])
+    if count > ACCELERATORS.most:
+        raise Impossible(
+            lab.fill(
+                f"--budget: {{sum}} buys {count:.3g} accelerators, expected at most {ACCELERATORS.most:g}; give less"
+            )
+        )
     if _has_some(lab):
         return
     rented = lab.get("budget.rented")

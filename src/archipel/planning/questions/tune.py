@@ -17,7 +17,7 @@ from archipel.planning.questions.bounds import PARAMS, bounded
 from archipel.planning.questions.known import complete
 from archipel.planning.questions.sheet import Sheet, inputs
 from archipel.planning.questions.tune_otherwise import otherwise, table, would
-from archipel.planning.requests.option import Request, as_dict
+from archipel.planning.requests.option import Request, as_dict, read_sheet
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 from archipel.planning.wording import amount_text
@@ -109,6 +109,14 @@ def sheet_of(request: Request, shelf: Shelf) -> Sheet:
 
 
 def _check_choices(request: Request) -> None:
+    if request.own and request.price:
+        raise Conflict(
+            "--own and --price: your own accelerators are not rented; drop one of the two"
+        )
+    if request.tokens and request.examples != read_sheet("tune")["options"]["examples"]["default"]:
+        raise Conflict(
+            "--tokens and --examples: both say how much data there is; drop one of the two"
+        )
     for name, known in CHOICES.items():
         word = getattr(request, name)
         if word not in known:
