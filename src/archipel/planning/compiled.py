@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
+MAX_KEPT_BYTES = 64 * 1024 * 1024
+"""Of one folder's tables as JSON; they have about one."""
 
 
 @functools.cache
@@ -25,15 +27,22 @@ def folder(name: str) -> dict[str, dict[str, Any]]:
     files = sorted((_HERE / name).glob("*.toml"))
     made_of = [[each.name, (at := each.stat()).st_size, at.st_mtime_ns] for each in files]
     place = Path(cache_from_source(str(_HERE / name / "all.py"))).with_suffix(".json")
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        kept = json.loads(place.read_bytes())
-        if kept["made_of"] == made_of:
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        kept = json.loads(_kept(place))
+        if kept["made_of"] == made_of and list(kept["files"]) == [each.stem for each in files]:
             return dict(kept["files"])
     tables = {each.stem: tomllib.loads(each.read_text("utf-8")) for each in files}
     text = json.dumps({"made_of": made_of, "files": tables}, default=date.isoformat)
     if not sys.dont_write_bytecode:
         _keep(place, text)
     return dict(json.loads(text)["files"])
+
+
+def _kept(place: Path) -> bytes:
+    """What is kept, nothing if it is no file or longer than anything that is kept."""
+    if not place.is_file() or place.stat().st_size > MAX_KEPT_BYTES:
+        return b""
+    return place.read_bytes()
 
 
 def _keep(place: Path, text: str) -> None:
