@@ -8,6 +8,7 @@ import pytest
 
 from archipel.cli.doors import Mendable
 from archipel.cli.questions import read_text
+from archipel.planning.asking import again
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.model_config import read_config
 from archipel.planning.tables import shelf
@@ -74,3 +75,10 @@ def test_a_day_that_no_calendar_has_is_refused(day: str) -> None:
 def test_a_name_that_no_file_can_have_is_refused() -> None:
     with pytest.raises(Mendable, match="no file can have this name"):
         read_text(Path("a\0b"))
+
+
+def test_a_saved_question_with_a_key_that_means_nothing_is_refused() -> None:
+    ask = {"question": "lab", "request": {}}
+    assert again({"ask": ask}, "p.json").question == "lab"
+    with pytest.raises(CannotPlan, match="got 'version', expected only question"):
+        again({"ask": ask | {"version": 9}}, "p.json")

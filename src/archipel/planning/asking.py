@@ -123,6 +123,10 @@ def _rates(shelf: Shelf) -> dict[str, float]:
     return {code: shelf.entry(f"{CURRENCY}.{code}").figure.value for code in codes}
 
 
+ASKED = ("question", "request", "setting", "own", "overrides")
+"""What a saved question consists of."""
+
+
 def again(saved: Mapping[str, Any], where: str) -> Ask:
     """The question that a saved plan answers.
 
@@ -133,6 +137,8 @@ def again(saved: Mapping[str, Any], where: str) -> Ask:
     request = found.get("request") if isinstance(found, Mapping) else None
     if not isinstance(found, Mapping) or not isinstance(request, Mapping):
         raise CannotPlan(f"{where}: expected a plan saved with --json or --save")
+    if "ask" in saved and (more := sorted(map(str, found.keys() - ASKED))):
+        raise CannotPlan(f"{where}: ask: got {more[0]!r:.60}, expected only {', '.join(ASKED)}")
     question = str(found.get("question"))
     if question not in REQUESTS:
         raise nearest(question, REQUESTS, "question")
