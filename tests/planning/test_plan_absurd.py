@@ -8,11 +8,12 @@ import pytest
 
 from archipel.cli.doors import Mendable
 from archipel.cli.questions import read_text
-from archipel.planning.asking import again
+from archipel.planning.asking import Ask, again
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.model_config import read_config
+from archipel.planning.requests import REQUESTS
 from archipel.planning.tables import shelf
-from planning.asked import data
+from planning.asked import FEW, data
 
 CONFIG: dict[str, Any] = {
     "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 256,
@@ -82,3 +83,12 @@ def test_a_saved_question_with_a_key_that_means_nothing_is_refused() -> None:
     assert again({"ask": ask}, "p.json").question == "lab"
     with pytest.raises(CannotPlan, match="got 'version', expected only question"):
         again({"ask": ask | {"version": 9}}, "p.json")
+
+
+def test_a_claim_of_ones_own_is_not_called_unused() -> None:
+    claimed = {"value": 10, "unit": "MUSD", "kind": "published", "source": "a newspaper"}
+    reading = {"m": "1000 * purchase.h100 * claim.one_machine"}
+    mine = {"says": "y", "claimed": claimed, "compare": "about", "readings": reading}
+    request = REQUESTS["claims"](claim="mine")
+    said = Ask("claims", request, FEW, {"claims": {"mine": mine | {"words": {"m": "w"}}}}).data()
+    assert not [notice for notice in said["notices"] if "does not use" in notice]

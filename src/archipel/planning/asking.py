@@ -98,8 +98,9 @@ class Ask:
         own = [name for name, row in rows(self.own or {}, OWN) if not isinstance(row, str)]
         mine = [*own, *(text.partition("=")[0].strip() for text in self.overrides)]
         packaged, used, notices = shelf().entries, named(plan) if mine else {}, []
+        judged = ("claims.",) if self.question == "claims" else ()
         for name in dict.fromkeys(mine):
-            if name in used or name.startswith((f"{CURRENCY}.", "claim.")):
+            if name in used or name.startswith((f"{CURRENCY}.", "claim.", *judged)):
                 continue
             near = difflib.get_close_matches(name, packaged, n=1) if name not in packaged else []
             hint = f"; did you mean {near[0]}?" if near else ""
