@@ -19,7 +19,7 @@ VLLM_VENV ?= .venv-vllm
 VLLM_PYTHON ?= $(VLLM_VENV)/bin/python
 VLLM_PIP ?=
 
-.PHONY: install demo demo-real test test-slow test-pages test-vllm test-papers test-clients dist locked mutants fuzz faults check format clean
+.PHONY: install demo demo-real test test-slow test-pages test-vllm test-papers test-clients test-deploy dist locked mutants fuzz faults check format clean
 
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
@@ -85,6 +85,16 @@ $(CLIENTS_VENV)/.clients: tests/clients/tools.txt
 	for version in $(CLIENTS_OLDER); do $(CLIENTS_VENV)/bin/pip install -q --disable-pip-version-check --no-deps --upgrade --target $(CLIENTS_VENV)/older/$$version tinker==$$version || exit 1; done
 	touch $@
 
+# Images, units and manifests, looked at by the public tools of their formats; and a lab as its image holds it, run.
+DEPLOY_VENV ?= .venv-deploy
+test-deploy: $(VENV)/.test $(DEPLOY_VENV)/.deploy
+	ARCHIPEL_DEPLOY_TOOLS=$(abspath $(DEPLOY_VENV)/bin) $(BIN)/python -m pytest -q -rs tests/deploy $(PYTEST_OPTIONS)
+
+$(DEPLOY_VENV)/.deploy: tests/deploy/tools.txt
+	$(PYTHON) -m venv $(DEPLOY_VENV)
+	$(DEPLOY_VENV)/bin/pip install -q --disable-pip-version-check -r tests/deploy/tools.txt
+	touch $@
+
 # What is published: a wheel and an sdist, the same bytes from the same commit wherever they are built, and a bill of
 # what they need (CycloneDX), all with their hashes in dist/SHA256SUMS.
 DIST_VENV ?= .venv-dist
@@ -95,9 +105,13 @@ dist: $(DIST_VENV)/.dist
 	cd dist && sha256sum *.whl *.tar.gz *.cdx.json > SHA256SUMS && cat SHA256SUMS
 
 # Every package that the product needs, on any platform and Python, with the hashes of its files: after a change of
-# pyproject.toml or constraints.txt. pip install --require-hashes -r locked.txt takes nothing else.
+# pyproject.toml or constraints.txt. pip install --require-hashes -r locked.txt takes nothing else. The images' lists
+# are parts of it: what a lab loads, and what works on processors, without torch.
+LOCK = $(DIST_VENV)/bin/uv pip compile -q --universal --python-version 3.11 -c constraints.txt --generate-hashes --no-emit-index-url --no-header --no-annotate
 locked: $(DIST_VENV)/.dist
-	$(DIST_VENV)/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 -c constraints.txt --generate-hashes --no-emit-index-url --no-header --no-annotate -o locked.txt
+	$(LOCK) pyproject.toml -o locked.txt
+	$(LOCK) deploy/lab.in -c locked.txt -o deploy/lab.txt
+	$(LOCK) pyproject.toml deploy/processor.in --override deploy/no-torch.txt -c locked.txt -o deploy/worker.txt
 
 $(DIST_VENV)/.dist: dist-tools.txt
 	$(PYTHON) -m venv $(DIST_VENV)

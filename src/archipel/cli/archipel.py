@@ -131,7 +131,15 @@ class Lazy(click.Group):
     metavar="FILE",
     help="Where the passphrase of a sealed key stands [asked on the terminal]: mode 0600, or /dev/fd/N.",
 )
-def command(passphrase_file: Path | None) -> None:
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="ARCHIPEL_CA",
+    show_envvar=True,
+    metavar="FILE",
+    help="Believe labs at https:// whose certificate is vouched for by an authority in this file (PEM), too.",
+)
+def command(passphrase_file: Path | None, ca: Path | None) -> None:
     """Train, prove, own and run truly open language models on everyone's computers.
 
     \b
@@ -141,7 +149,14 @@ def command(passphrase_file: Path | None) -> None:
       archipel node join http://lab:8440         offer a machine
       archipel run open secret-order --weights DIR
       archipel run watch
+      archipel --ca lab-ca.pem node join https://lab.example:8440
     """
+    if ca is not None:
+        from archipel.cli.doors import mending
+        from archipel.node.exchange import believe
+
+        with mending(OSError):
+            believe(ca)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_joining import invite, joining
 from archipel.cli.lab_pages import RELEASES, Shown, pages
 from archipel.cli.lab_status import status
+from archipel.cli.lab_tls import certificate_of, shown_url, tls_options
 from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.cli.listening import listen
 from archipel.cli.node_stake import vouch
@@ -79,6 +80,7 @@ for each in (status, joining, invite, backup, restore, vouch):
     "--no-pages", is_flag=True, help="Serve records and blobs alone, no pages for people."
 )
 @RELEASES
+@tls_options
 def start(
     home: Path | None,
     host: str,
@@ -91,6 +93,8 @@ def start(
     log_file: Path | None,
     no_pages: bool,
     releases: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
 ) -> None:
     """Start a lab, or continue one where its ledger ends.
 
@@ -99,6 +103,7 @@ def start(
       archipel lab start
       archipel lab start --host 0.0.0.0 --port 8440
       archipel lab start --ledger postgresql://lab@localhost/lab
+      archipel lab start --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key.pem
     """
     import sys
 
@@ -113,8 +118,8 @@ def start(
     from archipel.ledger.location import open_log
     from archipel.ledger.storage import LedgerError
     from archipel.ledger.verification import lab_key
-    from archipel.node.address import in_brackets
 
+    certificate = certificate_of(tls_cert, tls_key)
     folder = home_folder("lab", home)
     log_file = log_file or (folder / "log.jsonl" if sys.stderr.isatty() else None)
     with mending(OSError):
@@ -134,14 +139,14 @@ def start(
         store = BlobStore(folder / "blobs", quota_bytes=quota, reserve_bytes=quota // 4)
         lab = Lab(identity, log, store, clock_ms=EvenClock(), uplink=bytes_per_s(uplink_mbit))
     listener = listen(host, port)
-    shown = f"http://{in_brackets(host)}:{listener.getsockname()[1]}"
+    shown = shown_url(certificate, host, listener.getsockname()[1])
     head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
     click.echo(f"{head}, home {folder}{_next_steps(shown, log_file, not no_pages)}", err=True)
     publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator, *operators), limits)
     with pages(api, lab, folder, ledger, None if no_pages else Shown(releases)), until_ctrl_c():
-        LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
+        LabServer(api, lab, limits.connections_per_address, certificate).run(sockets=[listener])
     if lab.failure is not None:
         raise Mendable(f"the lab could not go on: {lab.failure}; start it again")
 

@@ -59,8 +59,8 @@ def service(lab_url: str, options: tuple[str, ...], install: bool, name: str) ->
       archipel node service http://lab.example:8440 --only-at 22:00-07:00 --not-on-battery
       archipel node service http://lab.example:8440 --install
     """
-    sealed = given_file()
-    unit = unit_of(lab_url, _checked(lab_url, options), _surroundings(), sealed)
+    sealed, authority = given_file(), click.get_current_context().find_root().params.get("ca")
+    unit = unit_of(lab_url, _checked(lab_url, options), _surroundings(), sealed, authority)
     if not install:
         click.echo(unit, nl=False)
         return
@@ -88,10 +88,12 @@ def unit_of(
     options: Sequence[str],
     surroundings: Mapping[str, str],
     passphrase: Path | None = None,
+    authority: Path | None = None,
 ) -> str:
-    """The unit's text. passphrase: the file in which that of a sealed key stands."""
+    """The unit's text. passphrase: the file in which that of a sealed key stands. authority: that of the lab's TLS."""
     program = [sys.executable, "-m", "archipel.cli.archipel"]
-    opened = [] if passphrase is None else ["--passphrase-file", str(passphrase.resolve())]
+    named = {"--passphrase-file": passphrase, "--ca": authority}
+    opened = [word for name, path in named.items() if path for word in (name, str(path.resolve()))]
     words = (*program, *opened, "node", "join", lab_url, *options)
     command = " ".join(quoted(word).replace("$", "$$") for word in words)
     lines = [f"Environment={quoted(f'{key}={value}')}\n" for key, value in surroundings.items()]

@@ -30,8 +30,21 @@ CREDIT = (
     type=click.IntRange(0, 400),
     help="The newest days to list, by lab.",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Ask no lab, say only whether a node runs here, and end with 1 if none does: the health check of a container.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines; amounts in micro-credits.")
-def status(home: Path | None, offline: bool, days: int, as_json: bool) -> None:
+@click.pass_context
+def status(
+    context: click.Context,
+    home: Path | None,
+    offline: bool,
+    days: int,
+    check: bool,
+    as_json: bool,
+) -> None:
     """Balance and history at every lab that this machine worked for.
 
     A credit is the unit in which a lab counts accepted work; its run's terms say what a group is
@@ -42,6 +55,7 @@ def status(home: Path | None, offline: bool, days: int, as_json: bool) -> None:
       archipel node status
       archipel node status --offline --json
       archipel node status --home ~/.archipel/update
+      archipel node status --check
     """
     from archipel.node.earnings import accounts, as_document
     from archipel.node.home import is_taken
@@ -50,8 +64,12 @@ def status(home: Path | None, offline: bool, days: int, as_json: bool) -> None:
 
     folder = home_folder("node", home, make=False)
     with mending(Unreadable, NodeFailed, OSError):
-        found = accounts(folder)
+        found = [] if check else accounts(folder)
         running = is_taken(folder)
+    state = f"{folder}: {'a node runs here now' if running else 'no node runs here now'}"
+    if check:
+        show({"home": str(folder), "running": running}, as_json, lambda: state)
+        context.exit(0 if running else 1)
     heard = {} if offline else asyncio.run(_heard(found))
     result = {
         "home": str(folder),
@@ -60,8 +78,7 @@ def status(home: Path | None, offline: bool, days: int, as_json: bool) -> None:
     }
 
     def text() -> str:
-        state = "a node runs here now" if running else "no node runs here now"
-        lines = [f"{folder}: {state}"]
+        lines = [state]
         for each in found:
             lines += _lab_lines(each, heard.get(each.lab, {}), days)
         if found:

@@ -1,6 +1,7 @@
 """The lab's HTTP server: uvicorn, with the bounds of `connections`. A body's deadline is the route's (`requests`)."""
 
 import gc
+import logging
 import sys
 from typing import Any
 
@@ -8,7 +9,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from archipel.connections import Connections, guarded, room_for_connections
+from archipel.lab.certificate import BadCertificate, Certificate
 from archipel.lab.lab import Lab
+
+logger = logging.getLogger("archipel.lab")
 
 KEEP_ALIVE_S = 75.0
 """An idle connection stays open this long: a node that polls keeps it."""
@@ -23,6 +27,8 @@ YOUNG_OBJECTS = 20_000
 WHOLE_HEAP_S = 600.0
 """Between two looks at everything. By itself Python looks again for every quarter that the heap has grown
 since, which ten thousand waiting requests do every few seconds; each look stops the lab for a second."""
+CERTIFICATE_S = 10.0
+"""Between two looks at the files of the lab's certificate, which somebody renews."""
 TICK_S = 0.1
 """uvicorn's."""
 
@@ -30,8 +36,10 @@ TICK_S = 0.1
 class LabServer(uvicorn.Server):
     """Lets waiting nodes go as soon as the end is asked for; ends with a lab that cannot go on."""
 
-    def __init__(self, api: FastAPI, lab: Lab, per_address: int) -> None:
-        """`per_address`: connections of one address."""
+    def __init__(
+        self, api: FastAPI, lab: Lab, per_address: int, certificate: Certificate | None = None
+    ) -> None:
+        """`per_address`: connections of one address. `certificate`: None: plain HTTP."""
         in_all, at_once = room_for_connections()
         per_address = min(per_address, in_all // 2)  # one alone never locks out all others
         super().__init__(
@@ -44,9 +52,10 @@ class LabServer(uvicorn.Server):
                 backlog=at_once,
                 timeout_keep_alive=int(KEEP_ALIVE_S),
                 timeout_graceful_shutdown=GRACEFUL_S,
+                ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
             )
         )
-        self._lab = lab
+        self._lab, self._certificate = lab, certificate
 
     async def startup(self, sockets: Any = None) -> None:
         """As uvicorn does, on `sockets`; what the lab began with is not looked at for garbage again."""
@@ -60,12 +69,23 @@ class LabServer(uvicorn.Server):
         """Ten times a second; whether to end: on request, or because the lab cannot go on."""
         if counter % round(WHOLE_HEAP_S / TICK_S) == 0 and counter:
             gc.collect()
+        if self._certificate is not None and counter % round(CERTIFICATE_S / TICK_S) == 0:
+            _renew(self._certificate)
         return await super().on_tick(counter) or self._lab.failure is not None
 
     async def shutdown(self, sockets: Any = None) -> None:
         """As uvicorn does, after the waiting requests."""
         self._lab.close()
         await super().shutdown(sockets)
+
+
+def _renew(certificate: Certificate) -> None:
+    """Show what the files hold now; while they hold no pair, what they held before."""
+    try:
+        if certificate.renew():
+            logger.info("a new certificate is shown from here on")
+    except (BadCertificate, OSError) as error:
+        logger.warning("the certificate stays as it was: %s", error)
 
 
 def collect_seldom() -> None:

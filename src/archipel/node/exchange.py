@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
@@ -46,6 +47,20 @@ NO_HURRY = Bounds(limit_s=None)
 def authorities() -> ssl.SSLContext:
     """Whose certificates are believed; read once, for reading them takes longer than most requests."""
     return httpx.create_ssl_context(trust_env=False)
+
+
+def believe(authority: Path) -> None:
+    """From now on this process believes certificates of this authority too (PEM), in whatever it asks of a lab.
+
+    Raises:
+        OSError: the file cannot be read, or holds no certificate.
+    """
+    try:
+        authorities().load_verify_locations(authority)
+    except ssl.SSLError as error:
+        raise OSError(
+            f"{authority} holds no certificate ({error.reason or 'no PEM'}); expected an authority's, in PEM"
+        ) from None
 
 
 def open_client(url: str) -> httpx.AsyncClient:
