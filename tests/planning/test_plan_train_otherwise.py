@@ -61,6 +61,6 @@ def test_what_was_never_sold_as_epoch_counts_is_bought_new_or_not_counted() -> N
     assert not {"published.cluster", "published.cost", "published.cloud"} & set(unknown)
 
 
-@pytest.mark.parametrize("as_of", ["2021", "2021-02-31", "0000-01", "9999-12-31"])
+@pytest.mark.parametrize("as_of", ["2021", "2021-02", "2021-02-28", "9999-12-31"])
 def test_any_date_is_a_start(as_of: str) -> None:
     assert value(_counted("v100", as_of), "published.cost_2023") > 0
