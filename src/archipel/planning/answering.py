@@ -101,11 +101,11 @@ def second_hand(
     answers: Sequence[Quantity], first: Sequence[Quantity] = ()
 ) -> list[dict[str, str]]:
     """The inputs of the answers that nobody here read at their source, those in `first` before others."""
-    inputs = {each.name: each.origin for each in (*first, *ancestry(answers))}
+    inputs = {each.name: each for each in (*first, *ancestry(answers))}
     return [
-        {"name": name, "read": figure.source.read, "key": figure.source.key}
-        for name, figure in inputs.items()
-        if isinstance(figure, Stated) and figure.source.read != "primary"
+        {"name": name, "about": each.about, "read": figure.source.read, "key": figure.source.key}
+        for name, each in inputs.items()
+        if isinstance(figure := each.origin, Stated) and figure.source.read != "primary"
     ]
 
 

@@ -203,7 +203,7 @@ ABOUT = {
     "chip.tpu": "TPUs beside other chips of their peak",
     "chip.amd": "AMD accelerators beside other chips of their peak",
     "links.rack": "mixtures on chips linked through a whole rack (NVL72) beside servers of eight",
-    "spread": "what labs and figures differ by, beyond all that is known of them",
+    "spread": "how far labs' speeds lie from the fitted one, as a factor",
 }
 _NAMES = {"tpu": "chip.tpu", "amd": "chip.amd", "rack": "links.rack"}
 _EXPONENTS = ("experts", "small", "peak")

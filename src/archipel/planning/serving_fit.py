@@ -198,7 +198,7 @@ ABOUT = {
     "mfu": "share of peak arithmetic in prompts, attention included",
     "mixture_mfu": "share of peak arithmetic in a mixture's prompts, on a slow machine",
     "mixture_most": "arithmetic that a mixture's prompts do not exceed, however fast the machine",
-    "unexplained": "what the law leaves unexplained of a machine not measured",
+    "unexplained": "how far a machine not measured here lies from the fitted speed, as a factor",
 }
 GROUPS = {
     "amd": "AMD cards", "apple": "Apple", "consumer": "GeForce cards", "datacentre": "data-centre cards",

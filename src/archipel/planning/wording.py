@@ -27,8 +27,8 @@ _WORDS = {
 """Units inside a sentence."""
 LEAST_DIGITS, MOST_DIGITS = 2, 4
 """Of a number whose interval is wide; of one that has none."""
-MOST_HINGES, MOST_NAMES, MOST_ANSWERS, ALL_HINGES = 3, 3, 6, 8
-"""What a short plan has room for: inputs that move its first answer, that were read second-hand, answers."""
+MOST_HINGES, MOST_NAMES, MOST_TOLD, MOST_ANSWERS, ALL_HINGES = 3, 3, 2, 6, 8
+"""What a plan has room for: inputs that move its first answer, read second-hand (by name, in words), answers."""
 READ = {"secondary": "read second-hand", "memory": "from memory"}
 """How a figure was read, if not at its source."""
 _MONEY = {"kUSD": 1e3, "MUSD": 1e6, "BUSD": 1e9}
@@ -151,7 +151,7 @@ def plan_text(
     lines += _hinge_lines(data, width, tables)
     if not brief:
         lines += ["", *_answer_lines(data, width, tables)]
-    lines += ["", *wrapped(second_hand_text(data), width)] if data["second_hand"] else []
+    lines += ["", *wrapped(second_hand_text(data, tables), width)] if data["second_hand"] else []
     if not tables:
         return "\n".join(lines)
     for table in data["tables"]:
@@ -181,18 +181,32 @@ class Hinge:
 def hinges(data: dict[str, Any], most: int = MOST_HINGES) -> list[Hinge]:
     """The inputs that move the first answer most."""
     found = []
-    for first in data["answers"][:1]:
+    for first in _hinging(data):
         answer = data["quantities"][first]
-        digits = digits_of(answer)
         for swing in data["matters"][first][:most]:
             name = swing["input"]
             given = data["quantities"][name]
-            ends = (
-                amount_text(swing[end], answer["unit"], digits) for end in ("at_low", "at_high")
+            ends = _ends(swing, answer)
+            found.append(
+                Hinge(name, given["about"] or name, range_text(given), ends, given["kind"])
             )
-            about = given["about"] or name
-            found.append(Hinge(name, about, range_text(given), " to ".join(ends), given["kind"]))
     return found
+
+
+def _hinging(data: dict[str, Any]) -> list[str]:
+    """The first answer that any input moves: what was given as an amount is moved by none."""
+    return [name for name in data["answers"] if data["matters"][name]][:1]
+
+
+def _ends(swing: dict[str, Any], answer: dict[str, Any]) -> str:
+    """What an answer becomes at both ends of an input, its unit said once: `8 B to 13 B parameters`."""
+    digits = digits_of(answer)
+    low, high = (
+        _in_words(amount_text(swing[end], answer["unit"], digits)) for end in ("at_low", "at_high")
+    )
+    unit = low.rpartition(" ")[2]
+    alike = " " in low and high.endswith(f" {unit}") and f" {unit}" not in _LARGE
+    return f"{low.removesuffix(f' {unit}') if alike else low} to {high}"
 
 
 def _hinge_lines(data: dict[str, Any], width: int | None, tables: bool) -> list[str]:
@@ -202,18 +216,21 @@ def _hinge_lines(data: dict[str, Any], width: int | None, tables: bool) -> list[
         f"{', assumed' if each.grade == 'assumed' else ''}: {each.ends}"
         for each in hinges(data, ALL_HINGES if tables else MOST_HINGES)
     ]
-    about = data["quantities"][data["answers"][0]]["about"] if said else ""
+    about = data["quantities"][_hinging(data)[0]]["about"] if said else ""
     return _section(f"What it hinges on: {about}", said, width)
 
 
-def second_hand_text(data: dict[str, Any]) -> str:
-    """Which inputs nobody here read at their source; nothing if all were."""
+def second_hand_text(data: dict[str, Any], named: bool = False) -> str:
+    """Which inputs nobody here read at their source, in words or by name; nothing if all were."""
     said = []
     for read, how in READ.items():
-        names = [row["name"] for row in data["second_hand"] if row["read"] == read]
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        said += [f"{how}: {', '.join(names[:MOST_NAMES])}{more}"] if names else []
-    return f"Rests on figures {'; '.join(said)} (plan constants NAME)." if said else ""
+        rows = [row for row in data["second_hand"] if row["read"] == read]
+        told = dict.fromkeys(row["name"] if named else row["about"] or row["name"] for row in rows)
+        most = MOST_NAMES if named else MOST_TOLD
+        more = f" and {len(told) - most} more" if len(told) > most else ""
+        said += [f"{how}: {', '.join(list(told)[:most])}{more}"] if told else []
+    where = "plan constants NAME" if named else "--tables names them"
+    return f"Rests on figures {'; '.join(said)} ({where})." if said else ""
 
 
 def _listed(sentences: Sequence[str], width: int | None) -> list[str]:

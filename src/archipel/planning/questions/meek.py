@@ -67,7 +67,7 @@ def _sheet(request: Request, shelf: Shelf, years: float, by_points: bool) -> She
     words = {
         "law": law.name,
         "worth": "meek.worth" if request.value or request.nat_value else "meek.point_worth",
-        "improvement": "point" if by_points else "hundredth of a nat",
+        "improvement": "benchmark point" if by_points else "hundredth of a nat",
         "stop": BY_POINTS if by_points else BY_LOSS,
         "middle": tags[2],
         "last": tags[4],
