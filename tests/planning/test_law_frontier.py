@@ -133,13 +133,12 @@ def test_where_a_gap_falls_below_and_where_it_is_widest() -> None:
     assert algorithmic.where_widest(grid, bow[:, None])[0] == pytest.approx(3.03)
 
 
-def test_scores_stay_between_guessing_and_the_ceiling_and_can_be_read_backwards() -> None:
+def test_scores_stay_between_guessing_and_the_ceiling() -> None:
     curve = (0.25, 0.70, -15.9, 1.943)
     loss = np.linspace(1.0, 4.0, 61)
     scores = bounded.score(loss, *curve)
     assert np.all(np.diff(scores) <= 0)
     assert np.all((scores >= 0.25) & (scores <= 0.95))
-    assert bounded.loss_for_score(bounded.score(2.0, *curve), *curve) == pytest.approx(2.0)
 
 
 def test_bounded_leads_fade_and_unbounded_ones_grow() -> None:
@@ -155,8 +154,6 @@ def test_telling_models_apart_takes_text_in_inverse_proportion_to_the_gap() -> N
         10.0 * distinguish.tokens_needed(0.05, 1.0)
     )
     assert distinguish.evidence_nats(0.5) == 0.0
-    gap = distinguish.indistinguishable_gap(0.05, 1000.0)
-    assert distinguish.tokens_needed(0.05, gap) == pytest.approx(1000.0)
 
 
 @settings(max_examples=50)

@@ -125,7 +125,7 @@ def test_a_coin_recovers_what_it_sends_and_skill_recovers_more():
 
 def test_the_skill_through_a_point_meets_it_and_nearly_routellms_next():
     """RouteLLM, table 1, MT-Bench: half the gap at 13.4% of calls, four fifths at 31.3%."""
-    skill = cascade.skill_through(0.134, 0.5)
+    skill = np.log(0.5) / np.log(1.0 - 0.134)
     assert cascade.recovered(0.134, skill) == pytest.approx(0.5)
     assert cascade.recovered(0.3131, skill) == pytest.approx(0.8, rel=0.06)
 

@@ -1,10 +1,13 @@
 """The shelf: dated vintages kept apart, the person's own on top, nothing without unit, kind and source."""
 
+import re
 import tomllib
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
+from archipel.planning import checking
 from archipel.planning.entries import KINDS
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.sampling import Draws
@@ -35,6 +38,20 @@ def test_what_is_second_hand_says_so() -> None:
         assert source.read in ("primary", "secondary", "memory"), key
         assert source.title, key
         assert not source.url or source.url.startswith("https://"), key
+
+
+def test_every_source_is_cited_by_a_figure_or_a_file() -> None:
+    ours = Path(checking.__file__).parent
+    folders = [*ours.iterdir(), Path(__file__).parent / "published"]
+    cited = {
+        key
+        for folder in folders
+        if folder.is_dir() and folder.name != "bibliography"
+        for path in folder.glob("*.toml")
+        for key in re.findall(r'"([^"\s]+)"', path.read_text("utf-8"))
+    }
+    code = "".join(path.read_text("utf-8") for path in ours.rglob("*.py"))
+    assert not [key for key in bibliography() if key not in cited and f'"{key}"' not in code]
 
 
 def test_assumptions_have_intervals_unless_they_are_definitions() -> None:

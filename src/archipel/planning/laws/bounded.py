@@ -20,13 +20,6 @@ def score(
     return floor + span / (1.0 + np.exp(-steepness * (loss - middle)))
 
 
-def loss_for_score(
-    wanted: Numbers, floor: Numbers, span: Numbers, steepness: Numbers, middle: Numbers
-) -> Numbers:
-    """The loss at which the score is `wanted`; the inverse of `score`."""
-    return middle - np.log(span / (wanted - floor) - 1.0) / steepness
-
-
 def compute_lead(years: Numbers, own: Numbers) -> Numbers:
     """Effective compute of the frontier over the fixed budget's, when progress is shared: own^t."""
     return np.power(own, years)

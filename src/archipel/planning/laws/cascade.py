@@ -33,11 +33,6 @@ def recovered(sent: Numbers, skill: Numbers) -> Numbers:
     return 1.0 - np.power(1.0 - sent, skill)
 
 
-def skill_through(sent: Numbers, gap_share: Numbers) -> Numbers:
-    """The exponent of `recovered` through one published point."""
-    return np.log(1.0 - gap_share) / np.log(1.0 - sent)
-
-
 def largest_escalation(small: Numbers, large: Numbers) -> Numbers:
     """The escalated share above which a cascade costs more than the large model alone."""
     return 1.0 - small / large

@@ -22,8 +22,3 @@ def evidence_nats(error: Numbers) -> Numbers:
 def tokens_needed(error: Numbers, gap: Numbers) -> Numbers:
     """Expected tokens until the test decides; `gap` in nat per token."""
     return evidence_nats(error) / gap
-
-
-def indistinguishable_gap(error: Numbers, tokens: Numbers) -> Numbers:
-    """The gap in nat per token below which a reader of so many tokens cannot tell."""
-    return evidence_nats(error) / tokens

@@ -35,14 +35,6 @@ def pass_rate(hours: Numbers, curve: Curve) -> Numbers:
     return curve.start + (curve.asymptote - curve.start) * rise
 
 
-def hours_for_rate(rate: Numbers, curve: Curve) -> Numbers:
-    """Accelerator-hours after which a pass rate is reached; 0 at the start, infinite at the ceiling."""
-    span = np.maximum(curve.asymptote - curve.start, 1e-12)
-    reached = np.clip((rate - curve.start) / span, 0.0, 1.0)
-    with np.errstate(divide="ignore"):
-        return curve.midpoint * np.power(np.divide(reached, 1.0 - reached), 1.0 / curve.exponent)
-
-
 def learning_flop(active_params: Numbers, tokens: Numbers) -> Numbers:
     """FLOP of learning from rollout tokens."""
     return LEARN * active_params * tokens
@@ -64,9 +56,3 @@ def generation_inefficiency(hours_ratio: Numbers) -> Numbers:
 def generation_share(hours_ratio: Numbers) -> Numbers:
     """Share of all accelerator-hours that generate."""
     return hours_ratio / (1.0 + hours_ratio)
-
-
-def time_equivalent_flop(active_params: Numbers, tokens: Numbers, hours_ratio: Numbers) -> Numbers:
-    """The training FLOP that would take as many accelerator-hours as generating and learning together."""
-    generating = generation_flop(active_params, tokens) * generation_inefficiency(hours_ratio)
-    return generating + learning_flop(active_params, tokens)
