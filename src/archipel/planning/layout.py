@@ -95,3 +95,13 @@ def _record(columns: Sequence[str], cells: Sequence[str], width: int) -> list[st
         told = f"{name}: {cell}" if name else cell
         lines += wrapped(told, width, "  ", "    ") if cell else []
     return lines
+
+
+def section(head: str, sentences: Sequence[str], width: int | None) -> list[str]:
+    """Sentences as a list under a head; nothing without any."""
+    return ["", *wrapped(head, width), *_listed(sentences, width)] if sentences else []
+
+
+def _listed(sentences: Sequence[str], width: int | None) -> list[str]:
+    """Each as an item."""
+    return [line for each in sentences for line in wrapped(each, width, "  - ", "    ")]

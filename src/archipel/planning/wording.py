@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archipel.planning.layout import indented, inside, lined_up, wrapped
+from archipel.planning.layout import indented, inside, lined_up, section, wrapped
 
 _SCALES = ((1e12, " T"), (1e9, " B"), (1e6, " M"))
 _LARGE = tuple(suffix for _, suffix in _SCALES)
@@ -156,14 +156,9 @@ def plan_text(
         return "\n".join(lines)
     for table in data["tables"]:
         lines += ["", *table_lines(table, width)]
-    lines += _section("Remarks", data["remarks"], width)
-    lines += _section("Where sources disagree", _disagreements(data["disagreements"]), width)
+    lines += section("Remarks", data["remarks"], width)
+    lines += section("Where sources disagree", _disagreements(data["disagreements"]), width)
     return "\n".join(lines)
-
-
-def _section(head: str, sentences: Sequence[str], width: int | None) -> list[str]:
-    """Sentences as a list under a head; nothing without any."""
-    return ["", *wrapped(head, width), *_listed(sentences, width)] if sentences else []
 
 
 @dataclass(frozen=True)
@@ -217,7 +212,7 @@ def _hinge_lines(data: dict[str, Any], width: int | None, tables: bool) -> list[
         for each in hinges(data, ALL_HINGES if tables else MOST_HINGES)
     ]
     about = data["quantities"][_hinging(data)[0]]["about"] if said else ""
-    return _section(f"What it hinges on: {about}", said, width)
+    return section(f"What it hinges on: {about}", said, width)
 
 
 def second_hand_text(data: dict[str, Any], named: bool = False) -> str:
@@ -231,11 +226,6 @@ def second_hand_text(data: dict[str, Any], named: bool = False) -> str:
         said += [f"{how}: {', '.join(list(told)[:most])}{more}"] if told else []
     where = "plan constants NAME" if named else "--tables names them"
     return f"Rests on figures {'; '.join(said)} ({where})." if said else ""
-
-
-def _listed(sentences: Sequence[str], width: int | None) -> list[str]:
-    """Each as an item."""
-    return [line for each in sentences for line in wrapped(each, width, "  - ", "    ")]
 
 
 def answer_rows(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
