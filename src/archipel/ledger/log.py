@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from archipel.identity import Identity
 from archipel.ledger.head_file import HeadFile
+from archipel.ledger.leadership import Term
 from archipel.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from archipel.ledger.reader import Reader, check_covered, check_root, checked_head, checked_rows
 from archipel.ledger.signed_note import NoteKey
@@ -85,7 +86,22 @@ class Log:
     @property
     def failure(self) -> LedgerStopped | None:
         """Why this log refuses all further work, for good; None while it goes on."""
-        return self._failure
+        return self._failure or self._storage.lost
+
+    @property
+    def term(self) -> Term | None:
+        """What this process leads under, where several labs share the log."""
+        return self._storage.term
+
+    def check_writer(self) -> None:
+        """Whether this process may still write, as of now: what it deletes beside the log, another may need.
+
+        Raises:
+            LeaderLost: another one has begun. LedgerError: it cannot be asked.
+        """
+        with self._lock:
+            self._check_writable()
+            self._storage.check_writer()
 
     @property
     def key(self) -> NoteKey:
@@ -249,6 +265,9 @@ class Log:
 
     def _settle(self, error: LedgerError) -> None:
         """After a failed append: go on if storage still ends where we do, else stop for good."""
+        if isinstance(error, LedgerStopped):
+            self._failure = error
+            return
         try:
             row = self._storage.latest_head()
         except LedgerError:
@@ -262,8 +281,8 @@ class Log:
     def _check_usable(self) -> None:
         if self._is_closed:
             raise LedgerUnavailable("this log is closed")
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     def _check_writable(self) -> Identity:
         self._check_usable()
