@@ -9,13 +9,12 @@ from archipel.identity import Identity
 from archipel.ledger.leadership import (
     GIVE_UP_S,
     Standing,
-    Term,
     after_beat,
     check_term,
 )
 from archipel.ledger.location import follow_log, is_shared, leader_watch, open_log, read_log
 from archipel.ledger.log import Log
-from archipel.ledger.storage import HeadRow, LeaderLost, LedgerInUse, LedgerUnavailable
+from archipel.ledger.storage import HeadRow, LeaderLost, LedgerInUse, LedgerUnavailable, Term
 from memory import MemoryStorage
 
 LAB = Identity.from_seed(bytes(range(32)))

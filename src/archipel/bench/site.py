@@ -89,6 +89,14 @@ class Site:
         self.wait_until(lambda: self.get("/healthz") is not None, "the lab to answer", limit_s)
         return self.url
 
+    def start_follower(self, name: str, port: int = 0, options: Sequence[str] = ()) -> str:
+        """Start a lab that shares another's ledger, key and blobs, and wait until it listens; returns its URL."""
+        home = self.home(name)
+        (home / "url").unlink(missing_ok=True)
+        self._start(name, ["lab", "start", "--home", str(home), "--port", str(port), *options])
+        self.wait_until((home / "url").is_file, f"{name} to listen", START_LIMIT_S)
+        return (home / "url").read_text()
+
     def start_update(self, name: str = "update", options: Sequence[str] = ()) -> str:
         """Start the trusted role; returns its did."""
         home = str(self.home(name))
@@ -188,6 +196,20 @@ class Site:
     def pid(self, name: str) -> int:
         """Process id of a running process."""
         return self._processes[name].pid
+
+    def ended(self, name: str, limit_s: float) -> tuple[int, str]:
+        """Wait for a process to end by itself: its exit code, and all that it said.
+
+        Raises:
+            SiteFailed: it did not.
+        """
+        process = self._processes.pop(name)
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self._processes[name] = process
+            raise SiteFailed(f"{name} did not end within {limit_s:.0f} s") from None
+        return code, self._output(name).read_text(errors="replace")
 
     def running(self, name: str) -> bool:
         """Whether the process is still there."""

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from archipel.blobs import BlobStore
 from archipel.identity import Identity, sign
@@ -65,6 +66,16 @@ MAX_WAIT_S = 60.0
 """A long poll never lasts longer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a lab begins with, beside its ledger and its blobs."""
+
+    uplink: int | None = None
+    """See `Mesh`."""
+    warm: LabState | None = None
+    """What it folded while it followed another lab: a state of the ledger's first entries."""
+
+
 class Lab:
     """See the module's text; every public method leaves ledger and state in step."""
 
@@ -74,20 +85,20 @@ class Lab:
         log: Log,
         blobs: BlobStore,
         clock_ms: Callable[[], int],
+        start: Start = Start(),
         *,
         in_thread: bool = True,
-        uplink: int | None = None,
     ) -> None:
-        """`in_thread`: wait for the disk beside the event loop; False for ledgers in memory. `uplink`: see `Mesh`."""
+        """`in_thread`: wait for the disk beside the event loop; False for ledgers in memory."""
         self.identity = identity
         self.log = log
         self.blobs = blobs
         self.clock_ms = clock_ms
-        state = recover(identity.did, log, blobs)
+        state = recover(identity.did, log, blobs, start.warm)
         self.records = Records(log)
         self.orders = Orders(state)
         self._shelf = Shelf(blobs, in_thread=in_thread)
-        self.mesh = Mesh(blobs, lambda: self.clock_ms(), uplink, in_thread=in_thread)
+        self.mesh = Mesh(blobs, lambda: self.clock_ms(), start.uplink, in_thread=in_thread)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
             log, state, self._on_durable, lambda: self._leasing.begin_anew(), in_thread=in_thread

@@ -1,6 +1,6 @@
 """Which of several labs writes to a log that they share: terms, and what a leader's beat shows. Pure.
 
-Parts: `Term` (of whoever leads), `Leader` (as others see it), `check_term` (may this lab append?), `after_beat` (does it lead
+Parts: `Leader` (of a term, as others see it), `check_term` (may this lab append?), `after_beat` (does it lead
 still?), `Watch` (the port that followers look through). Law: whoever becomes the leader raises the term, and every batch is
 appended under a term in the same transaction that reads it; a leader that slept, or lost its session, appends nothing once
 another one has begun.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from archipel.ledger.storage import LeaderLost
+from archipel.ledger.storage import LeaderLost, Term
 
 BEAT_S = 1.0
 """How often a leader asks whether it still leads."""
@@ -20,16 +20,6 @@ GIVE_UP_S = 20.0
 """A leader that cannot reach the server, or does not get its lock back, ends after so long."""
 MAX_PLACE = 2000
 """Characters of an address."""
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """Of one leader, from when it began to write until the next one does."""
-
-    number: int
-    """Higher than all before it."""
-    place: str = ""
-    """Where its lab answers; empty: it did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +73,7 @@ def after_beat(
 ) -> Standing:
     """Whether who led under `mine` leads still.
 
-    found: what is stored; means nothing unless the server was reached. unsure_s: since the last beat that went well.
+    found: what is stored; means nothing unless the server was reached. unsure_s: since the first beat that did not go well.
 
     Raises:
         LeaderLost: it does not.

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 from archipel.identity import Identity
 from archipel.ledger.head_file import HeadFile
-from archipel.ledger.leadership import Term
 from archipel.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from archipel.ledger.reader import Reader, check_covered, check_root, checked_head, checked_rows
 from archipel.ledger.signed_note import NoteKey
@@ -24,6 +23,7 @@ from archipel.ledger.storage import (
     LedgerStopped,
     LedgerUnavailable,
     Storage,
+    Term,
 )
 from archipel.ledger.tree_head import TreeHead, sign_tree_head
 

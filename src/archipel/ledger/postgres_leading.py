@@ -20,12 +20,11 @@ from archipel.ledger.leadership import (
     SILENCE_S,
     Leader,
     Standing,
-    Term,
     after_beat,
     check_term,
 )
 from archipel.ledger.postgres_session import Session, open_session, reported
-from archipel.ledger.storage import LeaderLost, LedgerInUse, LedgerUnavailable
+from archipel.ledger.storage import LeaderLost, LedgerLed, LedgerUnavailable, Term
 
 logger = logging.getLogger("archipel.ledger")
 
@@ -49,7 +48,7 @@ class Leading:
         """Take the lock. place: where this lab answers, for the others.
 
         Raises:
-            LedgerInUse: another process has it. LedgerUnavailable: no such schema, or the server is too old.
+            LedgerLed: another process has it. LedgerUnavailable: no such schema, or the server is too old.
         """
         self._url, self._place = url, place[:MAX_PLACE]
         self.term = Term(0)
@@ -60,7 +59,7 @@ class Leading:
         self._session: Session | None = _lock_session(url)
         if not _take_lock(self._session):
             self.close()
-            raise LedgerInUse(
+            raise LedgerLed(
                 "another process is writing to this log in PostgreSQL; stop it first "
                 "(a log has one writer)"
             )
@@ -113,10 +112,11 @@ class Leading:
         self._forget()
 
     def _beat(self) -> None:
-        well_s = time.monotonic()
+        unsure_since_s: float | None = None
         while not self._is_over.wait(BEAT_S):
             found, was_reached, has_lock = self._asked()
-            unsure_s = time.monotonic() - well_s
+            now_s = time.monotonic()  # from the first beat that failed: a process that slept tries again before it gives up
+            unsure_s = now_s - (now_s if unsure_since_s is None else unsure_since_s)
             try:
                 standing = after_beat(
                     self.term, found, was_reached=was_reached, has_lock=has_lock, unsure_s=unsure_s
@@ -127,7 +127,9 @@ class Leading:
                 self._forget()
                 return
             if standing is Standing.LEADS:
-                well_s = time.monotonic()
+                unsure_since_s = None
+            elif unsure_since_s is None:
+                unsure_since_s = now_s
 
     def _asked(self) -> tuple[Term | None, bool, bool]:
         """(what is stored, was the server reached, is the lock ours)."""

@@ -10,7 +10,6 @@ from importlib import resources
 from typing import Any
 
 from archipel.ledger import formats
-from archipel.ledger.leadership import Term
 from archipel.ledger.postgres_leading import Leading
 from archipel.ledger.postgres_session import Session, open_session, reported
 from archipel.ledger.storage import (
@@ -20,6 +19,7 @@ from archipel.ledger.storage import (
     LedgerError,
     LedgerMissing,
     LedgerUnavailable,
+    Term,
     only_bytes,
 )
 

@@ -10,10 +10,7 @@ Law: `append` is atomic and durable when it returns; at most one writer holds a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from archipel.ledger.leadership import Term
+from typing import Any, Protocol
 
 
 class LedgerError(Exception):
@@ -22,6 +19,10 @@ class LedgerError(Exception):
 
 class LedgerInUse(LedgerError):
     """Another process is writing to this log."""
+
+
+class LedgerLed(LedgerInUse):
+    """Another lab leads this log, which several may share: this one may follow it."""
 
 
 class LedgerFull(LedgerError):
@@ -72,6 +73,16 @@ class HeadRow:
         only_bytes([self.note])
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Of one leader, from when it began to write until the next one does."""
+
+    number: int
+    """Higher than all before it."""
+    place: str = ""
+    """Where its lab answers; empty: it did not say."""
+
+
 def only_bytes(column: list[Any]) -> list[bytes]:
     """A column of bytes as a database gave it.
 
@@ -113,7 +124,7 @@ class Storage(Protocol):
         """Whether this process may still write, as of now. Raises LeaderLost: it may not."""
 
     @property
-    def term(self) -> "Term | None":
+    def term(self) -> Term | None:
         """What its writer leads under; None where there is one writer or none."""
 
     @property

@@ -8,7 +8,7 @@ anybody sees them; interrupted transfers go on where they stopped.
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,7 +18,6 @@ from pydantic import BaseModel
 from archipel.blobs import BlobStore
 from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
 from archipel.identity import Identity, sign
-from archipel.node.address import lab_address
 from archipel.node.clock import LabClock, Numbers
 from archipel.node.exchange import (
     DOCUMENT,
@@ -28,6 +27,7 @@ from archipel.node.exchange import (
     Bounds,
     LabRefused,
     LabUnreachable,
+    NotHeard,
     believed,
     bounded_body,
     given_up,
@@ -37,6 +37,7 @@ from archipel.node.exchange import (
 )
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
 from archipel.node.sealed import NotBelieved, founding_of
+from archipel.node.turning import Addresses
 from archipel.records import documents
 from archipel.records.document import BadDocument, read_document
 from archipel.records.fields import BlobRef
@@ -62,14 +63,19 @@ S = TypeVar("S", bound=Statement)
 
 
 class LabReader:
-    """Asks a lab; needs no key. An address that no lab can have is `BadAddress`."""
+    """Asks a lab, at one of its addresses; needs no key. An address that no lab can have is `BadAddress`."""
 
     def __init__(self, url: str) -> None:
-        self.url = lab_address(url)
+        self.addresses = Addresses(url)
         self.lab = ""
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
         self.http = open_client(self.url)
+
+    @property
+    def url(self) -> str:
+        """The address that is asked now."""
+        return self.addresses.now
 
     async def __aenter__(self) -> Self:
         return self
@@ -137,9 +143,11 @@ class LabReader:
             if store.exists(blob.digest):
                 return store.path(blob.digest)
             store.require_room(blob.size - store.partial_offset(blob.digest))
+            asked = self.url
             try:
                 await self._fetch_rest(blob, store)
             except (LabUnreachable, DigestMismatch, BlobTooLarge) as error:
+                self._leave(asked)
                 if attempt == MAX_TRANSFER_ATTEMPTS - 1:
                     raise given_up(error) from None
                 await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
@@ -168,6 +176,27 @@ class LabReader:
     async def _exchange(
         self, method: str, path: str, most: Bounds = DOCUMENT, **options: Any
     ) -> bytes:
+        """An answer's bytes; what nobody took in is sent to the lab's other addresses in turn."""
+        for left in reversed(range(len(self.addresses.every))):
+            asked = self.url
+            try:
+                return await self._answered(method, path, most, options)
+            except NotHeard:
+                self._leave(asked)
+                if not left or not _is_whole(options.get("content", b"")):
+                    raise
+            except LabUnreachable:
+                self._leave(asked)
+                raise
+        raise AssertionError("a lab has an address")
+
+    def _leave(self, failed: str) -> None:
+        if self.addresses.leave(failed):
+            self.http.base_url = self.url
+
+    async def _answered(
+        self, method: str, path: str, most: Bounds, options: Mapping[str, Any]
+    ) -> bytes:
         try:
             async with asyncio.timeout(most.limit_s):
                 async with self.http.stream(method, path, **options) as answer:
@@ -177,6 +206,11 @@ class LabReader:
         if answer.status_code >= NO_ANSWER_FROM:
             raise refusal(answer, body, self.url)
         return body
+
+
+def _is_whole(content: bytes | AsyncIterator[bytes]) -> bool:
+    """Whether it can be sent once more."""
+    return isinstance(content, bytes)
 
 
 class LabClient(LabReader):
