@@ -197,20 +197,6 @@ class Site:
         """Process id of a running process."""
         return self._processes[name].pid
 
-    def ended(self, name: str, limit_s: float) -> tuple[int, str]:
-        """Wait for a process to end by itself: its exit code, and all that it said.
-
-        Raises:
-            SiteFailed: it did not.
-        """
-        process = self._processes.pop(name)
-        try:
-            code = process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            self._processes[name] = process
-            raise SiteFailed(f"{name} did not end within {limit_s:.0f} s") from None
-        return code, self._output(name).read_text(errors="replace")
-
     def running(self, name: str) -> bool:
         """Whether the process is still there."""
         process = self._processes.get(name)

@@ -113,8 +113,9 @@ def start(
     from archipel.lab.apply import Contradiction
     from archipel.lab.clock import EvenClock
     from archipel.lab.doorman import DoorLimits
-    from archipel.lab.lab import Lab, Start
+    from archipel.lab.lab import Lab
     from archipel.lab.server import LabServer
+    from archipel.lab.start import Start
     from archipel.ledger.storage import LedgerError
 
     folder = home_folder("lab", home)

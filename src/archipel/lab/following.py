@@ -27,7 +27,7 @@ from archipel.ledger.leadership import Leader, Watch
 from archipel.ledger.log import Log
 from archipel.ledger.storage import LedgerInUse, LedgerMissing, LedgerUnavailable, Term
 from archipel.ledger.tree_head import TreeHead
-from archipel.records.documents import LeaderFacts
+from archipel.records.leader_document import LeaderFacts
 
 logger = logging.getLogger("archipel.lab")
 

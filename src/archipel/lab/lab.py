@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from archipel.blobs import BlobStore
 from archipel.identity import Identity, sign
@@ -34,6 +33,7 @@ from archipel.lab.news import News
 from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
 from archipel.lab.remnants import Remnants
+from archipel.lab.start import PLAIN, Start
 from archipel.lab.state import LabState
 from archipel.lab.turns import Turns
 from archipel.lab.uploads import Permit, Uploads
@@ -66,16 +66,6 @@ MAX_WAIT_S = 60.0
 """A long poll never lasts longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a lab begins with, beside its ledger and its blobs."""
-
-    uplink: int | None = None
-    """See `Mesh`."""
-    warm: LabState | None = None
-    """What it folded while it followed another lab: a state of the ledger's first entries."""
-
-
 class Lab:
     """See the module's text; every public method leaves ledger and state in step."""
 
@@ -85,7 +75,7 @@ class Lab:
         log: Log,
         blobs: BlobStore,
         clock_ms: Callable[[], int],
-        start: Start = Start(),
+        start: Start = PLAIN,
         *,
         in_thread: bool = True,
     ) -> None:
@@ -139,8 +129,7 @@ class Lab:
         """Write the first entry of a new ledger; an existing one keeps its own operators."""
         if self.log.size == 0:
             did = self.identity.did
-            opened = LabOpened(lab=did, author=did, seq=1, operators=tuple(operators))
-            await self._record([self._signed(opened)])
+            await self.say(LabOpened(lab=did, author=did, seq=1, operators=tuple(operators)))
 
     async def submit(
         self, data: bytes, blobs: Sequence[bytes] = (), following: tuple[bytes, Have] | None = None

@@ -30,6 +30,7 @@ from archipel.lab.state import Run
 from archipel.lab.traffic import Traffic
 from archipel.records import documents
 from archipel.records.canonical import MAX_SAFE_INTEGER
+from archipel.records.leader_document import LeaderFacts
 
 MAX_ENTRIES_PER_PAGE = 1000
 MAX_ROWS_PER_PAGE = 10_000
@@ -156,11 +157,11 @@ def _status_routes(api: FastAPI, lab: Lab) -> None:
         )
 
     @api.get("/leader", summary="Whether this lab leads, where several share a ledger")
-    async def leader() -> documents.LeaderFacts:
+    async def leader() -> LeaderFacts:
         leads, term = lab.failure is None, lab.log.term
         if term is None:
-            return documents.LeaderFacts(leads=leads)
-        return documents.LeaderFacts(leads=leads, term=term.number, place=term.place)
+            return LeaderFacts(leads=leads)
+        return LeaderFacts(leads=leads, term=term.number, place=term.place)
 
     @api.get("/healthz", summary="Up, and able to go on", response_class=PlainTextResponse)
     async def health() -> PlainTextResponse:

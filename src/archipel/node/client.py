@@ -8,9 +8,9 @@ anybody sees them; interrupted transfers go on where they stopped.
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel
@@ -20,24 +20,21 @@ from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, Digest
 from archipel.identity import Identity, sign
 from archipel.node.clock import LabClock, Numbers
 from archipel.node.exchange import (
-    DOCUMENT,
     NO_ANSWER_FROM,
     NO_HURRY,
     READ_LIMIT_S,
     Bounds,
     LabRefused,
     LabUnreachable,
-    NotHeard,
     believed,
     bounded_body,
     given_up,
-    open_client,
     refusal,
     unreachable,
 )
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
 from archipel.node.sealed import NotBelieved, founding_of
-from archipel.node.turning import Addresses
+from archipel.node.turning import Asking
 from archipel.records import documents
 from archipel.records.document import BadDocument, read_document
 from archipel.records.fields import BlobRef
@@ -62,30 +59,14 @@ D = TypeVar("D", bound=BaseModel)
 S = TypeVar("S", bound=Statement)
 
 
-class LabReader:
+class LabReader(Asking):
     """Asks a lab, at one of its addresses; needs no key. An address that no lab can have is `BadAddress`."""
 
     def __init__(self, url: str) -> None:
-        self.addresses = Addresses(url)
+        super().__init__(url)
         self.lab = ""
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
-        self.http = open_client(self.url)
-
-    @property
-    def url(self) -> str:
-        """The address that is asked now."""
-        return self.addresses.now
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Drop the connections."""
-        await self.http.aclose()
 
     async def meet(self) -> None:
         """Learn who the lab is and who may open runs at it.
@@ -147,7 +128,7 @@ class LabReader:
             try:
                 await self._fetch_rest(blob, store)
             except (LabUnreachable, DigestMismatch, BlobTooLarge) as error:
-                self._leave(asked)
+                self.leave(asked)
                 if attempt == MAX_TRANSFER_ATTEMPTS - 1:
                     raise given_up(error) from None
                 await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
@@ -172,45 +153,6 @@ class LabReader:
                     await asyncio.to_thread(writer.commit)
         except (httpx.HTTPError, BlobIncomplete, BlobBusy) as error:
             raise unreachable(self.url, error) from None
-
-    async def _exchange(
-        self, method: str, path: str, most: Bounds = DOCUMENT, **options: Any
-    ) -> bytes:
-        """An answer's bytes; what nobody took in is sent to the lab's other addresses in turn."""
-        for left in reversed(range(len(self.addresses.every))):
-            asked = self.url
-            try:
-                return await self._answered(method, path, most, options)
-            except NotHeard:
-                self._leave(asked)
-                if not left or not _is_whole(options.get("content", b"")):
-                    raise
-            except LabUnreachable:
-                self._leave(asked)
-                raise
-        raise AssertionError("a lab has an address")
-
-    def _leave(self, failed: str) -> None:
-        if self.addresses.leave(failed):
-            self.http.base_url = self.url
-
-    async def _answered(
-        self, method: str, path: str, most: Bounds, options: Mapping[str, Any]
-    ) -> bytes:
-        try:
-            async with asyncio.timeout(most.limit_s):
-                async with self.http.stream(method, path, **options) as answer:
-                    body = await bounded_body(answer, most.max_bytes)
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise unreachable(self.url, error, most.limit_s) from None
-        if answer.status_code >= NO_ANSWER_FROM:
-            raise refusal(answer, body, self.url)
-        return body
-
-
-def _is_whole(content: bytes | AsyncIterator[bytes]) -> bool:
-    """Whether it can be sent once more."""
-    return isinstance(content, bytes)
 
 
 class LabClient(LabReader):

@@ -90,17 +90,6 @@ class LabFacts(Document):
     """Who may join that is new there; None: it does not say."""
 
 
-class LeaderFacts(Document):
-    """`/leader`: whether a lab leads, where several share a ledger."""
-
-    leads: bool
-    """It takes in what it is told; otherwise it follows, and answers nothing else."""
-    term: Count | None = None
-    """Number of the newest leader's term; None: the ledger is this lab's alone."""
-    place: str = ""
-    """Where the leader answers; empty: it did not say, or nobody led yet."""
-
-
 class KeyFacts(Document):
     """`/keys/<did>`: what a key must know before it speaks."""
 
