@@ -105,15 +105,20 @@ def test_a_killed_leader_is_followed_within_ten_seconds_and_nothing_is_lost(
     assert follows.headers["retry-after"]
     assert labs.site.url in follows.json()["detail"]
     labs.stage.wait_for_version(1)
+    shown = labs.site.history()
     died_s = time.monotonic()
     labs.site.kill("lab")
     labs.taken_over("second", died_s, "kill -9")
     labs.follow("lab")
     labs.stage.wait_for_version(3)
+    assert labs.site.history()[: len(shown)] == shown
+    shown = labs.site.history()
     died_s = time.monotonic()
     labs.site.kill("second")
     labs.taken_over("lab", died_s, "kill -9")
-    assert labs.finished().policies == undisturbed.policies
+    outcome = labs.finished()
+    assert outcome.policies == undisturbed.policies
+    assert outcome.history[: len(shown)] == [statement for _, statement in shown]
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ LEDGER = "ledger.sqlite"
 @JSON
 @click.pass_context
 def status(context: click.Context, home: Path | None, url: str | None, as_json: bool) -> None:
-    """How a lab stands: does it answer, runs and what they wait for, nodes, disk, head, snapshot.
+    """How a lab stands: does it answer, does it lead, runs and what they wait for, nodes, disk, head, snapshot.
 
     Exit code 1: it does not answer, or cannot go on.
 
@@ -50,7 +50,7 @@ def status(context: click.Context, home: Path | None, url: str | None, as_json: 
         live = asyncio.run(_asked(url)) if url else {"phase": "not running"}
         facts = {"home": os.fspath(home), "url": url, **live, "disk": _disk(home), **_ledger(home)}
     show(facts, as_json, lambda: "\n".join(_lines(facts)))
-    context.exit(0 if facts["phase"] == "running" else 1)
+    context.exit(0 if facts["phase"] in ("running", "follows") else 1)
 
 
 async def _asked(url: str) -> dict[str, Any]:
@@ -61,6 +61,9 @@ async def _asked(url: str) -> dict[str, Any]:
 
     async with LabReader(url) as lab:
         try:
+            leader = await _leader(lab)
+            if not leader.get("leads", True) and leader["place"]:
+                return {"phase": "follows", "leader": leader}
             await lab.get_bytes("/healthz", DOCUMENT)
             facts = await lab.get("/lab")
             runs, nodes = await _all(lab, "/runs"), await _all(lab, "/nodes")
@@ -72,6 +75,7 @@ async def _asked(url: str) -> dict[str, Any]:
     phases = [run["phase"] for run in runs]
     return {
         "phase": "running",
+        "leader": leader,
         "lab": facts["lab"],
         "software": facts["software"],
         "runs": {phase: phases.count(phase) for phase in sorted(set(phases))},
@@ -82,6 +86,16 @@ async def _asked(url: str) -> dict[str, Any]:
             "expired_leases": sum(node["expired"] for node in everybody),
         },
     }
+
+
+async def _leader(lab: "LabReader") -> dict[str, Any]:
+    """Who leads; empty at a lab of a release that does not say."""
+    from archipel.node.exchange import LabRefused
+
+    try:
+        return dict(await lab.get("/leader"))
+    except LabRefused:
+        return {}
 
 
 def _run(run: dict[str, Any], waits: list[dict[str, Any]]) -> dict[str, Any]:
@@ -137,6 +151,10 @@ def _ledger(home: Path) -> dict[str, Any]:
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield f"lab at {facts['url'] or 'no address'}: {facts['phase']}; home {facts['home']}"
+    leader = facts.get("leader") or {}
+    if leader.get("term") is not None:
+        whose = "this lab" if leader["leads"] else f"the lab at {leader['place']}"
+        yield f"leader: {whose}, under term {leader['term']}"
     if "failure" in facts:
         yield f"failure: {facts['failure']}"
     if "runs" in facts:

@@ -15,7 +15,7 @@ MAX_ADDRESSES = 8
 """Of one lab."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 EXPECTED = "expected http://HOST:PORT or https://HOST"
-_BETWEEN = re.compile(r"(?i)\s*,\s*(?=https?://)")
+_BETWEEN = re.compile(r"(?i)\s*,\s*(?=https?://|$)")
 _SCHEME = re.compile(r"(?i)^(https?):/*")
 
 
