@@ -3,12 +3,16 @@
 from collections.abc import Iterable
 
 from archipel.blobs.errors import BlobMissing
-from archipel.ledger.storage import EntryRow, HeadRow, LedgerFull
+from archipel.ledger.storage import EntryRow, HeadRow, LeaderLost, LedgerFull
 from archipel.records.canonical import sha256_digest
 
 
 class MemoryStorage:
     """A ledger's rows in lists; `room` entries fit, as on a disk that fills up."""
+
+    term = None
+    lost: LeaderLost | None = None
+    """Once another lab leads."""
 
     def __init__(self) -> None:
         self._entries: list[EntryRow] = []
@@ -36,6 +40,10 @@ class MemoryStorage:
 
     def num_entries(self) -> int:
         return len(self._entries)
+
+    def check_writer(self) -> None:
+        if self.lost is not None:
+            raise self.lost
 
     def close(self) -> None:
         """Nothing to let go of."""

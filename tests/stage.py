@@ -111,9 +111,9 @@ class Stage:
 class Outcome:
     """What the ledger says of a run that is over."""
 
-    def __init__(self, home: Path, versions: int) -> None:
+    def __init__(self, home: Path, versions: int, ledger: str | None = None) -> None:
         did = Identity.load(home / "lab.key").did
-        log = read_log(home / "ledger.sqlite", lab_key(did), home / HEAD_FILE)
+        log = read_log(ledger or home / "ledger.sqlite", lab_key(did), home / HEAD_FILE)
         log.verify()
         entries = list(pages(log))
         log.close()

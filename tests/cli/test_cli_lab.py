@@ -138,6 +138,7 @@ def test_the_status_counts_who_is_here_and_who_is_gone(tmp_path: Path) -> None:
     facts = world.await_(told())
     world.close()
     assert facts["phase"] == "running"
+    assert facts["leader"] == {"leads": True, "term": None, "place": ""}
     assert facts["nodes"] == {"present": 1, "gone": 1, "expired_leases": 0}
 
 

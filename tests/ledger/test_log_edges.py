@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from archipel.ledger import log as log_module
+from archipel.ledger import reader as reader_module
 from archipel.ledger.location import open_log, read_first_entry
 from archipel.ledger.log import MAX_BATCH_ENTRIES, MAX_READ_ENTRIES, Log
 from archipel.ledger.merkle import leaf_hash, root_of
@@ -32,7 +33,8 @@ def test_a_log_is_the_same_however_it_is_paged(
         log.append(ENTRIES[start : start + 5])
     head = log.head
     log.close()
-    monkeypatch.setattr(log_module, "_HASH_PAGE", page)
+    monkeypatch.setattr(reader_module, "HASH_PAGE", page)
+    monkeypatch.setattr(reader_module, "ENTRY_PAGE", page)
     monkeypatch.setattr(log_module, "MAX_READ_ENTRIES", page)
     log = open_log(path, ORIGIN, LAB)
     assert log.head == head

@@ -257,7 +257,7 @@ def test_a_document_that_is_asked_for_without_bounds_has_some(
         told.append(max_bytes)
         return b"[]"
 
-    monkeypatch.setattr("archipel.node.client.bounded_body", body)
+    monkeypatch.setattr("archipel.node.turning.bounded_body", body)
     asked(world, said(b"[]"), lambda c: c.get("/x"))
     assert told[-1] == exchange.MAX_JSON_BYTES
     assert exchange.DOCUMENT.limit_s == exchange.ANSWER_LIMIT_S

@@ -89,6 +89,14 @@ class Site:
         self.wait_until(lambda: self.get("/healthz") is not None, "the lab to answer", limit_s)
         return self.url
 
+    def start_follower(self, name: str, port: int = 0, options: Sequence[str] = ()) -> str:
+        """Start a lab that shares another's ledger, key and blobs, and wait until it listens; returns its URL."""
+        home = self.home(name)
+        (home / "url").unlink(missing_ok=True)
+        self._start(name, ["lab", "start", "--home", str(home), "--port", str(port), *options])
+        self.wait_until((home / "url").is_file, f"{name} to listen", START_LIMIT_S)
+        return (home / "url").read_text()
+
     def start_update(self, name: str = "update", options: Sequence[str] = ()) -> str:
         """Start the trusted role; returns its did."""
         home = str(self.home(name))

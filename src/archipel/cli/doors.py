@@ -45,16 +45,16 @@ IN_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
 class LabUrl(click.ParamType):
-    """The address of a lab on a command line; one that no lab can have is a mistake in usage."""
+    """The address of a lab on a command line, or several with commas; one that no lab can have is a mistake in usage."""
 
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """As `node.address` spells it."""
-        from archipel.node.address import BadAddress, lab_address
+        from archipel.node.address import BadAddress, lab_addresses
 
         try:
-            return lab_address(value)
+            return ",".join(lab_addresses(value))
         except BadAddress as error:
             self.fail(str(error), param, ctx)
 

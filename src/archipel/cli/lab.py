@@ -11,11 +11,12 @@ from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, load_or_make_key, name_of_key
 from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_joining import invite, joining
+from archipel.cli.lab_leading import ADDRESS, Door, Place, ending, led
 from archipel.cli.lab_pages import RELEASES, Shown, pages
 from archipel.cli.lab_status import status
-from archipel.cli.lab_tls import certificate_of, shown_url, tls_options
+from archipel.cli.lab_tls import certificate_of, tls_options
 from archipel.cli.ledger_checked import HEAD_FILE
-from archipel.cli.listening import listen
+from archipel.cli.listening import publish_url
 from archipel.cli.node_stake import vouch
 from archipel.plurals import counted
 
@@ -76,6 +77,7 @@ for each in (status, joining, invite, backup, restore, vouch):
     type=click.Path(path_type=Path),
     help="Structured log [HOME/log.jsonl at a terminal, else standard error].",
 )
+@ADDRESS
 @click.option(
     "--no-pages", is_flag=True, help="Serve records and blobs alone, no pages for people."
 )
@@ -91,12 +93,15 @@ def start(
     per_address: int,
     uplink_mbit: float | None,
     log_file: Path | None,
+    address: str | None,
     no_pages: bool,
     releases: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
     """Start a lab, or continue one where its ledger ends.
+
+    Where another lab with the same key leads a ledger in PostgreSQL, this one follows, and takes its place when it ends.
 
     \b
     Examples:
@@ -115,9 +120,8 @@ def start(
     from archipel.lab.doorman import DoorLimits
     from archipel.lab.lab import Lab
     from archipel.lab.server import LabServer
-    from archipel.ledger.location import open_log
+    from archipel.lab.start import Start
     from archipel.ledger.storage import LedgerError
-    from archipel.ledger.verification import lab_key
 
     certificate = certificate_of(tls_cert, tls_key)
     folder = home_folder("lab", home)
@@ -125,6 +129,9 @@ def start(
     with mending(OSError):
         log_to(log_file)
     _end_in_order()
+    limits = DoorLimits.for_nodes(per_address)
+    door = Door(host, port, address, certificate)
+    place = Place(folder, ledger or folder / "ledger.sqlite")
     alone = "stop it first, or give this one a folder of its own with --home"
     with (
         mending(IdentityError, LedgerError, OSError, Contradiction),
@@ -132,23 +139,20 @@ def start(
     ):
         identity = load_or_make_key(folder / "lab.key")
         operator = name_of_key(folder / "operator.key", make=True)
-        origin = lab_key(identity.did).name
-        log = open_log(ledger or folder / "ledger.sqlite", origin, identity, folder / HEAD_FILE)
+        log, warm = led(place, identity, door, limits.connections_per_address)
         click.get_current_context().call_on_close(log.close)  # however this ends
         quota = int(max_store_gb * 2**30)
         store = BlobStore(folder / "blobs", quota_bytes=quota, reserve_bytes=quota // 4)
-        lab = Lab(identity, log, store, clock_ms=EvenClock(), uplink=bytes_per_s(uplink_mbit))
-    listener = listen(host, port)
-    shown = shown_url(certificate, host, listener.getsockname()[1])
+        lab = Lab(identity, log, store, EvenClock(), Start(bytes_per_s(uplink_mbit), warm))
+    listener, shown = door.listener, door.shown
     head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
     click.echo(f"{head}, home {folder}{_next_steps(shown, log_file, not no_pages)}", err=True)
     publish_url(folder, shown)
-    limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator, *operators), limits)
     with pages(api, lab, folder, ledger, None if no_pages else Shown(releases)), until_ctrl_c():
         LabServer(api, lab, limits.connections_per_address, certificate).run(sockets=[listener])
     if lab.failure is not None:
-        raise Mendable(f"the lab could not go on: {lab.failure}; start it again")
+        raise ending(lab.failure)
 
 
 def bytes_per_s(mbit: float | None) -> int | None:
@@ -268,10 +272,3 @@ def _end_in_order() -> None:
     signal.signal(signal.SIGTERM, end)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, hang_up)
-
-
-def publish_url(folder: Path, url: str) -> None:
-    """Say in `folder/url` where the lab listens; a reader finds it whole or not at all."""
-    partial = folder / "url.partial"
-    partial.write_text(url, "utf-8")
-    partial.replace(folder / "url")

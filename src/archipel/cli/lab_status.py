@@ -37,7 +37,7 @@ LEDGER = "ledger.sqlite"
 def status(
     context: click.Context, home: Path | None, url: str | None, check: bool, as_json: bool
 ) -> None:
-    """How a lab stands: does it answer, runs and what they wait for, nodes, disk, head, snapshot.
+    """How a lab stands: does it answer, does it lead, runs and what they wait for, nodes, disk, head, snapshot.
 
     Exit code 1: it does not answer, or cannot go on.
 
@@ -60,7 +60,7 @@ def status(
         if not check:
             facts |= {"disk": _disk(home), **_ledger(home)}
     show(facts, as_json, lambda: "\n".join(_lines(facts)))
-    context.exit(0 if facts["phase"] == "running" else 1)
+    context.exit(0 if facts["phase"] in ("running", "follows") else 1)
 
 
 async def _asked(url: str, is_check: bool) -> dict[str, Any]:
@@ -71,6 +71,9 @@ async def _asked(url: str, is_check: bool) -> dict[str, Any]:
 
     async with LabReader(url) as lab:
         try:
+            leader = await _leader(lab)
+            if not leader.get("leads", True) and leader["place"]:
+                return {"phase": "follows", "leader": leader}
             await lab.get_bytes("/healthz", DOCUMENT)
             if is_check:
                 return {"phase": "running"}
@@ -84,6 +87,7 @@ async def _asked(url: str, is_check: bool) -> dict[str, Any]:
     phases = [run["phase"] for run in runs]
     return {
         "phase": "running",
+        "leader": leader,
         "lab": facts["lab"],
         "software": facts["software"],
         "runs": {phase: phases.count(phase) for phase in sorted(set(phases))},
@@ -94,6 +98,16 @@ async def _asked(url: str, is_check: bool) -> dict[str, Any]:
             "expired_leases": sum(node["expired"] for node in everybody),
         },
     }
+
+
+async def _leader(lab: "LabReader") -> dict[str, Any]:
+    """Who leads; empty at a lab of a release that does not say."""
+    from archipel.node.exchange import LabRefused
+
+    try:
+        return dict(await lab.get("/leader"))
+    except LabRefused:
+        return {}
 
 
 def _run(run: dict[str, Any], waits: list[dict[str, Any]]) -> dict[str, Any]:
@@ -149,6 +163,10 @@ def _ledger(home: Path) -> dict[str, Any]:
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield f"lab at {facts['url'] or 'no address'}: {facts['phase']}; home {facts['home']}"
+    leader = facts.get("leader") or {}
+    if leader.get("term") is not None:
+        whose = "this lab" if leader["leads"] else f"the lab at {leader['place']}"
+        yield f"leader: {whose}, under term {leader['term']}"
     if "failure" in facts:
         yield f"failure: {facts['failure']}"
     if "runs" in facts:

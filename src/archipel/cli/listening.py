@@ -1,6 +1,7 @@
 """A door of this machine: the socket that a server of ours listens on."""
 
 import socket
+from pathlib import Path
 
 from archipel.cli.doors import Mendable
 
@@ -26,3 +27,10 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
     listener.listen(1024)
     return listener
+
+
+def publish_url(folder: Path, url: str) -> None:
+    """Say in `folder/url` where the lab listens; a reader finds it whole or not at all."""
+    partial = folder / "url.partial"
+    partial.write_text(url, "utf-8")
+    partial.replace(folder / "url")

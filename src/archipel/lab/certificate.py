@@ -4,11 +4,16 @@ Law: the key is its owner's alone; a pair that does not hold is refused with a s
 the one that is shown as it is.
 """
 
+import logging
 import ssl
 from pathlib import Path
 
 from cryptography import x509
 
+logger = logging.getLogger("archipel.lab")
+
+LOOKS = 100
+"""Ticks of a server between two looks at the files, which somebody renews: ten seconds."""
 MAX_FILE_BYTES = 1024 * 1024
 """Of a chain of certificates, or a key: some kilobytes are usual."""
 
@@ -51,6 +56,17 @@ class Certificate:
     def _stamp(self) -> tuple[tuple[int, int, int], ...]:
         found = (path.stat() for path in (self._chain, self._key))
         return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
+
+
+def keep_up(certificate: Certificate | None, tick: int) -> None:
+    """At a server's tick: show what the files hold now; while they hold no pair, what they held before."""
+    if certificate is None or tick % LOOKS:
+        return
+    try:
+        if certificate.renew():
+            logger.info("a new certificate is shown from here on")
+    except (BadCertificate, OSError) as error:
+        logger.warning("the certificate stays as it was: %s", error)
 
 
 def _pair(chain: Path, key: Path) -> ssl.SSLContext:

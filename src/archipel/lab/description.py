@@ -29,7 +29,7 @@ MEANING = {
     416: "The blob has no such bytes; Content-Range says how many it has",
     422: "It was read, and is not what was asked for",
     429: "Too much at once; Retry-After says when to try again",
-    503: "The ledger goes on no more before the lab's next start",
+    503: "The ledger goes on no more before the lab's next start, or another lab leads; Retry-After says when to ask again",
     507: "The lab's disk or quota is full; nothing was recorded",
 }
 

@@ -33,6 +33,7 @@ from archipel.lab.news import News
 from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
 from archipel.lab.remnants import Remnants
+from archipel.lab.start import PLAIN, Start
 from archipel.lab.state import LabState
 from archipel.lab.turns import Turns
 from archipel.lab.uploads import Permit, Uploads
@@ -74,20 +75,20 @@ class Lab:
         log: Log,
         blobs: BlobStore,
         clock_ms: Callable[[], int],
+        start: Start = PLAIN,
         *,
         in_thread: bool = True,
-        uplink: int | None = None,
     ) -> None:
-        """`in_thread`: wait for the disk beside the event loop; False for ledgers in memory. `uplink`: see `Mesh`."""
+        """`in_thread`: wait for the disk beside the event loop; False for ledgers in memory."""
         self.identity = identity
         self.log = log
         self.blobs = blobs
         self.clock_ms = clock_ms
-        state = recover(identity.did, log, blobs)
+        state = recover(identity.did, log, blobs, start.warm)
         self.records = Records(log)
         self.orders = Orders(state)
         self._shelf = Shelf(blobs, in_thread=in_thread)
-        self.mesh = Mesh(blobs, lambda: self.clock_ms(), uplink, in_thread=in_thread)
+        self.mesh = Mesh(blobs, lambda: self.clock_ms(), start.uplink, in_thread=in_thread)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
             log, state, self._on_durable, lambda: self._leasing.begin_anew(), in_thread=in_thread
@@ -128,8 +129,7 @@ class Lab:
         """Write the first entry of a new ledger; an existing one keeps its own operators."""
         if self.log.size == 0:
             did = self.identity.did
-            opened = LabOpened(lab=did, author=did, seq=1, operators=tuple(operators))
-            await self._record([self._signed(opened)])
+            await self.say(LabOpened(lab=did, author=did, seq=1, operators=tuple(operators)))
 
     async def submit(
         self, data: bytes, blobs: Sequence[bytes] = (), following: tuple[bytes, Have] | None = None

@@ -11,6 +11,7 @@ from archipel.lab import presence, views
 from archipel.lab.mesh import Mesh
 from archipel.lab.state import LabState
 from archipel.lab.traffic import Traffic
+from archipel.ledger.storage import Term
 
 MAX_NODE_SERIES = 500
 """Labs with more nodes here show their sums only; `/nodes` has each."""
@@ -122,7 +123,31 @@ class MeshCollector:
         yield from (sent, whole)
 
 
-def prometheus_text(*collectors: StateCollector | TrafficCollector | MeshCollector) -> str:
+class LeaderCollector:
+    """Turns who leads, where several labs share a ledger, into metric families; nothing where they do not."""
+
+    def __init__(self, term: Term | None, *, leads: bool) -> None:
+        """term: the newest. leads: whether it is this lab's."""
+        self._term, self._leads = term, leads
+
+    def collect(self) -> Iterable[Metric]:
+        """The metric families."""
+        if self._term is None:
+            return
+        leads = "1: this lab writes to the ledger that several share, 0: it follows"
+        yield GaugeMetricFamily("archipel_leads", leads, value=int(self._leads))
+        term = "Term of whoever leads: how often that changed"
+        yield GaugeMetricFamily("archipel_leader_term", term, value=self._term.number)
+
+
+def leader_text(term: Term, *, leads: bool) -> str:
+    """The exposition format of who leads alone: what a follower measures."""
+    return prometheus_text(LeaderCollector(term, leads=leads))
+
+
+def prometheus_text(
+    *collectors: StateCollector | TrafficCollector | MeshCollector | LeaderCollector,
+) -> str:
     """The exposition format."""
     registry = CollectorRegistry()
     for collector in collectors:

@@ -235,12 +235,14 @@ def _compare(taken: SnapshotTaken, state: LabState | None) -> bool:
     return True
 
 
-def recover(lab: str, log: Entries, blobs: Blobs) -> LabState:
+def recover(lab: str, log: Entries, blobs: Blobs, warm: LabState | None = None) -> LabState:
     """The state of a lab's own ledger, from its newest usable snapshot on.
+
+    warm: the state of its first entries, from which it is gone on instead.
 
     Raises: as `replay`.
     """
-    state = snapshot_before(log, blobs, log.size)
+    state = snapshot_before(log, blobs, log.size) if warm is None else warm
     if state is None or state.lab != lab:
         state = LabState(lab=lab)
     for _, entry in read_entries(pages(log, state.size)):

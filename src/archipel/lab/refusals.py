@@ -248,6 +248,13 @@ class LedgerStopped(Refused):
     problem, status = "ledger-stopped", 503
 
 
+class NotLeading(Refused):
+    """Another lab writes to the ledger that this one shares with it, and follows; it may lead in a moment."""
+
+    problem, status = "not-leading", 503
+    headers = MappingProxyType({"Retry-After": str(RETRY_AFTER_S)})
+
+
 class Busy(Refused):
     """Too much at once, from one key, one address or all; trying again later may help."""
 

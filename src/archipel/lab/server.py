@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from archipel.connections import Connections, guarded, room_for_connections
-from archipel.lab.certificate import BadCertificate, Certificate
+from archipel.lab.certificate import Certificate, keep_up
 from archipel.lab.lab import Lab
 
 logger = logging.getLogger("archipel.lab")
@@ -27,8 +27,6 @@ YOUNG_OBJECTS = 20_000
 WHOLE_HEAP_S = 600.0
 """Between two looks at everything. By itself Python looks again for every quarter that the heap has grown
 since, which ten thousand waiting requests do every few seconds; each look stops the lab for a second."""
-CERTIFICATE_S = 10.0
-"""Between two looks at the files of the lab's certificate, which somebody renews."""
 TICK_S = 0.1
 """uvicorn's."""
 
@@ -69,23 +67,13 @@ class LabServer(uvicorn.Server):
         """Ten times a second; whether to end: on request, or because the lab cannot go on."""
         if counter % round(WHOLE_HEAP_S / TICK_S) == 0 and counter:
             gc.collect()
-        if self._certificate is not None and counter % round(CERTIFICATE_S / TICK_S) == 0:
-            _renew(self._certificate)
+        keep_up(self._certificate, counter)
         return await super().on_tick(counter) or self._lab.failure is not None
 
     async def shutdown(self, sockets: Any = None) -> None:
         """As uvicorn does, after the waiting requests."""
         self._lab.close()
         await super().shutdown(sockets)
-
-
-def _renew(certificate: Certificate) -> None:
-    """Show what the files hold now; while they hold no pair, what they held before."""
-    try:
-        if certificate.renew():
-            logger.info("a new certificate is shown from here on")
-    except (BadCertificate, OSError) as error:
-        logger.warning("the certificate stays as it was: %s", error)
 
 
 def collect_seldom() -> None:

@@ -1,6 +1,6 @@
 """What a lab does for its own long life: snapshots of its state, and room on its disk.
 
-Law: nothing that is needed (`garbage`) is ever deleted; what a snapshot or a sweep cannot do now is tried
+Law: nothing that is needed (`garbage`) is ever deleted, and nothing by a lab that leads no more; what a snapshot or a sweep cannot do now is tried
 again later, and stops nothing.
 """
 
@@ -18,6 +18,7 @@ from archipel.lab.lab import Lab
 from archipel.lab.recovery import snapshot_ref
 from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.lab.state import LabState
+from archipel.ledger.storage import LedgerError
 from archipel.records.canonical import NotCanonical
 from archipel.records.statements import SnapshotTaken
 
@@ -89,7 +90,7 @@ class Upkeep:
         at_this_moment = (lab.ahead, lab.state), lab.uploads.digests()
         try:
             report = await asyncio.to_thread(self._swept, *at_this_moment, grace_s)
-        except (BlobError, OSError) as error:
+        except (BlobError, OSError, LedgerError) as error:
             logger.warning("no sweep", extra={"reason": str(error)})
             return 0
         if report.num_bytes:
@@ -99,7 +100,8 @@ class Upkeep:
     def _swept(
         self, states: tuple[LabState, ...], offered: set[str], grace_s: float | None
     ) -> SweepReport:
-        """In a thread: states cannot change."""
+        """In a thread: states cannot change. A lab that leads no more knows not what is needed."""
+        self._lab.log.check_writer()
         grace_s = self.grace_s() if grace_s is None else grace_s
         return self._lab.blobs.sweep(
             needed(*states) | offered, now_s=time.time(), older_than_s=grace_s, idle_s=grace_s

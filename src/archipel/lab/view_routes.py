@@ -16,7 +16,13 @@ from archipel import __version__
 from archipel.lab import views
 from archipel.lab.handouts import publications
 from archipel.lab.lab import Lab
-from archipel.lab.metrics import MeshCollector, StateCollector, TrafficCollector, prometheus_text
+from archipel.lab.metrics import (
+    LeaderCollector,
+    MeshCollector,
+    StateCollector,
+    TrafficCollector,
+    prometheus_text,
+)
 from archipel.lab.orders import page
 from archipel.lab.presence import GONE_MS, here
 from archipel.lab.refusals import Unknown
@@ -24,6 +30,7 @@ from archipel.lab.state import Run
 from archipel.lab.traffic import Traffic
 from archipel.records import documents
 from archipel.records.canonical import MAX_SAFE_INTEGER
+from archipel.records.leader_document import LeaderFacts
 
 MAX_ENTRIES_PER_PAGE = 1000
 MAX_ROWS_PER_PAGE = 10_000
@@ -149,6 +156,13 @@ def _status_routes(api: FastAPI, lab: Lab) -> None:
             joining=views.joining_facts(lab.state),
         )
 
+    @api.get("/leader", summary="Whether this lab leads, where several share a ledger")
+    async def leader() -> LeaderFacts:
+        leads, term = lab.failure is None, lab.log.term
+        if term is None:
+            return LeaderFacts(leads=leads)
+        return LeaderFacts(leads=leads, term=term.number, place=term.place)
+
     @api.get("/healthz", summary="Up, and able to go on", response_class=PlainTextResponse)
     async def health() -> PlainTextResponse:
         if lab.failure is not None:
@@ -160,7 +174,8 @@ def _metrics_route(api: FastAPI, lab: Lab, traffic: Traffic) -> None:
     @api.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         state = StateCollector(lab.state, lab.clock_ms(), lab.log.size, lab.asked_ms)
-        others = TrafficCollector(traffic), MeshCollector(lab.mesh)
+        leader = LeaderCollector(lab.log.term, leads=lab.failure is None)
+        others = TrafficCollector(traffic), MeshCollector(lab.mesh), leader
         text = await asyncio.to_thread(prometheus_text, state, *others)
         return PlainTextResponse(text)
 

@@ -3,11 +3,13 @@
 import importlib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from archipel.extras import needs
 from archipel.identity import Identity
 from archipel.ledger.growing import GrowingLog
 from archipel.ledger.head_file import HeadFile
+from archipel.ledger.leadership import Watch
 from archipel.ledger.log import Log
 from archipel.ledger.signed_note import BadNote, NoteKey
 from archipel.ledger.sqlite_storage import SqliteStorage
@@ -17,7 +19,11 @@ _POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 
 
 def open_log(
-    location: str | Path, origin: str, signer: Identity, head_file: Path | None = None
+    location: str | Path,
+    origin: str,
+    signer: Identity,
+    head_file: Path | None = None,
+    place: str = "",
 ) -> Log:
     """Open the log at `location` for appending, as its one writer; create it when missing.
 
@@ -27,6 +33,7 @@ def open_log(
         signer: whose key signs the tree heads.
         head_file: where the newest head is kept outside the database. Default: `<file>.head` beside
             a SQLite file; none for PostgreSQL.
+        place: where this lab answers, for those that wait to follow it; of PostgreSQL alone.
 
     Raises:
         LedgerInUse: another process writes to it. LedgerCorrupt: it does not verify, belongs to
@@ -37,7 +44,7 @@ def open_log(
         key = NoteKey(origin, signer.public_key)
     except BadNote as error:
         raise LedgerUnavailable(f"a log cannot be called {origin!r:.80}: {error}") from None
-    return _open(location, key, signer, head_file)
+    return _open(location, key, signer, head_file, place)
 
 
 def read_log(location: str | Path, key: NoteKey, head_file: Path | None = None) -> Log:
@@ -74,14 +81,18 @@ def read_first_entry(location: str | Path) -> bytes:
 
 
 def _open(
-    location: str | Path, key: NoteKey, signer: Identity | None, head_file: Path | None
+    location: str | Path,
+    key: NoteKey,
+    signer: Identity | None,
+    head_file: Path | None,
+    place: str = "",
 ) -> Log:
     path = head_file or _beside(location)
     # Before the database: beside a live writer, which writes here last, the rows read later then
     # hold at least what this file says.
     kept = HeadFile(path, key, writable=signer is not None) if path else None
     try:
-        return _open_rows(location, key, signer, kept)
+        return _open_rows(location, key, signer, kept, place)
     except LedgerError as error:
         if kept is not None:
             kept.close()
@@ -91,10 +102,14 @@ def _open(
 
 
 def _open_rows(
-    location: str | Path, key: NoteKey, signer: Identity | None, kept: HeadFile | None
+    location: str | Path,
+    key: NoteKey,
+    signer: Identity | None,
+    kept: HeadFile | None,
+    place: str,
 ) -> Log:
     is_first = kept is None or kept.size == 0
-    storage = _storage(location, writable=signer is not None, create=is_first)
+    storage = _storage(location, writable=signer is not None, create=is_first, place=place)
     reader = partial(_storage, location, writable=False, create=False) if signer else None
     try:
         log = Log(storage, key, signer, kept, reader)
@@ -114,15 +129,22 @@ def _beside(location: str | Path) -> Path | None:
     return path.with_name(path.name + ".head")
 
 
-def _storage(location: str | Path, *, writable: bool, create: bool) -> Storage:
-    if isinstance(location, str) and location.startswith(_POSTGRES_SCHEMES):
-        try:
-            module = importlib.import_module("archipel.ledger.postgres_storage")
-        except ImportError as error:
-            raise LedgerUnavailable(
-                f"{needs('a PostgreSQL ledger', 'postgres')} ({error})"
-            ) from None
-        storage: Storage = module.PostgresStorage(location, writable=writable, create=create)
+def is_shared(location: str | Path) -> bool:
+    """Whether several labs may share the log at `location`: one leads, the others follow."""
+    return isinstance(location, str) and location.startswith(_POSTGRES_SCHEMES)
+
+
+def leader_watch(location: str) -> Watch:
+    """Where the leader of the shared log at `location` is looked up. Raises LedgerUnavailable: psycopg is missing."""
+    watch: Watch = _postgres("postgres_leading").LeaderWatch(location)
+    return watch
+
+
+def _storage(location: str | Path, *, writable: bool, create: bool, place: str = "") -> Storage:
+    if is_shared(location):
+        storage: Storage = _postgres("postgres_storage").PostgresStorage(
+            location, writable=writable, create=create, place=place
+        )
         return storage
     if isinstance(location, str) and "://" in location:
         raise LedgerUnavailable(
@@ -135,3 +157,11 @@ def _storage(location: str | Path, *, writable: bool, create: bool) -> Storage:
             f"{path} is a folder, and a ledger is a file; name one, for instance {path / 'ledger.sqlite'}"
         )
     return SqliteStorage(path, writable=writable, create=create)
+
+
+def _postgres(module: str) -> Any:
+    """One of the modules that need psycopg."""
+    try:
+        return importlib.import_module(f"archipel.ledger.{module}")
+    except ImportError as error:
+        raise LedgerUnavailable(f"{needs('a PostgreSQL ledger', 'postgres')} ({error})") from None

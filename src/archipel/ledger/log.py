@@ -12,17 +12,26 @@ from contextlib import contextmanager
 from archipel.identity import Identity
 from archipel.ledger.head_file import HeadFile
 from archipel.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
-from archipel.ledger.reader import Reader, check_covered, check_root, checked_head, checked_rows
+from archipel.ledger.reader import (
+    Reader,
+    check_covered,
+    check_root,
+    checked_head,
+    checked_rows,
+    grown,
+    hash_pages,
+    hashed,
+)
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import (
     EntryRow,
     HeadRow,
-    LedgerCorrupt,
     LedgerError,
     LedgerMissing,
     LedgerStopped,
     LedgerUnavailable,
     Storage,
+    Term,
 )
 from archipel.ledger.tree_head import TreeHead, sign_tree_head
 
@@ -30,7 +39,6 @@ MAX_ENTRY_BYTES = 65_535
 """A C2SP entry bundle has 16-bit lengths: log digests of large things, not the things."""
 MAX_BATCH_ENTRIES = 4_096
 MAX_READ_ENTRIES = 4_096
-_HASH_PAGE = 65_536
 
 
 class BadEntry(ValueError):
@@ -85,7 +93,18 @@ class Log:
     @property
     def failure(self) -> LedgerStopped | None:
         """Why this log refuses all further work, for good; None while it goes on."""
-        return self._failure
+        return self._failure or self._storage.lost
+
+    @property
+    def term(self) -> Term | None:
+        """What this process leads under, where several labs share the log."""
+        return self._storage.term
+
+    def check_writer(self) -> None:
+        """Before what is needed is deleted. Raises LeaderLost: another writes now; LedgerError: it cannot be asked."""
+        with self._lock:
+            self._check_writable()
+            self._storage.check_writer()
 
     @property
     def key(self) -> NoteKey:
@@ -144,7 +163,7 @@ class Log:
         """All leaf hashes, 32 bytes each: what proofs are made from."""
         with self._lock:
             self._check_usable()
-            return [leaf for page in self._hash_pages(0, self.size) for leaf in page]
+            return [leaf for page in hash_pages(self._storage, 0, self.size) for leaf in page]
 
     @property
     def frontier(self) -> Frontier:
@@ -155,7 +174,7 @@ class Log:
         """The tree of the first `size` entries; since: that of fewer, from which it is grown."""
         with self._lock:
             self._check_usable()
-            return self._hashed(since, size)
+            return hashed(self._storage, since, size)
 
     def heads(self, above: int = -1, limit: int = MAX_READ_ENTRIES) -> list[TreeHead]:
         """At most `limit` signed heads of more than `above` entries, oldest first.
@@ -182,7 +201,7 @@ class Log:
             before = self._storage.num_entries()  # a writer adds entries and head together
             while heads := self._storage.heads(above, MAX_READ_ENTRIES):
                 for head in [checked_head(row, self._key) for row in heads]:
-                    frontier = self._grow(frontier, head.size)
+                    frontier = grown(self._storage, frontier, head.size)
                     check_root(frontier, head)
                     confirmed, above = confirmed + 1, head.size
             check_covered(before, frontier.size, self._storage.num_entries())
@@ -210,10 +229,12 @@ class Log:
             check_covered(before, 0, before)
             return self._found(), Frontier()
         head = checked_head(row, self._key)
-        kept = self._hashed(
-            Frontier(), min(self._head_file.size, head.size) if self._head_file else 0
+        kept = hashed(
+            self._storage,
+            Frontier(),
+            min(self._head_file.size, head.size) if self._head_file else 0,
         )
-        frontier = self._hashed(kept, head.size)
+        frontier = hashed(self._storage, kept, head.size)
         check_root(frontier, head)
         check_covered(before, head.size, self._storage.num_entries())
         if self._head_file is not None:
@@ -221,11 +242,6 @@ class Log:
         if self._signer is not None:
             self._keep_outside(head)
         return head, frontier
-
-    def _hashed(self, frontier: Frontier, size: int) -> Frontier:
-        for page in self._hash_pages(frontier.size, size):
-            frontier = frontier.extended(page)
-        return frontier
 
     def _found(self) -> TreeHead:
         if self._signer is None or (self._head_file is not None and self._head_file.size):
@@ -249,6 +265,9 @@ class Log:
 
     def _settle(self, error: LedgerError) -> None:
         """After a failed append: go on if storage still ends where we do, else stop for good."""
+        if isinstance(error, LedgerStopped):
+            self._failure = error
+            return
         try:
             row = self._storage.latest_head()
         except LedgerError:
@@ -262,32 +281,14 @@ class Log:
     def _check_usable(self) -> None:
         if self._is_closed:
             raise LedgerUnavailable("this log is closed")
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     def _check_writable(self) -> Identity:
         self._check_usable()
         if self._signer is None:
             raise LedgerUnavailable("this log was opened for reading only")
         return self._signer
-
-    def _hash_pages(self, first: int, size: int) -> Iterator[list[bytes]]:
-        for start in range(first, size, _HASH_PAGE):
-            wanted = min(_HASH_PAGE, size - start)
-            page = self._storage.leaf_hashes(start, wanted)
-            if len(page) != wanted:
-                raise LedgerCorrupt(
-                    f"an entry between {start} and {start + wanted} is missing: this ledger was cut "
-                    f"off or is damaged, its signed head covers {size}"
-                )
-            yield page
-
-    def _grow(self, frontier: Frontier, size: int) -> Frontier:
-        while frontier.size < size:
-            wanted = min(MAX_READ_ENTRIES, size - frontier.size)
-            rows = checked_rows(self._storage, frontier.size, wanted)
-            frontier = frontier.extended(row.leaf_hash for row in rows)
-        return frontier
 
 
 def _check_batch(entries: Sequence[bytes]) -> None:

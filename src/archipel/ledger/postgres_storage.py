@@ -1,61 +1,52 @@
 """A log in a PostgreSQL database (through psycopg 3): one log per database schema, one writer.
 
-Law: the writer's session holds an advisory lock, so a lost connection is a lost lock; the log then
-refuses to go on until it is opened again. A pooler that shares sessions would share the lock:
-connect to the server itself.
+Law: every append reads, in its transaction, that no other writer has begun (`postgres_leading`); a writer whose session is
+lost, or that another one followed, refuses to go on until the log is opened again. A pooler that shares sessions would share
+the lock: connect to the server itself.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-import psycopg
-from psycopg import errors
-
 from archipel.ledger import formats
+from archipel.ledger.postgres_leading import Leading
+from archipel.ledger.postgres_session import Session, open_session, reported
 from archipel.ledger.storage import (
     EntryRow,
     HeadRow,
-    LedgerCorrupt,
+    LeaderLost,
     LedgerError,
-    LedgerFull,
-    LedgerInUse,
     LedgerMissing,
     LedgerUnavailable,
+    Term,
     only_bytes,
-)
-
-CONNECT_TIMEOUT_S = 10
-STATEMENT_TIMEOUT_S = 60
-
-_WRITER_LOCK = 0x41524350  # "ARCP"; with the schema's object id it names one log
-_ERRORS: tuple[tuple[tuple[type[Exception], ...], type[LedgerError], str], ...] = (
-    ((errors.DiskFull,), LedgerFull, "make room on the database's disk and try again"),
-    ((errors.DataCorrupted, errors.IndexCorrupted), LedgerCorrupt, "restore it from a copy"),
-    ((errors.InsufficientPrivilege,), LedgerUnavailable, "grant this user the right"),
-    ((errors.UniqueViolation,), LedgerInUse, "another program wrote to this log"),
 )
 
 
 class PostgresStorage:
     """Rows of one log in the database at `url`; a writer may create its tables when missing."""
 
-    def __init__(self, url: str, *, writable: bool, create: bool = True) -> None:
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+    def __init__(self, url: str, *, writable: bool, create: bool = True, place: str = "") -> None:
+        """place: where a writer's lab answers, told to those that wait for it to end."""
+        self._connection: Session | None = None
+        self._leading: Leading | None = None
         try:
-            with _reported():
-                self._connection = _connect(url, writable)
+            with reported():
                 if writable:
-                    _take_writer_lock(self._connection)
+                    self._leading = Leading(url, place)
+                self._connection = open_session(url, writable=writable)
                 _prepare(self._connection, writable, create)
+                if self._leading is not None:
+                    self._leading.begin(self._connection)
         except LedgerError:
             self.close()
             raise
 
     def append(self, entries: Sequence[EntryRow], head: HeadRow) -> None:
         """See `Storage.append`."""
-        with _reported(), self._open().transaction(), self._open().cursor() as cursor:
+        with reported(), self._open().transaction(), self._open().cursor() as cursor:
+            self._check_leads()
             cursor.executemany(
                 "INSERT INTO archipel_entry (position, leaf_hash, data) VALUES (%s, %s, %s)",
                 [(row.position, row.leaf_hash, row.data) for row in entries],
@@ -99,76 +90,47 @@ class PostgresStorage:
 
     def close(self) -> None:
         """See `Storage.close`."""
-        if self._connection is not None:
-            # The server notices a closed connection when it comes to it; the next writer may be here by then.
-            with suppress(psycopg.Error):
-                self._connection.execute("SELECT pg_advisory_unlock_all()")
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if self._leading is not None:
+            self._leading.close()  # last: nothing is written any more
 
     def abandon(self) -> None:
         """See `Storage.abandon`."""
         self.close()
 
+    def check_writer(self) -> None:
+        """See `Storage.check_writer`."""
+        with reported(), self._open().transaction():
+            self._check_leads()
+
+    @property
+    def term(self) -> Term | None:
+        """See `Storage.term`."""
+        return None if self._leading is None else self._leading.term
+
+    @property
+    def lost(self) -> LeaderLost | None:
+        """See `Storage.lost`."""
+        return None if self._leading is None else self._leading.lost
+
+    def _check_leads(self) -> None:
+        if self._leading is None:
+            raise LedgerUnavailable("this log was opened for reading only")
+        self._leading.check(self._open())
+
     def _rows(self, query: Any, *parameters: int) -> list[tuple[Any, ...]]:
-        with _reported():
+        with reported():
             return self._open().execute(query, parameters).fetchall()
 
-    def _open(self) -> psycopg.Connection[tuple[Any, ...]]:
+    def _open(self) -> Session:
         if self._connection is None:
             raise LedgerUnavailable("the log is closed")
         return self._connection
 
 
-@contextmanager
-def _reported() -> Iterator[None]:
-    try:
-        yield
-    except psycopg.Error as error:
-        for kinds, kind, advice in _ERRORS:
-            if isinstance(error, kinds):
-                raise kind(f"ledger in PostgreSQL: {_first_line(error)}; {advice}") from None
-        raise LedgerUnavailable(f"ledger in PostgreSQL: {_first_line(error)}") from None
-
-
-def _first_line(error: psycopg.Error) -> str:
-    """What the server said; psycopg's own text never repeats the password."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
-
-
-def _connect(url: str, writable: bool) -> psycopg.Connection[tuple[Any, ...]]:
-    try:
-        connection = psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
-    except psycopg.ProgrammingError:  # its text may repeat a part of the password
-        raise LedgerUnavailable(
-            "the ledger's URL is malformed; expected postgresql://user:password@host:port/database"
-        ) from None
-    settings = {
-        "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
-        "synchronous_commit": "on",  # a commit survives a power cut
-        "default_transaction_read_only": "off" if writable else "on",
-    }
-    for name, value in settings.items():
-        connection.execute("SELECT set_config(%s, %s, false)", (name, value))
-    return connection
-
-
-def _take_writer_lock(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    row = connection.execute(
-        "SELECT pg_try_advisory_lock(%s, current_schema()::regnamespace::oid::int)",
-        (_WRITER_LOCK,),
-    ).fetchone()
-    if row == (None,):
-        raise LedgerUnavailable("the database's search_path names no schema that exists; create it")
-    if row != (True,):
-        raise LedgerInUse(
-            "another process is writing to this log in PostgreSQL; stop it first "
-            "(a log has one writer)"
-        )
-
-
-def _prepare(connection: psycopg.Connection[tuple[Any, ...]], writable: bool, create: bool) -> None:
+def _prepare(connection: Session, writable: bool, create: bool) -> None:
     row = connection.execute("SELECT to_regclass('archipel_ledger_format')").fetchone()
     if row == (None,):
         if not (writable and create):

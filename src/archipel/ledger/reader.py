@@ -20,6 +20,11 @@ from archipel.ledger.storage import (
 )
 from archipel.ledger.tree_head import BadTreeHead, TreeHead, verify_tree_head
 
+HASH_PAGE = 65_536
+"""Leaf hashes read at once."""
+ENTRY_PAGE = 4_096
+"""Entries read at once."""
+
 
 class Reader:
     """Of one log in the writer's process."""
@@ -92,6 +97,39 @@ def checked_head(row: HeadRow, key: NoteKey) -> TreeHead:
     if head.size != row.size:
         raise LedgerCorrupt(f"the head stored for size {row.size} says {head.size}")
     return head
+
+
+def hash_pages(storage: Storage, first: int, size: int) -> Iterator[list[bytes]]:
+    """Leaf hashes `first` to `size`, a page at a time.
+
+    Raises:
+        LedgerCorrupt: one is missing.
+    """
+    for start in range(first, size, HASH_PAGE):
+        wanted = min(HASH_PAGE, size - start)
+        page = storage.leaf_hashes(start, wanted)
+        if len(page) != wanted:
+            raise LedgerCorrupt(
+                f"an entry between {start} and {start + wanted} is missing: this ledger was cut "
+                f"off or is damaged, its signed head covers {size}"
+            )
+        yield page
+
+
+def hashed(storage: Storage, frontier: Frontier, size: int) -> Frontier:
+    """The tree of the first `size` leaf hashes, from that of fewer. Raises as `hash_pages`."""
+    for page in hash_pages(storage, frontier.size, size):
+        frontier = frontier.extended(page)
+    return frontier
+
+
+def grown(storage: Storage, frontier: Frontier, size: int) -> Frontier:
+    """The tree of the first `size` entries, from that of fewer; every entry is hashed. Raises as `checked_rows`."""
+    while frontier.size < size:
+        wanted = min(ENTRY_PAGE, size - frontier.size)
+        rows = checked_rows(storage, frontier.size, wanted)
+        frontier = frontier.extended(row.leaf_hash for row in rows)
+    return frontier
 
 
 def check_covered(before: int, size: int, after: int) -> None:

@@ -126,6 +126,17 @@ class SqliteStorage:
         """See `Storage.num_entries`."""
         return int(self._rows("SELECT coalesce(max(position) + 1, 0) FROM entry")[0][0])
 
+    def check_writer(self) -> None:
+        """See `Storage.check_writer`: the file's lock is held until it is closed."""
+
+    @property
+    def term(self) -> None:
+        """See `Storage.term`."""
+
+    @property
+    def lost(self) -> None:
+        """See `Storage.lost`."""
+
     def close(self) -> None:
         """See `Storage.close`."""
         if self._connection is not None:

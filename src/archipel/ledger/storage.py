@@ -4,7 +4,8 @@ A log is two tables: `entry` (position, leaf hash, bytes) and `tree_head` (size,
 head per appended batch, the first for the empty tree. Leaf hashes are the level 0 of C2SP tiles,
 so tiles can be cut from them at any later time without touching an entry.
 
-Law: `append` is atomic and durable when it returns; at most one writer holds a log.
+Law: `append` is atomic and durable when it returns; at most one writer holds a log. Where several labs share one
+(`leadership`), a writer that another one followed appends nothing.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ class LedgerError(Exception):
 
 class LedgerInUse(LedgerError):
     """Another process is writing to this log."""
+
+
+class LedgerLed(LedgerInUse):
+    """Another lab leads this log, which several may share: this one may follow it."""
 
 
 class LedgerFull(LedgerError):
@@ -34,6 +39,10 @@ class LedgerUnavailable(LedgerError):
 
 class LedgerStopped(LedgerUnavailable):
     """The log refuses all further work: whether its last batch is there shows when it is opened again."""
+
+
+class LeaderLost(LedgerStopped):
+    """Another lab writes to this log now, or may: this one appends nothing more."""
 
 
 class LedgerMissing(LedgerUnavailable):
@@ -62,6 +71,16 @@ class HeadRow:
 
     def __post_init__(self) -> None:
         only_bytes([self.note])
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Of one leader, from when it began to write until the next one does."""
+
+    number: int
+    """Higher than all before it."""
+    place: str = ""
+    """Where its lab answers; empty: it did not say."""
 
 
 def only_bytes(column: list[Any]) -> list[bytes]:
@@ -100,6 +119,17 @@ class Storage(Protocol):
 
     def num_entries(self) -> int:
         """One more than the highest position; 0 when there is none."""
+
+    def check_writer(self) -> None:
+        """Whether this process may still write, as of now. Raises LeaderLost: it may not."""
+
+    @property
+    def term(self) -> Term | None:
+        """What its writer leads under; None where there is one writer or none."""
+
+    @property
+    def lost(self) -> LeaderLost | None:
+        """Why its writer writes no more, once that is known."""
 
     def close(self) -> None:
         """Give up the log; idempotent."""

@@ -11,8 +11,11 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 
 MAX_CHARACTERS = 2000
+MAX_ADDRESSES = 8
+"""Of one lab."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 EXPECTED = "expected http://HOST:PORT or https://HOST"
+_BETWEEN = re.compile(r"(?i)\s*,\s*(?=https?://|$)")
 _SCHEME = re.compile(r"(?i)^(https?):/*")
 
 
@@ -40,6 +43,18 @@ def lab_address(text: str) -> str:
     if rest.partition("/")[0].count(":") > 1 and "[" not in rest:
         raise BadAddress(f"{given!r:.80} lacks brackets around its IPv6 address{_meant(given)}")
     return _spelled(given, _split(given))
+
+
+def lab_addresses(text: str) -> tuple[str, ...]:
+    """Addresses of one lab, each as `lab_address` spells it, in the order given: `http://A,http://B`.
+
+    Raises:
+        BadAddress: one of them is none, or there are more than MAX_ADDRESSES.
+    """
+    given = _BETWEEN.split(text.strip()) if len(text) <= MAX_ADDRESSES * MAX_CHARACTERS else [text]
+    if len(given) > MAX_ADDRESSES:
+        raise BadAddress(f"{len(given)} addresses of one lab; at most {MAX_ADDRESSES}")
+    return tuple(dict.fromkeys(lab_address(each) for each in given))
 
 
 def in_brackets(host: str) -> str:

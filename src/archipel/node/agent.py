@@ -51,7 +51,7 @@ class Agent:
         self._patience = Patience(
             settings.lab_url, self._interrupt, settings.give_up_s, self.standing
         )
-        self._earnings = Earnings(settings.home, identity.did, self.client.url)
+        self._earnings = Earnings(settings.home, identity.did, str(self.client.addresses))
         self._watch = Watch(settings.pausing, self.standing)
         self.errands = Errands(self.client, store, settings)
         self._turns = Hosting(self.client, self.errands.runs, settings)

@@ -10,7 +10,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel
@@ -18,10 +18,8 @@ from pydantic import BaseModel
 from archipel.blobs import BlobStore
 from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
 from archipel.identity import Identity, sign
-from archipel.node.address import lab_address
 from archipel.node.clock import LabClock, Numbers
 from archipel.node.exchange import (
-    DOCUMENT,
     NO_ANSWER_FROM,
     NO_HURRY,
     READ_LIMIT_S,
@@ -31,12 +29,12 @@ from archipel.node.exchange import (
     believed,
     bounded_body,
     given_up,
-    open_client,
     refusal,
     unreachable,
 )
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
 from archipel.node.sealed import NotBelieved, founding_of
+from archipel.node.turning import Asking
 from archipel.records import documents
 from archipel.records.document import BadDocument, read_document
 from archipel.records.fields import BlobRef
@@ -61,25 +59,14 @@ D = TypeVar("D", bound=BaseModel)
 S = TypeVar("S", bound=Statement)
 
 
-class LabReader:
-    """Asks a lab; needs no key. An address that no lab can have is `BadAddress`."""
+class LabReader(Asking):
+    """Asks a lab, at one of its addresses; needs no key. An address that no lab can have is `BadAddress`."""
 
     def __init__(self, url: str) -> None:
-        self.url = lab_address(url)
+        super().__init__(url)
         self.lab = ""
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
-        self.http = open_client(self.url)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Drop the connections."""
-        await self.http.aclose()
 
     async def meet(self) -> None:
         """Learn who the lab is and who may open runs at it.
@@ -137,9 +124,11 @@ class LabReader:
             if store.exists(blob.digest):
                 return store.path(blob.digest)
             store.require_room(blob.size - store.partial_offset(blob.digest))
+            asked = self.url
             try:
                 await self._fetch_rest(blob, store)
             except (LabUnreachable, DigestMismatch, BlobTooLarge) as error:
+                self.leave(asked)
                 if attempt == MAX_TRANSFER_ATTEMPTS - 1:
                     raise given_up(error) from None
                 await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
@@ -164,19 +153,6 @@ class LabReader:
                     await asyncio.to_thread(writer.commit)
         except (httpx.HTTPError, BlobIncomplete, BlobBusy) as error:
             raise unreachable(self.url, error) from None
-
-    async def _exchange(
-        self, method: str, path: str, most: Bounds = DOCUMENT, **options: Any
-    ) -> bytes:
-        try:
-            async with asyncio.timeout(most.limit_s):
-                async with self.http.stream(method, path, **options) as answer:
-                    body = await bounded_body(answer, most.max_bytes)
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise unreachable(self.url, error, most.limit_s) from None
-        if answer.status_code >= NO_ANSWER_FROM:
-            raise refusal(answer, body, self.url)
-        return body
 
 
 class LabClient(LabReader):

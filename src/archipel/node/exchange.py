@@ -27,6 +27,9 @@ NO_ANSWER_FROM = 300
 TROUBLE = frozenset({429, 502, 503, 504, 507})
 """Statuses that may pass: too many at once, a gateway without its lab, a full disk."""
 
+NOT_LEADING = "not-leading"
+"""The problem of a lab that follows another one."""
+
 T = TypeVar("T")
 
 
@@ -79,6 +82,10 @@ class LabUnreachable(Exception):
     """No answer: the network, or the lab is down. Trying again later may help."""
 
 
+class NotHeard(LabUnreachable):
+    """No lab took the request in: nobody listens there, or who does follows another lab. It may be sent elsewhere."""
+
+
 class LabRefused(Exception):
     """The lab's answer is no; trying the same again will not help."""
 
@@ -118,7 +125,10 @@ def unreachable(url: str, error: Exception, limit_s: float | None = None) -> Lab
     """No answer from `url`, or no whole one in `limit_s`; why, in words that people know."""
     if isinstance(error, TimeoutError):
         return LabUnreachable(f"{url}: no whole answer in {limit_s or 0:.0f} s")
-    return LabUnreachable(f"{url}: {_reason(error)}")
+    kind = (
+        NotHeard if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else LabUnreachable
+    )
+    return kind(f"{url}: {_reason(error)}")
 
 
 def _reason(error: BaseException) -> str:
@@ -170,6 +180,8 @@ def refusal(answer: httpx.Response, body: bytes, url: str) -> Exception:
             return LabUnreachable(f"status {status} from {url}")
         told = f"what answers at {url} is no lab (status {status})"
         return LabRefused("unexpected-answer", told, status)
+    if kind == NOT_LEADING and status in TROUBLE:
+        return NotHeard(f"{url}: {detail}")
     if status in TROUBLE:
         return LabUnreachable(f"{kind}: {detail}")
     if kind == "http-error":
