@@ -89,6 +89,7 @@ def test_an_address_says_bucket_prefix_endpoint_and_region() -> None:
     here = place_of("s3://bucket/a/b/?endpoint=http://127.0.0.1:9000/&region=eu-central-1")
     assert here == Place("bucket", "a/b/", "http://127.0.0.1:9000", "eu-central-1")
     assert here.path("k") == "/bucket/k"
+    assert place_of("s3://b-1", None, "http://h:1").endpoint == "http://h:1"
     assert place_of("s3://bucket", "eu-west-1") == Place(
         "bucket", "", "https://s3.eu-west-1.amazonaws.com", "eu-west-1"
     )

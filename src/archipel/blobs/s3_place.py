@@ -41,12 +41,13 @@ class Place:
         return f"/{self.bucket}/{key}"
 
 
-def place_of(url: str, region: str | None = None) -> Place:
+def place_of(url: str, region: str | None = None, endpoint: str | None = None) -> Place:
     """Read an address.
 
     Args:
         url: see the module's text.
         region: where the address names none.
+        endpoint: likewise; None: AWS.
 
     Raises:
         BadPlace: it has another form.
@@ -80,8 +81,8 @@ def place_of(url: str, region: str | None = None) -> Place:
         )
     if not _REGION.fullmatch(where):
         raise BadPlace(f"{where!a:.80} is no region; expected one as eu-central-1")
-    endpoint = _endpoint(asked.get("endpoint", f"https://s3.{where}.amazonaws.com"))
-    return Place(parts.netloc, f"{prefix}/" if prefix else "", endpoint, where)
+    server = asked.get("endpoint") or endpoint or f"https://s3.{where}.amazonaws.com"
+    return Place(parts.netloc, f"{prefix}/" if prefix else "", _endpoint(server), where)
 
 
 def _endpoint(text: str) -> str:

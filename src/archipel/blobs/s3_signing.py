@@ -78,7 +78,7 @@ class Signer:
     ) -> tuple[str, str]:
         """Names of the signed headers, and the signature."""
         names = ";".join(sorted(sent))
-        lines = "".join(f"{name}:{sent[name].strip()}\n" for name in sorted(sent))
+        lines = "".join(f"{name}:{' '.join(sent[name].split())}\n" for name in sorted(sent))
         canonical = "\n".join(
             (asked.method, spelled_path(asked.path), spelled_query(query), lines, names, payload)
         )

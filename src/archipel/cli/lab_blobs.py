@@ -58,7 +58,8 @@ def open_blobs(
     environment = os.environ
     try:
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
-        bucket = Bucket(place_of(url, region), credentials(environment, Path.home()))
+        endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+        bucket = Bucket(place_of(url, region, endpoint), credentials(environment, Path.home()))
     except BadPlace as error:
         raise Mendable(f"--blobs: {error}") from None
     arriving = BlobStore(folder / "arriving", quota_bytes=quota, is_lasting=False)
