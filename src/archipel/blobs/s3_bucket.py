@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import FileIO
 from typing import NoReturn, TypeVar
 
 import httpx
@@ -48,7 +47,6 @@ WITHOUT_ROOM = frozenset(
 )
 MAX_PAGES = 100_000
 """Of a listing: a server that repeats itself must not hold a lab for ever."""
-CHUNK_BYTES = 256 * 1024
 
 T = TypeVar("T")
 Body = bytes | Callable[[], Iterator[bytes]]
@@ -67,6 +65,10 @@ class Sent:
 
 
 NOTHING = Sent()
+
+
+class NotOffered(StorageFailed):
+    """The store does not know this request."""
 
 
 class _Passing(Exception):
@@ -129,8 +131,11 @@ class Bucket:
         raise StorageFailed(f"cannot list {self.place.bucket}: more than {MAX_PAGES} pages")
 
     def uploads(self, prefix: str) -> tuple[Listed, ...]:
-        """Uploads in parts that have not ended, the first thousand."""
-        return self._read(read_uploads, "GET", "", {"uploads": "", "prefix": prefix})
+        """Uploads in parts that have not ended, the first thousand; none where the store cannot say."""
+        try:
+            return self._read(read_uploads, "GET", "", {"uploads": "", "prefix": prefix})
+        except NotOffered:
+            return ()
 
     def begin_parts(self, key: str) -> str:
         """Begin an upload in parts; its name."""
@@ -165,7 +170,8 @@ class Bucket:
         with self._answered("GET", key, sent) as answer:
             if start and answer.status_code != httpx.codes.PARTIAL_CONTENT:
                 raise StorageFailed(f"the store gave all of {key}, not the rest that was asked for")
-            yield _named(answer.iter_raw(CHUNK_BYTES), f"cannot read {key}")
+            # No size: a cut must not lose a buffer.
+            yield _named(answer.iter_raw(), f"cannot read {key}")
 
     def _read(
         self, reader: Callable[[bytes], T], method: str, key: str, query: Mapping[str, str]
@@ -233,6 +239,8 @@ class Bucket:
             raise _Passing(f"it answered {status_words(status, code)}")
         if status == httpx.codes.NOT_FOUND and code != "NoSuchBucket":
             raise BlobMissing(f"there is no {key} in {self.place.bucket}")
+        if status == httpx.codes.NOT_IMPLEMENTED:
+            raise NotOffered(f"{said} for {key or self.place.bucket}; see to the store")
         advice = {
             401: "see to the credentials",
             403: "see to the credentials, to what they may do with this bucket, and to this machine's clock",
@@ -250,22 +258,6 @@ def sent_of(data: bytes) -> Sent:
 def status_words(status: int, code: str) -> str:
     """A status, and what it calls itself."""
     return f"{status} {code}".strip()
-
-
-def part_of_file(file: FileIO, start: int, stop: int) -> Callable[[], Iterator[bytes]]:
-    """Bytes [start, stop) of an open file, from the beginning for each attempt."""
-
-    def read() -> Iterator[bytes]:
-        file.seek(start)
-        left = stop - start
-        while left > 0:
-            data = file.read(min(CHUNK_BYTES, left))
-            if not data:
-                raise StorageFailed(f"the file ended {left} bytes early")
-            left -= len(data)
-            yield data
-
-    return read
 
 
 def _bounded(answer: httpx.Response) -> Iterator[bytes]:

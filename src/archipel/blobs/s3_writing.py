@@ -5,21 +5,22 @@ sender that comes again with nothing left to send has it put once more.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from archipel.blobs.errors import BlobError, named_errors
+from archipel.blobs.errors import BlobError, StorageFailed, named_errors
 from archipel.blobs.layout import hexadecimal
-from archipel.blobs.s3_bucket import Bucket, Sent, part_of_file
+from archipel.blobs.s3_bucket import Bucket, Sent
 from archipel.blobs.writer import BlobWriter
 
 AT_ONCE_BYTES = 256 * 2**20
 """A larger file goes up in parts; none has to begin anew for a cut."""
 PART_BYTES = 64 * 2**20
 """A store takes ten thousand of them: 625 GiB."""
+CHUNK_BYTES = 256 * 1024
 
 
 class S3Writer:
@@ -83,7 +84,23 @@ def put_file(bucket: Bucket, key: str, digest: str, path: Path) -> None:
         if size > AT_ONCE_BYTES:
             _put_parts(bucket, key, file, size)
         else:
-            bucket.put(key, Sent(part_of_file(file, 0, size), size, hexadecimal(digest)))
+            bucket.put(key, Sent(_part(file, 0, size), size, hexadecimal(digest)))
+
+
+def _part(file: FileIO, start: int, stop: int) -> Callable[[], Iterator[bytes]]:
+    """Bytes [start, stop) of an open file, from the beginning for each attempt."""
+
+    def read() -> Iterator[bytes]:
+        file.seek(start)
+        left = stop - start
+        while left > 0:
+            data = file.read(min(CHUNK_BYTES, left))
+            if not data:
+                raise StorageFailed(f"the file ended {left} bytes early")
+            left -= len(data)
+            yield data
+
+    return read
 
 
 def _put_parts(bucket: Bucket, key: str, file: FileIO, size: int) -> None:
@@ -92,7 +109,7 @@ def _put_parts(bucket: Bucket, key: str, file: FileIO, size: int) -> None:
     try:
         tags = []
         for number, start in enumerate(range(0, size, PART_BYTES), 1):
-            body = part_of_file(file, start, min(start + PART_BYTES, size))
+            body = _part(file, start, min(start + PART_BYTES, size))
             hasher = hashlib.sha256()
             for data in body():
                 hasher.update(data)
