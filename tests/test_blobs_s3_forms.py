@@ -132,7 +132,7 @@ def test_a_listing_is_read() -> None:
     [
         b"",
         b"<html/>",
-        b"<!DOCTYPE a [<!ENTITY b 'c'>]>" + PAGE,
+        b"<!DOCTYPE a [<!ENTITY b 'c'>]>" + PAGE.partition(b"?>")[2],
         PAGE.replace(b">7<", b">-7<"),
         PAGE.replace(b">7<", b">" + b"9" * 99 + b"<"),
         PAGE.replace(b"2026-01-31", b"never"),

@@ -1,10 +1,13 @@
 """A whole run whose blobs lie in a bucket: a lab that dies in its middle goes on, and the policies are the same."""
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from archipel import source_environment
 from archipel.bench.site import START_LIMIT_S, Site
 from archipel.blobs import BlobStore
 from archipel.blobs.s3 import S3Blobs
@@ -55,12 +58,21 @@ def test_a_run_over_a_bucket_ends_as_one_over_a_folder_also_when_its_lab_dies(
     outcome = stage.finished()
     assert outcome.policies == undisturbed.policies
     assert isinstance(stage.site, InBucket)
+    home = stage.site.home("lab")
+    words = ["lab", "gc", "--home", str(home), "--blobs", stage.site.blobs, "--grace", "0"]
+    swept = subprocess.run(
+        [sys.executable, "-m", "archipel.cli.archipel", *words],
+        env={**source_environment(), **EVERY_PROCESS, **server.environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert swept.returncode == 0, swept.stderr
     bucket = Bucket(place_of(stage.site.blobs), server.credentials)
     store = S3Blobs(bucket, BlobStore(tmp_path / "arriving"))
-    assert needed(outcome.state) <= set(store.digests())
+    assert needed(outcome.state) == set(store.digests()), "all that is needed, and nothing else"
     for digest in needed(outcome.state):
         store.read_bytes(digest, store.size(digest))  # hashed
-    assert not list((stage.site.home("lab") / "blobs").glob("??/*")), (
-        "nothing lies on the lab's disk"
-    )
+    assert not list((home / "blobs").glob("??/*")), "nothing lies on the lab's disk"
     bucket.close()
