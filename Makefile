@@ -19,7 +19,7 @@ VLLM_VENV ?= .venv-vllm
 VLLM_PYTHON ?= $(VLLM_VENV)/bin/python
 VLLM_PIP ?=
 
-.PHONY: install demo demo-real test test-slow test-pages test-vllm test-papers test-clients test-deploy dist locked mutants fuzz faults check format clean
+.PHONY: install demo demo-real test test-slow test-pages test-vllm test-papers test-s3 test-clients test-deploy dist locked mutants fuzz faults check format clean
 
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
@@ -69,6 +69,17 @@ test-papers: $(VENV)/.test $(if $(filter $(PAPERS_VENV)/bin/python,$(PAPERS_PYTH
 $(PAPERS_VENV)/.papers: tests/release/papers-tools.txt
 	$(PYTHON) -m venv $(PAPERS_VENV)
 	$(PAPERS_VENV)/bin/pip install -q --disable-pip-version-check -r tests/release/papers-tools.txt
+	touch $@
+
+# Blobs in a bucket, against a server that is not ours; ARCHIPEL_S3_ENDPOINT names another that is up.
+S3_VENV ?= .venv-s3
+S3_PYTHON ?= $(S3_VENV)/bin/python
+test-s3: $(VENV)/.test $(if $(filter $(S3_VENV)/bin/python,$(S3_PYTHON)),$(S3_VENV)/.s3)
+	ARCHIPEL_S3_PYTHON=$(abspath $(S3_PYTHON)) $(BIN)/python -m pytest -q -rs -m slow tests/test_blobs_s3.py tests/scenarios/test_scenario_s3.py $(PYTEST_OPTIONS)
+
+$(S3_VENV)/.s3: Makefile
+	$(PYTHON) -m venv $(S3_VENV)
+	$(S3_VENV)/bin/pip install -q --disable-pip-version-check 'moto[server]==5.2.5'
 	touch $@
 
 # The public clients of the training API and their recipes, unmodified, against a door that runs for real.

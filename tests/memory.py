@@ -52,6 +52,8 @@ class MemoryStorage:
 class MemoryBlobs:
     """Blobs by digest, for stories that are not about bytes on their way."""
 
+    is_near = True
+
     def __init__(self) -> None:
         self._data: dict[str, bytes] = {}
 

@@ -22,7 +22,8 @@ from archipel.blobs import (
     StorageFull,
 )
 from archipel.blobs.errors import BadDigest, BlobMissing
-from archipel.blobs.store import CHUNK_BYTES, Blobs
+from archipel.blobs.port import Blobs
+from archipel.blobs.store import CHUNK_BYTES
 
 DATA = bytes(range(256)) * 40
 EMPTY = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

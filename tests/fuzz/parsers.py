@@ -26,6 +26,7 @@ PARSING = frozenset(
             "safetensors.safe_open",
         ),
         *("np.frombuffer", "torch.frombuffer", "serialization.load_pem_private_key"),
+        "Xml.fromstring",
         *("zstandard.frame_content_size", "zstandard.ZstdDecompressor"),
     }
 )

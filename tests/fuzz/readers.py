@@ -76,6 +76,7 @@ from archipel.work.messages import (
 from door import PROBLEM_MEDIA_TYPE, Door
 from fuzz import (
     answered,
+    bucketed,
     cascaded,
     contributed,
     corpora_read,
@@ -147,6 +148,7 @@ def _readers() -> dict[str, Reader]:
         | contributed.readers()
         | turned.readers()
         | released.readers()
+        | bucketed.readers()
         | graded.readers()
         | observed_read.readers()
         | corpora_read.readers()

@@ -1,8 +1,10 @@
 """Bytes named by their hash, never believed until hashed.
 
-`store` has the port (`Blobs`, which an object store may implement) and the local folder
-(`BlobStore`), `writer` takes a stream in, `sweep` removes what nobody needs, `account` says how much
-fits, `layout` which file is which, and `errors` names what can go wrong.
+`port` says what a store of blobs can do, `store` has the local folder (`BlobStore`), `writer` takes a
+stream in, `sweep` removes what nobody needs, `account` says how much fits, `layout` which file is which,
+and `errors` names what can go wrong. `s3` is a store in an S3-compatible server (`S3Blobs`) over
+`s3_bucket` (its requests), `s3_index` (what is there), `s3_reading` and `s3_writing`; `s3_place`,
+`s3_signing` and `s3_listing` are its forms.
 """
 
 from archipel.blobs.errors import (

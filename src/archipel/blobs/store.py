@@ -1,11 +1,11 @@
-"""The port for blobs, and the local folder that implements it."""
+"""The local folder that implements the ports of `port`."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 from archipel.blobs.account import Account, Usage
 from archipel.blobs.errors import (
@@ -28,25 +28,6 @@ MAX_STORE_BYTES = 512 * 2**30
 CHUNK_BYTES = 2**20
 
 
-class Blobs(Protocol):
-    """What every store of blobs can do. Digests are `sha256:` and 64 hexadecimal digits."""
-
-    def exists(self, digest: str) -> bool:
-        """Whether the whole blob is here."""
-
-    def size(self, digest: str) -> int:
-        """Bytes of the blob; raises BlobMissing."""
-
-    def put_bytes(self, data: bytes, *, privileged: bool = False) -> str:
-        """Keep `data`; return its digest."""
-
-    def read_bytes(self, digest: str, max_bytes: int) -> bytes:
-        """The whole blob, hashed again."""
-
-    def chunks(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """Bytes [start, stop), for whoever hashes what it receives."""
-
-
 class BlobStore:
     """Blobs in the folder `root`, made if missing. Safe for several threads and processes.
 
@@ -56,6 +37,9 @@ class BlobStore:
     Every method may raise StorageFailed (the folder is gone, read-only or broken) and
     TooManyOpenFiles.
     """
+
+    is_near: ClassVar[bool] = True
+    """No question waits for a network."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, 
 from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, load_or_make_key, name_of_key
 from archipel.cli.lab_backup import backup, restore
+from archipel.cli.lab_blobs import BLOBS, open_blobs
 from archipel.cli.lab_joining import invite, joining
 from archipel.cli.lab_leading import ADDRESS, Door, Place, ending, led
 from archipel.cli.lab_pages import RELEASES, Shown, pages
@@ -58,6 +60,7 @@ for each in (status, joining, invite, backup, restore, vouch):
     type=KeyName(),
     help="Key that may open runs, besides HOME/operator.key.",
 )
+@BLOBS
 @click.option("--max-store-gb", default=512.0, show_default=True, help="Quota of the blob store.")
 @click.option(
     "--per-address",
@@ -89,6 +92,7 @@ def start(
     port: int,
     ledger: str | None,
     operators: tuple[str, ...],
+    blobs: str | None,
     max_store_gb: float,
     per_address: int,
     uplink_mbit: float | None,
@@ -109,10 +113,11 @@ def start(
       archipel lab start --host 0.0.0.0 --port 8440
       archipel lab start --ledger postgresql://lab@localhost/lab
       archipel lab start --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key.pem
+      archipel lab start --blobs "s3://bucket/lab?endpoint=https://s3.example.org"
     """
     import sys
 
-    from archipel.blobs import BlobStore
+    from archipel.blobs import BlobError
     from archipel.identity import IdentityError
     from archipel.lab.api import make_api
     from archipel.lab.apply import Contradiction
@@ -131,18 +136,18 @@ def start(
     _end_in_order()
     limits = DoorLimits.for_nodes(per_address)
     door = Door(host, port, address, certificate)
-    place = Place(folder, ledger or folder / "ledger.sqlite")
+    store_of = partial(open_blobs, blobs, folder, int(max_store_gb * 2**30))
+    place = Place(folder, ledger or folder / "ledger.sqlite", store_of)
     alone = "stop it first, or give this one a folder of its own with --home"
     with (
-        mending(IdentityError, LedgerError, OSError, Contradiction),
+        mending(IdentityError, LedgerError, BlobError, OSError, Contradiction),
         _only_writer(folder, ledger, alone),
     ):
         identity = load_or_make_key(folder / "lab.key")
         operator = name_of_key(folder / "operator.key", make=True)
         log, warm = led(place, identity, door, limits.connections_per_address)
         click.get_current_context().call_on_close(log.close)  # however this ends
-        quota = int(max_store_gb * 2**30)
-        store = BlobStore(folder / "blobs", quota_bytes=quota, reserve_bytes=quota // 4)
+        store = place.blobs()
         lab = Lab(identity, log, store, EvenClock(), Start(bytes_per_s(uplink_mbit), warm))
     listener, shown = door.listener, door.shown
     head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
@@ -179,6 +184,7 @@ def _next_steps(url: str, log_file: Path | None, has_pages: bool) -> str:
 @command.command()
 @click.option("--home", type=click.Path(path_type=Path), help="The lab's folder [~/.archipel/lab].")
 @click.option("--ledger", metavar="URL", help="postgresql://... or a file [HOME/ledger.sqlite].")
+@BLOBS
 @click.option(
     "--grace",
     default=3600.0,
@@ -189,7 +195,14 @@ def _next_steps(url: str, log_file: Path | None, has_pages: bool) -> str:
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go; delete nothing.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_json: bool) -> None:
+def gc(
+    home: Path | None,
+    ledger: str | None,
+    blobs: str | None,
+    grace: float,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Delete blobs that nothing in the ledger needs any more, while the lab does not run.
 
     A running lab does so by itself, and alone knows what is on its way to it; beside one, --dry-run says
@@ -205,7 +218,7 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
     """
     import time
 
-    from archipel.blobs import BlobError, BlobStore
+    from archipel.blobs import BlobError
     from archipel.cli.ledger_checked import stored_state
     from archipel.identity import IdentityError
     from archipel.lab.garbage import needed
@@ -226,7 +239,7 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
             log = open_log(place, lab_key(identity.did).name, identity, folder / HEAD_FILE)
             click.get_current_context().call_on_close(log.close)  # until then no lab starts here
         found = stored_state(ledger, folder, None).found
-        live, store = needed(found.state), BlobStore(folder / "blobs")
+        live, store = needed(found.state), open_blobs(blobs, folder, ages=True)
         before = store.used().total_bytes
         report = store.sweep(live, now_s=time.time(), older_than_s=grace, idle_s=grace, dry=dry_run)
     freed, num = report.num_bytes, report.num_whole + report.num_partial

@@ -15,7 +15,9 @@ from archipel.plurals import counted
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
+    from archipel.blobs.port import LabBlobs
     from archipel.identity import Identity
     from archipel.lab.certificate import Certificate
     from archipel.lab.following import Follower
@@ -61,6 +63,8 @@ class Place:
 
     folder: Path
     ledger: str | Path
+    blobs: "Callable[[], LabBlobs]"
+    """Opens their store, as it is then."""
 
     def open(self, identity: "Identity", told: str) -> "Log":
         """The log, for writing. Raises LedgerLed: another lab leads it. LedgerError."""
@@ -110,7 +114,6 @@ def _check_key(place: Place, identity: "Identity") -> None:
 
 
 def _follower(place: Place, identity: "Identity", told: str) -> "Follower":
-    from archipel.blobs import BlobStore
     from archipel.lab.following import Follower
     from archipel.ledger.location import follow_log, leader_watch
     from archipel.ledger.verification import lab_key
@@ -120,7 +123,7 @@ def _follower(place: Place, identity: "Identity", told: str) -> "Follower":
         identity.did,
         leader_watch(where),
         follow_log(where, lab_key(identity.did)),
-        BlobStore(place.folder / "blobs"),
+        place.blobs(),
         lambda: place.open(identity, told),
     )
 

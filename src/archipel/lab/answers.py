@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from archipel.blobs import BlobError, BlobStore, StorageFull
+from archipel.blobs import BlobError, StorageFull
+from archipel.blobs.errors import StorageFailed
+from archipel.blobs.port import LabBlobs
 from archipel.lab import refusals
 from archipel.lab.admission import HasBlob, answer_blobs, run_of
 from archipel.lab.kinds import RULES_OF
@@ -30,9 +32,10 @@ MAX_AT_ONCE_PER_KEY = 2
 class Answers:
     """Inspects answers over one store of blobs."""
 
-    def __init__(self, blobs: BlobStore, *, in_thread: bool) -> None:
+    def __init__(self, blobs: LabBlobs, *, in_thread: bool) -> None:
         self._blobs = blobs
         self._in_thread = in_thread
+        self._inline_bytes = INLINE_BYTES if blobs.is_near else 0
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
         self._at_work: Counter[str] = Counter()
         """Author -> answers that are being inspected."""
@@ -67,7 +70,7 @@ class Answers:
             rules.inspect(run, lease, answered.answer, read)
             self._keep(brought, is_trusted=rules.words.trusted)
 
-        if self._in_thread and (brought or sum(blob.size for blob in named) > INLINE_BYTES):
+        if self._in_thread and (brought or sum(blob.size for blob in named) > self._inline_bytes):
             await self._beside(answered.author, work)
             return True
         work()
@@ -93,7 +96,7 @@ class Answers:
         try:
             for data in brought:
                 self._blobs.put_bytes(data, privileged=is_trusted)
-        except StorageFull as error:
+        except (StorageFull, StorageFailed) as error:
             raise refusals.StorageExhausted(str(error)) from None
         except BlobError as error:
             raise refusals.TooLarge(str(error)) from None
@@ -104,5 +107,7 @@ class Answers:
     def _read(self, blob: BlobRef) -> bytes:
         try:
             return self._blobs.read_bytes(blob.digest, blob.size)
+        except StorageFailed as error:  # it may be there, and be read later
+            raise refusals.StorageExhausted(str(error)) from None
         except BlobError as error:
             raise refusals.MissingBlob(str(error)) from None

@@ -6,7 +6,6 @@ are hashed on their way to the disk; what does not hash to its name is never kep
 
 import asyncio
 import base64
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -16,7 +15,7 @@ from fastapi import FastAPI, Header, Request
 from fastapi.responses import Response
 
 from archipel.blobs import errors
-from archipel.blobs.writer import BlobWriter
+from archipel.blobs.port import Reading, Writing
 from archipel.lab import refusals
 from archipel.lab.arrivals import open_record
 from archipel.lab.description import BYTES_BODY, DOWNLOADS
@@ -61,16 +60,15 @@ def _downloads(api: FastAPI, lab: Lab) -> None:
     ) -> Response:
         headers = IMMUTABLE | {"ETag": f'"{digest}"'}
         with _missing_is_unknown():
-            file = lab.blobs.open(digest)
+            size, file = lab.blobs.size(digest), lab.blobs.open(digest)
         with ExitStack() as held:
             held.enter_context(file)
-            size = os.fstat(file.fileno()).st_size
             try:
                 part = part_of(wanted if known in (None, headers["ETag"]) else None, size)
             except NotThere as error:
                 raise refusals.NoSuchRange(str(error), size) from None
             if size <= READ_AT_ONCE_BYTES and part is None:
-                return Response(file.read(), media_type=OCTETS, headers=headers)
+                return Response(await _at_once(lab, file), media_type=OCTETS, headers=headers)
             held.pop_all()
         return BlobBytes(file, part, size, headers, lab.mesh)
 
@@ -116,6 +114,12 @@ def _uploads(api: FastAPI, lab: Lab) -> None:
         return UploadState(complete=True, offset=offered.blob.size)
 
 
+async def _at_once(lab: Lab, file: Reading) -> bytes | None:
+    """All of a small blob; one that is far away beside the event loop."""
+    with _missing_is_unknown():
+        return file.read() if lab.blobs.is_near else await to_its_end(file.read)
+
+
 @contextmanager
 def _missing_is_unknown() -> Iterator[None]:
     """What is not here is no trouble of the disk."""
@@ -128,7 +132,7 @@ def _missing_is_unknown() -> Iterator[None]:
 
 
 async def _receive(
-    request: Request, open_writer: Callable[[], BlobWriter], left_s: float | None
+    request: Request, open_writer: Callable[[], Writing], left_s: float | None
 ) -> None:
     """Until it is whole, silent for too long, or of no use any more: its lease is over in `left_s`."""
     try:
@@ -154,7 +158,7 @@ async def _receive(
         raise refusals.StorageExhausted(f"the lab's disk cannot take it: {error}") from None
 
 
-async def _fill(request: Request, writer: BlobWriter) -> None:
+async def _fill(request: Request, writer: Writing) -> None:
     """Hashed and written beside the event loop, much at a time; what came is kept, however this ends."""
     stream, came = request.stream(), bytearray()
     try:

@@ -8,11 +8,11 @@ the whole blob is the answer, and its status says so.
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from io import FileIO
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from archipel.blobs.port import Reading
 from archipel.lab.mesh import Mesh
 from archipel.lab.requests import to_its_end
 
@@ -66,7 +66,7 @@ class BlobBytes(StreamingResponse):
     """The answer; the file is its own."""
 
     def __init__(
-        self, file: FileIO, part: Part | None, size: int, headers: dict[str, str], mesh: Mesh
+        self, file: Reading, part: Part | None, size: int, headers: dict[str, str], mesh: Mesh
     ) -> None:
         """`part`: None for all `size` bytes. `mesh`: keeps the pace of all of them, and measures it."""
         self._file, self._pacer, self._meter = file, mesh.pacer, mesh.meter

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
-from archipel.blobs import BlobStore
+from archipel.blobs.port import LabBlobs
 from archipel.identity import Identity, sign
 from archipel.lab import refusals
 from archipel.lab.admission import admit, admit_upload, is_trusted, named_blobs
@@ -73,7 +73,7 @@ class Lab:
         self,
         identity: Identity,
         log: Log,
-        blobs: BlobStore,
+        blobs: LabBlobs,
         clock_ms: Callable[[], int],
         start: Start = PLAIN,
         *,

@@ -16,7 +16,7 @@ from ipaddress import IPv6Address, ip_address
 
 from archipel.blobs.errors import BlobError
 from archipel.blobs.pacing import Meter, Pacer
-from archipel.blobs.store import Blobs
+from archipel.blobs.port import Blobs
 from archipel.lab.spread import Member, Spread
 from archipel.market.dissemination import MAX_NODES, plan
 from archipel.records.documents import Have

@@ -7,7 +7,8 @@ Law: whoever records says first what a record will end, and lets go of it once t
 import contextlib
 from collections.abc import Callable, Sequence
 
-from archipel.blobs import BlobError, BlobStore
+from archipel.blobs import BlobError
+from archipel.blobs.port import LabBlobs
 from archipel.lab.exchange import Exchange
 from archipel.lab.orders import Orders
 from archipel.lab.state import Lease
@@ -22,7 +23,7 @@ class Remnants:
         self,
         orders: Orders,
         uploads: Uploads,
-        blobs: BlobStore,
+        blobs: LabBlobs,
         exchange: Callable[[], Exchange],
     ) -> None:
         self._orders = orders

@@ -6,16 +6,16 @@ not believe it, they hash. Source: AWS, Signature Version 4 (single chunk); Amaz
 """
 
 import hashlib
-import hmac
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
+from archipel.blobs.s3_signing import Asked, Credentials, Signer
 from archipel.release import places
 from archipel.release.mirroring.origins import HttpOrigin, plain_address
 from archipel.release.mirroring.signed import CannotMirror
@@ -70,38 +70,11 @@ def signed(
     """
     method, url, given = request
     parts = urlsplit(url)
-    stamp = at.strftime("%Y%m%dT%H%M%SZ")
-    headers = dict(given) | {
-        "Host": parts.netloc,
-        "x-amz-content-sha256": payload,
-        "x-amz-date": stamp,
-    }
-    if access.token is not None:
-        headers["x-amz-security-token"] = access.token
-    lines = sorted((name.lower(), " ".join(value.split())) for name, value in headers.items())
-    names = ";".join(name for name, _ in lines)
-    canonical = "\n".join(
-        [
-            method,
-            parts.path or "/",
-            "",
-            *(f"{name}:{value}" for name, value in lines),
-            "",
-            names,
-            payload,
-        ]
-    )
-    scope = f"{stamp[:8]}/{access.region}/s3/aws4_request"
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
-    key = f"AWS4{access.secret}".encode()
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    proof = hmac.digest(key, text.encode(), "sha256").hex()
-    said = (
-        f"AWS4-HMAC-SHA256 Credential={access.key}/{scope},SignedHeaders={names},Signature={proof}"
-    )
-    return headers | {"Authorization": said}
+    own = {name.lower(): value for name, value in given.items()}
+    asked = Asked(method, parts.netloc, unquote(parts.path) or "/", headers=own)
+    signer = Signer(Credentials(access.key, access.secret, access.token), access.region)
+    headers = signer.headers(asked, payload, at.timestamp())
+    return headers | {"Authorization": headers.pop("authorization")}
 
 
 def s3_origin(place: str, access: Access, client: httpx.Client, now: Now) -> HttpOrigin:
