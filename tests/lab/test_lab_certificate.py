@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import serialization
 
 from archipel.cli.lab_tls import certificate_of, shown_url
 from archipel.lab.api import make_api
-from archipel.lab.certificate import BadCertificate, Certificate
-from archipel.lab.server import LabServer, _renew
+from archipel.lab.certificate import LOOKS, BadCertificate, Certificate, keep_up
+from archipel.lab.server import LabServer
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabUnreachable, authorities, believe
 from authority import Authority
@@ -84,10 +84,10 @@ def test_a_reader_believes_the_lab_only_with_its_authority_and_a_renewed_certifi
             assert await asyncio.to_thread(_shown, port) == _of(pair.chain)
             kept = _of(pair.chain)
             shutil.copy(newer.chain, pair.chain)  # and its key is not there yet
-            _renew(certificate)
+            keep_up(certificate, LOOKS)
             assert await asyncio.to_thread(_shown, port) == kept
             shutil.copy(newer.key, pair.key)
-            _renew(certificate)
+            keep_up(certificate, LOOKS)
             assert await asyncio.to_thread(_shown, port) == _of(newer.chain)
             assert not certificate.renew()
 
