@@ -148,7 +148,8 @@ def start(
         log, warm = led(place, identity, door, limits.connections_per_address)
         click.get_current_context().call_on_close(log.close)  # however this ends
         store = place.blobs()
-        lab = Lab(identity, log, store, EvenClock(), Start(bytes_per_s(uplink_mbit), warm))
+        at = Start(bytes_per_s(uplink_mbit), warm)
+        lab = Lab(identity, log, store, clock_ms=EvenClock(), start=at)
     listener, shown = door.listener, door.shown
     head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
     click.echo(f"{head}, home {folder}{_next_steps(shown, log_file, not no_pages)}", err=True)
