@@ -12,8 +12,9 @@ from archipel import source_environment
 from archipel.bench.site import SiteFailed
 from archipel.cli.doors import child_environment
 from archipel.cli.recipes import find_recipe
+from archipel.demo.answering import Answered, Answering
 from archipel.demo.releasing import Releasing, Source
-from archipel.demo.releasing_words import tell_release
+from archipel.demo.releasing_words import tell_answer, tell_release
 from archipel.demo.trade import traded
 from archipel.release.stated import read_stated
 from people import identity
@@ -85,10 +86,15 @@ def test_it_ends_with_a_release_of_the_highest_class_that_a_closed_process_found
     tmp_path: Path,
 ) -> None:
     source, lines = site(tmp_path), list[str]()
-    with Releasing(tmp_path, child_environment(), 200.0) as releasing:
-        releasing.begin(source)
+    with (
+        Releasing(tmp_path, child_environment(), 200.0) as releasing,
+        Answering(tmp_path, child_environment(), "w12a13", 200.0) as answering,
+    ):
+        releasing.begin(source, answering.begin)
         done = releasing.finished()
+        answered = answering.ask("ab")
     tell_release(done, {}, lines.append)
+    tell_answer(answered, lines.append)
     assert done.verified["holds"]
     assert [step["outcome"] for step in done.verified["steps"][:-1]] == ["holds"] * 8
     assert done.grade.classes.present == 1, [each.why for each in done.grade.parts]
@@ -101,10 +107,16 @@ def test_it_ends_with_a_release_of_the_highest_class_that_a_closed_process_found
         "class",
         "shares",
         "trace",
+        "private",
     ]
     assert "8 of 8 steps hold" in lines[1]
     assert re.search(r"class I of the Model Openness Framework", lines[2])
-    assert all(re.search(r"\d+\.\d%", line) for line in lines[3:])
+    assert all(re.search(r"\d+\.\d%", line) for line in lines[3:5])
+    assert answered.model == done.bundle
+    assert answered.tokens > 0
+    assert answered.differences == 0
+    assert answered.is_offline
+    assert "every bit the same" in lines[5]
 
 
 @pytest.mark.slow
@@ -129,3 +141,23 @@ def test_leaving_the_block_ends_what_runs(tmp_path: Path, monkeypatch: pytest.Mo
             releasing.finished()
     pid = int((tmp_path / "pid").read_text())
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_served_is_told_with_its_reason(tmp_path: Path) -> None:
+    with Answering(tmp_path, child_environment(), None, 30.0) as answering:
+        with pytest.raises(SiteFailed, match="no model is served"):
+            answering.ask("a")
+        (tmp_path / "empty").mkdir()
+        answering.begin(tmp_path / "empty")
+        with pytest.raises(SiteFailed, match=r"(?s)the model is not served: .*config.json"):
+            answering.ask("a")
+
+
+def test_an_answer_that_comes_out_otherwise_is_told(tmp_path: Path) -> None:
+    said = list[str]()
+    answered = Answered(tmp_path, "ab=", "ba", False, "did:key:z6Mk", 3, 2, 1.0)
+    tell_answer(answered, said.append)
+    assert "2 of them differ" in said[0]
+    assert "every bit" not in said[0]
+    assert "no network" not in said[0]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--release/--no-release",
     default=True,
-    help="Also release the model, and check the release without network and tensor library.",
+    help="Also release the model, check the release without network and tensor library, and ask it something.",
 )
 @exact_option("Sample", "w7a8")
 @click.option(
@@ -129,11 +129,12 @@ def _play(
     keep_memory()
     import torch
 
+    from archipel.demo.answering import Answering
     from archipel.demo.control import Control
     from archipel.demo.ending import judge_all, report, tell_ending
     from archipel.demo.picture import draw_curve
     from archipel.demo.releasing import Releasing, called, source_of
-    from archipel.demo.releasing_words import tell_release
+    from archipel.demo.releasing_words import tell_answer, tell_release
     from archipel.demo.story import Performance, perform
 
     torch.set_num_threads(1)
@@ -143,18 +144,21 @@ def _play(
         mending(SiteFailed, OSError),
         Control(plan.folder, environment, plan.limit_s) as control,
         Releasing(plan.folder, environment, plan.limit_s) as releasing,
+        Answering(plan.folder, environment, recipe.sampling.variant, plan.limit_s) as answering,
     ):
         perform(performance, environment, control, tell)
         if plan.release:
-            releasing.begin(source_of(performance))
+            releasing.begin(source_of(performance), answering.begin)
         arms = judge_all(performance, control, tell)
         bound = recipe.run.max_staleness
         title = f"RL over {len(performance.dids) - 1} unequal nodes, staleness <= {bound} (seed {plan.seed})"
         draw_curve(performance.ended, performance.events, title, plan.folder / "curve.png")
+        result = report(performance, arms)
         released = releasing.finished() if plan.release else None
-        result = report(performance, arms) | {"seconds": time.monotonic() - began}
         if released is not None:
-            result["release"] = released.to_dict()
+            answered = answering.ask(result["answers"][0]["prompt"])
+            result |= {"release": released.to_dict(), "private": answered.to_dict()}
+        result["seconds"] = time.monotonic() - began
         (plan.folder / "result.json").write_text(json.dumps(result, indent=2))
     if as_json:
         show(result, as_json, str)
@@ -162,6 +166,7 @@ def _play(
         tell_ending(performance, arms, result, tell)
         if released is not None:
             tell_release(released, called(performance, source_of(performance)), tell)
+            tell_answer(answered, tell)
 
 
 def _unused(folder: Path) -> Path:

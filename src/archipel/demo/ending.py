@@ -17,6 +17,7 @@ from archipel.training.evaluation import Estimate
 from archipel.work.judging import Judgement, Trial, judge, sample_answers
 
 OTHER_SECRET = b"another secret, which nothing was trained on"
+ANSWER = ("prompt", "answer", "reward")
 Tell = Callable[[str], None]
 
 
@@ -41,6 +42,7 @@ def judge_all(show: Performance, control: Control, tell: Tell) -> dict[str, Judg
 def report(show: Performance, arms: dict[str, Judgement]) -> dict[str, Any]:
     """Everything the ending says, for machines."""
     traffic, run = weight_traffic(show.history), show.ended
+    samples = sample_answers(show.trained, show.recipe.by_variant(None), show.secret, 4)
     return {
         "seed": show.plan.seed,
         "test": {name: figures(judgement) for name, judgement in arms.items()},
@@ -56,6 +58,7 @@ def report(show: Performance, arms: dict[str, Judgement]) -> dict[str, Any]:
         "cheating_node": None if show.cheat is None else asdict(show.cheat),
         "audits": None if show.audited is None else asdict(show.audited),
         "bill": None if show.bill is None else show.bill.report(show.names),
+        "answers": [dict(zip(ANSWER, sample, strict=True)) for sample in samples],
         "model": str(show.trained),
         "curve": str(show.plan.folder / "curve.png"),
     }
@@ -83,14 +86,14 @@ def tell_ending(
     tell(f"staleness {shares}   (bound {show.recipe.run.max_staleness})")
     tell(f"learner   busy {run.learner_utilisation:.0%} of the time; "
          f"RL took {show.learning_s:.1f} s, the supervised stage {show.supervised_s:.1f} s")  # fmt: skip
-    samples = sample_answers(show.trained, show.recipe.by_variant(None), show.secret, 4)
+    answers = result["answers"]
     tell("answers   " + "   ".join(
-        f"{prompt}{answer} ({'right' if reward >= 1 else f'{reward:.2f}'})"
-        for prompt, answer, reward in samples
+        f"{each['prompt']}{each['answer']} ({'right' if each['reward'] >= 1 else format(each['reward'], '.2f')})"
+        for each in answers
     ))  # fmt: skip
     tell(f"curve     {result['curve']}")
     tell(
-        f"model     {show.trained}   talk to it: archipel chat {show.trained} --prompt {samples[0][0]}"
+        f"model     {show.trained}   talk to it: archipel chat {show.trained} --prompt {answers[0]['prompt']}"
     )
 
 

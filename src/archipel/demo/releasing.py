@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -129,12 +129,16 @@ class Releasing:
             self._thread.join()
         self._ending.__exit__(kind, error, trace)
 
-    def begin(self, source: Source) -> None:
-        """Release it, and look at the release. Raises OSError: the key cannot be written."""
+    def begin(self, source: Source, made: Callable[[Path], None] = lambda bundle: None) -> None:
+        """Release it, and look at the release. `made`: told the bundle once it is there.
+
+        Raises:
+            OSError: the key cannot be written.
+        """
         key = SigningKey.made()
         key.save(self.key)
         hint = key.public.hint
-        self._thread = threading.Thread(target=self._work, args=(source, hint), daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(source, hint, made), daemon=True)
         self._thread.start()
 
     def finished(self) -> Released:
@@ -165,11 +169,12 @@ class Releasing:
             waited_s=waited_s,
         )
 
-    def _work(self, source: Source, hint: str) -> None:
+    def _work(self, source: Source, hint: str, made: Callable[[Path], None]) -> None:
         """All commands in their order; the first that fails is the last."""
         try:
             with as_file(files("archipel.demo") / "given") as given:
                 self._run("make", PROGRAM, self._making(source, given))
+            made(self.bundle)
             looks = {
                 "verify": ["release", "verify", str(self.bundle), "--key", hint],
                 "ownership": ["ownership", source.run, "--bundle", str(self.bundle)],

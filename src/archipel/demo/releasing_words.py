@@ -1,8 +1,11 @@
-"""What the demo says of its release, for people: five lines, out of what was read from the bundle."""
+"""What the demo says of its release, for people: five lines, out of what was read from the bundle, and one of
+its first answer.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from archipel.demo.answering import Answered
 from archipel.demo.releasing import Released
 from archipel.plurals import counted
 
@@ -31,6 +34,17 @@ def tell_release(done: Released, names: Mapping[str, str], tell: Tell) -> None:
         f"shares    {_shares(done.owned, names)}: archipel ownership {done.made['run']} --bundle {bundle}"
     )
     tell(f"trace     {_trace(done.traced['shares'], names)}: archipel trace {bundle}")
+
+
+def tell_answer(answered: Answered, tell: Tell) -> None:
+    """What it answered, and to whom that can be shown."""
+    where = "with no network but its own address" if answered.is_offline else "on this machine"
+    found = (
+        f"{answered.differences} of them differ" if answered.differences else "every bit the same"
+    )
+    tell(f"private   {answered.prompt}{answered.text}   answered by the release, served {where}, and signed; its "
+         f"{counted(answered.tokens, 'token')} and their log-probabilities computed again in {answered.verified_s:.1f} s: "
+         f"{found}: archipel serve {answered.model} --prove-offline")  # fmt: skip
 
 
 def _trace(shares: Mapping[str, Any], names: Mapping[str, str]) -> str:
