@@ -13,6 +13,7 @@ from archipel.cli.variants import exact_option
 
 if TYPE_CHECKING:
     from archipel.demo.plan import DemoPlan
+    from archipel.demo.story import Performance
     from archipel.records.recipe import Recipe
 
 
@@ -132,7 +133,6 @@ def _play(
     from archipel.demo.answering import Answering
     from archipel.demo.control import Control
     from archipel.demo.ending import judge_all, report, tell_ending
-    from archipel.demo.picture import draw_curve
     from archipel.demo.releasing import Releasing, called, source_of
     from archipel.demo.releasing_words import tell_answer, tell_release
     from archipel.demo.story import Performance, perform
@@ -150,9 +150,7 @@ def _play(
         if plan.release:
             releasing.begin(source_of(performance), answering.begin)
         arms = judge_all(performance, control, tell)
-        bound = recipe.run.max_staleness
-        title = f"RL over {len(performance.dids) - 1} unequal nodes, staleness <= {bound} (seed {plan.seed})"
-        draw_curve(performance.ended, performance.events, title, plan.folder / "curve.png")
+        _draw(performance)
         result = report(performance, arms)
         released = releasing.finished() if plan.release else None
         if released is not None:
@@ -167,6 +165,14 @@ def _play(
         if released is not None:
             tell_release(released, called(performance, source_of(performance)), tell)
             tell_answer(answered, tell)
+
+
+def _draw(done: "Performance") -> None:
+    from archipel.demo.picture import draw_curve
+
+    plan, nodes, bound = done.plan, len(done.dids) - 1, done.recipe.run.max_staleness
+    title = f"RL over {nodes} unequal nodes, staleness <= {bound} (seed {plan.seed})"
+    draw_curve(done.ended, done.events, title, plan.folder / "curve.png")
 
 
 def _unused(folder: Path) -> Path:
