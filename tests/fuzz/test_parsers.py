@@ -53,7 +53,6 @@ OWN = {
     # What a door wrote into its own journal, from what was read within bounds and checked when it came:
     ("door/http/listings.py", "get_info"): "a row of the door's own journal",
     ("door/http/listings.py", "weights_info"): "a row of the door's own journal",
-    ("door/http/told.py", "metadata_of"): "a row of the door's own journal",
     ("door/listing.py", "checkpoint_of"): "a row of the door's own journal",
     ("door/listing.py", "run_of"): "a row of the door's own journal",
     ("door/listing.py", "session_of"): "a row of the door's own journal",

@@ -46,11 +46,6 @@ class LabBlobs(WaitedLab):
         super().__init__(LabReader(url))
         self._store = store
 
-    @property
-    def bytes_fetched(self) -> int:
-        """In this call."""
-        return self._lab.bytes_down
-
     def read(self, blob: BlobRef) -> bytes:
         """See `Blobs.read`."""
         self.path(blob)

@@ -170,8 +170,3 @@ def kinds_rebuilt(
 def run_seconds(stages: Iterable[Stage]) -> float:
     """What the run says that these took."""
     return sum(each.run_ms for each in stages) / 1000
-
-
-def is_ending(outcomes: Iterable[Outcome]) -> bool:
-    """Whether anything that was made again is not what the release says."""
-    return any(each.came == "differs" for each in outcomes)

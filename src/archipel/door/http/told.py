@@ -1,7 +1,6 @@
 """How a future ended, as clients take it."""
 
 import asyncio
-import json
 
 from archipel.door.futures import Told as Ended
 from archipel.door.http.asked import Called
@@ -65,9 +64,3 @@ def _saved(kind: str, said: dict[str, str]) -> Told:
     if kind == "external":
         return replies.external_saved(path, int(said["num_bytes"]))
     return replies.sampler_saved(path)
-
-
-def metadata_of(about: str) -> dict[str, str] | None:
-    """As a tenant gave it."""
-    found = json.loads(about)
-    return found or None

@@ -132,11 +132,6 @@ class Asked:
             return (stop,)
         return tuple(each for each in stop or () if isinstance(each, str))
 
-    @property
-    def num_asked_tokens(self) -> int:
-        """The most that may pass through the model: what a quota has to have room for."""
-        return len(self.prompt) + self.num_samples * (self.params.max_tokens or 0)
-
 
 def read_sample(body: bytes, longest: int = bounds.MAX_TOKENS_PER_DATUM) -> Asked:
     """The question. longest: of all contexts here; what no model reads is not read either, for nobody else is served meanwhile.

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from archipel.serve.dialects.dialect import Whole, compact, event, logprobs_of, text_of
+from archipel.serve.dialects.dialect import Whole, event, logprobs_of, text_of
 from archipel.serve.dialects.openai_asked import chat_asked, text_asked
 from archipel.serve.question import Call, Ended, Question, Refusal, Said, Token
 
@@ -163,11 +163,6 @@ def used(prompt: int, sampled: int) -> dict[str, int]:
 def refusal(why: Refusal) -> dict[str, Any]:
     """An error's body."""
     return {"error": {"message": str(why), "type": why.kind, "param": why.param, "code": why.code}}
-
-
-def refusal_bytes(why: Refusal) -> bytes:
-    """The same, as sent."""
-    return compact(refusal(why))
 
 
 def _message(choice: Whole) -> dict[str, Any]:
