@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import KeyName, LabUrl, Mendable, log_to, mending
+from archipel.cli.doors import NAMED_LAB, KeyName, LabUrl, Mendable, log_to, mending
 
 if TYPE_CHECKING:
     from archipel.cli.screen import Screen
@@ -37,6 +37,12 @@ PRESENTED = (
     ),
 )
 """What a node shows that others signed."""
+
+
+def _named_lab() -> str | None:
+    """The key by which the lab was named instead of an address."""
+    key: str | None = click.get_current_context().meta.get(NAMED_LAB)
+    return key
 
 
 def agent_options(function: Command) -> Command:
@@ -68,7 +74,8 @@ def agent_options(function: Command) -> Command:
             "--lab-key",
             type=KeyName(),
             metavar="DID",
-            help="The key that the lab must have [the one it had when it was first joined].",
+            default=_named_lab,
+            help="The key that the lab must have [the one by which it was named, or that it had when it was first joined].",
         ),
         *PRESENTED,
         click.option("--quiet", is_flag=True, help="Show nothing; the log stays."),

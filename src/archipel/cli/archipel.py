@@ -30,6 +30,7 @@ COMMANDS = {
         "Train a tiny model with RL on five unequal machines, here, in about two minutes",
     ),
     "lab": ("lab", "Run a lab: the coordinator of one or more runs"),
+    "labs": ("labs", "Which labs there are, by signed cards: runs, prices, openness, witnesses"),
     "dashboard": ("dashboard", "Serve the pages of a lab from a ledger that is checked here"),
     "node": ("node", "Offer this machine to a lab"),
     "operator": ("operator", "One key for many nodes: delegate, revoke, list"),

@@ -44,8 +44,14 @@ IN_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 """vLLM is three processes unless told; in one it starts in a third of the time, and ends with the work process."""
 
 
+NAMED_LAB = "archipel.named_lab"
+"""Of a command's context: the key by which a lab was named, if it was."""
+
+
 class LabUrl(click.ParamType):
-    """The address of a lab on a command line, or several with commas; one that no lab can have is a mistake in usage."""
+    """The address of a lab on a command line, or several with commas, or the name of its key, which cards that this machine
+    knows tell addresses of; one that no lab can have is a mistake in usage.
+    """
 
     name = "url"
 
@@ -53,6 +59,11 @@ class LabUrl(click.ParamType):
         """As `node.address` spells it."""
         from archipel.node.address import BadAddress, lab_addresses
 
+        if str(value).startswith("did:key:"):
+            did = KeyName().convert(value, param, ctx)
+            value = _found(did)
+            if ctx is not None:
+                ctx.meta[NAMED_LAB] = did
         try:
             return ",".join(lab_addresses(value))
         except BadAddress as error:
@@ -73,6 +84,18 @@ class KeyName(click.ParamType):
         except BadDid as error:
             self.fail(str(error), param, ctx)
         return str(value)
+
+
+def _found(did: str) -> str:
+    """Addresses of the lab with this key, with commas. Raises Mendable."""
+    import time
+
+    from archipel.directory.naming import NotKnown, addresses_of
+    from archipel.directory.shelf import Unkept
+
+    folder = home_folder("labs", None, make=False)
+    with mending(NotKnown, Unkept, OSError):
+        return ",".join(addresses_of(folder, did, time.time_ns() // 1_000_000))
 
 
 LAB = click.option(

@@ -12,6 +12,8 @@ from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, load_or_make_key, name_of_key
 from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_blobs import BLOBS, open_blobs
+from archipel.cli.lab_card import card
+from archipel.cli.lab_directory import directory_options, gossip_of, gossiping
 from archipel.cli.lab_joining import invite, joining
 from archipel.cli.lab_leading import ADDRESS, Door, Place, ending, led
 from archipel.cli.lab_pages import RELEASES, Shown, pages
@@ -30,7 +32,7 @@ def command() -> None:
     """Run a lab."""
 
 
-for each in (status, joining, invite, backup, restore, vouch):
+for each in (status, card, joining, invite, backup, restore, vouch):
     command.add_command(each)
 
 
@@ -86,6 +88,7 @@ for each in (status, joining, invite, backup, restore, vouch):
 )
 @RELEASES
 @tls_options
+@directory_options
 def start(
     home: Path | None,
     host: str,
@@ -102,6 +105,8 @@ def start(
     releases: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    know: tuple[str, ...],
+    know_every: float,
 ) -> None:
     """Start a lab, or continue one where its ledger ends.
 
@@ -114,6 +119,7 @@ def start(
       archipel lab start --ledger postgresql://lab@localhost/lab
       archipel lab start --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key.pem
       archipel lab start --blobs "s3://bucket/lab?endpoint=https://s3.example.org"
+      archipel lab start --know https://lab.example
     """
     import sys
 
@@ -154,8 +160,13 @@ def start(
     head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
     click.echo(f"{head}, home {folder}{_next_steps(shown, log_file, not no_pages)}", err=True)
     publish_url(folder, shown)
-    api = make_api(lab, (operator, *operators), limits)
-    with pages(api, lab, folder, ledger, None if no_pages else Shown(releases)), until_ctrl_c():
+    gossip = gossip_of(folder, identity, log, know, know_every)
+    api = make_api(lab, (operator, *operators), limits, gossip)
+    with (
+        pages(api, lab, folder, ledger, None if no_pages else Shown(releases, gossip)),
+        gossiping(gossip),
+        until_ctrl_c(),
+    ):
         LabServer(api, lab, limits.connections_per_address, certificate).run(sockets=[listener])
     if lab.failure is not None:
         raise ending(lab.failure)

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from archipel.dashboard.source import Source
+    from archipel.directory.gossip import Gossip
     from archipel.lab.lab import Lab
+    from archipel.records.page_documents import KnownLabView
     from archipel.release.shown import Shelf
 
 logger = logging.getLogger("archipel.lab")
@@ -32,10 +34,20 @@ RELEASES = click.option(
 )
 
 
+class Beside(NamedTuple):
+    """What is shown that no ledger knows."""
+
+    shelf: "Shelf | None" = None
+    labs: "Callable[[], Sequence[KnownLabView]] | None" = None
+
+
+ALONE = Beside()
+
+
 def routes(
     source: "Source",
     chronicle: Path,
-    shelf: "Shelf | None" = None,
+    beside: Beside = ALONE,
     now_ms: Callable[[], int] | None = None,
 ) -> "list[BaseRoute]":
     """The routes of the pages of a lab or a replica.
@@ -49,7 +61,10 @@ def routes(
     from archipel.dashboard.http.routes import Site, page_routes
     from archipel.dashboard.sessions.routes import PATH, LoginDoor, login_routes, sessions_of
 
-    series, releases = Chronicled(Chronicle(chronicle)), None if shelf is None else shelf.releases
+    series, releases = (
+        Chronicled(Chronicle(chronicle)),
+        None if beside.shelf is None else beside.shelf.releases,
+    )
     login: list[Route] = []
     if now_ms is not None:
         door = LoginDoor(sessions_of(source.lab), source, now_ms, series)
@@ -57,13 +72,15 @@ def routes(
             Route(PATH + each.path, each.endpoint, methods=list(each.methods or ()))
             for each in login_routes(door)
         ]
-    return page_routes(Site(source, series, releases), login)
+    return page_routes(Site(source, series, releases, beside.labs), login)
 
 
 class Shown(NamedTuple):
     """What pages show beside the lab."""
 
     releases: Path | None
+    gossip: "Gossip | None" = None
+    """Of other labs; None: none is shown."""
 
 
 @contextlib.contextmanager
@@ -85,8 +102,16 @@ def pages(
         shelf_of(shown.releases) as shelf,
         Chronicling(place, folder / "blobs", chronicle, lab.identity.did),
     ):
-        api.router.routes.extend(routes(LabSource(lab), chronicle, shelf, lab.clock_ms))
+        beside = Beside(shelf, None if shown.gossip is None else _labs_of(shown.gossip))
+        api.router.routes.extend(routes(LabSource(lab), chronicle, beside, lab.clock_ms))
         yield
+
+
+def _labs_of(gossip: "Gossip") -> "Callable[[], Sequence[KnownLabView]]":
+    """Other labs as a page shows them."""
+    from archipel.directory.viewed import viewed
+
+    return lambda: [viewed(each) for each in gossip.directory.shown().values()]
 
 
 @contextlib.contextmanager

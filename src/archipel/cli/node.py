@@ -181,7 +181,7 @@ def join(
     \b
     Examples:
       archipel node join http://lab.example:8440
-      archipel node join http://lab.example:8440 --duty 0.5 --threads 4
+      archipel node join did:key:z6Mk... --duty 0.5 --threads 4
       archipel node join http://lab.example:8440 --only-at 22:00-07:00 --not-on-battery
       archipel node join http://lab.example:8440 --energy-price 0.28 --region eu-north
       archipel node join http://lab.example:8440 --engine vllm

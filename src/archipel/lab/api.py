@@ -21,6 +21,7 @@ from archipel.blobs import BlobError
 from archipel.lab.background import background
 from archipel.lab.blob_routes import blob_routes
 from archipel.lab.description import with_refusals
+from archipel.lab.directory_routes import SILENCE, Told, directory_routes
 from archipel.lab.docs_page import HEADERS, docs_page
 from archipel.lab.door_routes import door_routes
 from archipel.lab.doorman import DoorLimits, Doorman
@@ -44,13 +45,19 @@ PROBLEM_TYPE = "https://archipel.invalid/problems/"
 METHOD_NOT_ALLOWED = 405
 
 
-def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None = None) -> FastAPI:
+def make_api(
+    lab: Lab,
+    operators: Sequence[str] = (),
+    limits: DoorLimits | None = None,
+    told: Told = SILENCE,
+) -> FastAPI:
     """The application; its OpenAPI description is served at /openapi.json.
 
     Args:
         lab: whose door it is.
         operators: who may open runs, if the lab is new.
         limits: what one key and one address may ask.
+        told: the cards that it hands on, its own among them.
     """
     upkeep = Upkeep(lab)
 
@@ -87,6 +94,7 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
     ownership_routes(api, lab)
     grant_routes(api, lab)
     blob_routes(api, lab)
+    directory_routes(api, lab, told)
     _describe(api)
     return api
 

@@ -103,4 +103,32 @@ class ReleaseView(Document):
     problems: tuple[str, ...] = ()
 
 
+class KnownLabView(Document):
+    """Another lab, as its card and those who hand it on tell; nothing of it is measured."""
+
+    lab: str
+    """Its key, which signed the card."""
+    addresses: tuple[str, ...]
+    purpose: str = ""
+    licence: str = ""
+    jurisdiction: str = ""
+    contact: str = ""
+    number: int
+    """Of its card."""
+    issued_ms: int
+    until_ms: int
+    entries: int | None = None
+    """Of its ledger, under the signed head in the card; None: it shows none."""
+    witnessed: tuple[tuple[str, int], ...] = ()
+    """(witness, Unix seconds) of those that signed this head, and that the card names."""
+    mirrors: tuple[str, ...] = ()
+    since_ms: int
+    """When the first card of it came."""
+    reached_ms: int | None = None
+    """When it last gave its card at its own address."""
+    sources: tuple[str, ...] = ()
+    contradicted: bool = False
+    """It signed two cards under one number."""
+
+
 MAX_NODES_SHOWN = 64

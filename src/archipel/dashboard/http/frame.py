@@ -23,6 +23,7 @@ ROOMS = (
     ("operators", "Operators", paths.path("operators")),
     ("audits", "Audits", paths.path("audits")),
     ("models", "Models", paths.path("models")),
+    ("labs", "Labs", paths.path("labs")),
     ("ledger", "Ledger", paths.path("ledger")),
 )
 MOST_ROWS = 24

@@ -25,7 +25,7 @@ from archipel.dashboard.pages.value import Notice, Page
 from archipel.dashboard.series import NoSeries, Series
 from archipel.dashboard.source import Source
 from archipel.ledger.storage import LedgerCorrupt, LedgerError
-from archipel.records.page_documents import ReleaseView
+from archipel.records.page_documents import KnownLabView, ReleaseView
 
 AT_ONCE = 4
 MAX_PATH, MAX_QUERY = 2000, 400
@@ -35,17 +35,23 @@ LEFT_OUT = "curves are left out: the chronicle beside the ledger cannot be read 
 _SECOND_MS = 1000
 _NUMBER = re.compile(r"[0-9]{1,16}")
 Releases = Callable[[], Sequence[ReleaseView]]
+Labs = Callable[[], Sequence[KnownLabView]]
 
 
 class Site:
     """All that pages are answered from."""
 
     def __init__(
-        self, source: Source, series: Series | None = None, releases: Releases | None = None
+        self,
+        source: Source,
+        series: Series | None = None,
+        releases: Releases | None = None,
+        labs: Labs | None = None,
     ) -> None:
         self.source: Source = source
         self.series: Series = NoSeries() if series is None else series
         self.releases: Releases = releases or (lambda: ())
+        self.labs: Labs = labs or (lambda: ())
         self.listeners = Listeners(source)
         self._cache = Cache()
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -77,7 +83,7 @@ class Site:
         query = {name: value for name, value in request.query_params.items() if name in known}
         is_part = "part" in request.query_params
         series, problem = self._readable()
-        sight = Sight(self.source, look, series, self.releases(), query)
+        sight = Sight(self.source, look, series, self.releases(), query, self.labs())
         mark = f"{look.size}-{series.size}-{look.now_ms // _SECOND_MS}"
         key = (where, is_part, tuple(sorted(query.items())))
         return self._cache.get(key, mark, lambda: self._made(sight, where, is_part, mark, problem))

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from archipel.dashboard.pages.asked import MAX_NAME, NotThere, Sight
 from archipel.dashboard.pages.audits import audits
+from archipel.dashboard.pages.labs import labs
 from archipel.dashboard.pages.ledger import entry, ledger
 from archipel.dashboard.pages.market import market
 from archipel.dashboard.pages.models import model, models
@@ -26,6 +27,7 @@ ALONE: dict[str, Callable[[Sight], Page]] = {
     "audits": audits,
     "ledger": ledger,
     "models": models,
+    "labs": labs,
 }
 OF: dict[str, Callable[[Sight, str], Page]] = {
     "runs": run,
@@ -44,6 +46,7 @@ ASKED: dict[tuple[str, bool], tuple[str, ...]] = {
     ("audits", False): ("run", "start"),
     ("ledger", False): ("from",),
     ("models", False): ("start",),
+    ("labs", False): ("start",),
 }
 """(first part, whether it is a page of one thing) -> what it may be asked; of anything else nothing depends."""
 

@@ -12,7 +12,7 @@ from archipel.dashboard.pages import paths
 from archipel.dashboard.pages.value import Pager
 from archipel.dashboard.series import Series
 from archipel.dashboard.source import Look, Source
-from archipel.records.page_documents import ReleaseView
+from archipel.records.page_documents import KnownLabView, ReleaseView
 
 _NUMBER = re.compile(r"[0-9]{1,10}")
 MAX_NAME = 200
@@ -36,6 +36,7 @@ class Sight:
     series: Series
     releases: Sequence[ReleaseView] = ()
     query: Mapping[str, str] = field(default_factory=dict)
+    labs: Sequence[KnownLabView] = ()
 
     def number(self, name: str, usual: int = 0) -> int:
         """A number that was asked for.

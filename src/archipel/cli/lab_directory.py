@@ -1,0 +1,94 @@
+"""A lab's part in a directory of labs, wired: its own card, whom it asks, the thread in which that happens."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archipel.cli.doors import mending
+
+if TYPE_CHECKING:
+    from archipel.directory.gossip import Gossip
+    from archipel.identity import Identity
+    from archipel.ledger.log import Log
+
+USUAL_S = 300.0
+Command = Callable[..., None]
+
+
+class SourceUrl(click.ParamType):
+    """Where cards lie on the network: a lab, or a directory file."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As a card spells an address."""
+        from archipel.records.lab_card import spelled
+
+        try:
+            return spelled(str(value).rstrip("/"))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def directory_options(function: Command) -> Command:
+    """Whom a lab asks for cards, and how often."""
+    options = (
+        click.option(
+            "--know",
+            multiple=True,
+            type=SourceUrl(),
+            metavar="URL",
+            help="Learn of other labs from this one, or from a directory file (.jsonl), now and then; may be given several "
+            "times.",
+        ),
+        click.option(
+            "--know-every",
+            default=USUAL_S,
+            show_default=True,
+            type=click.FloatRange(1.0, 86_400.0),
+            metavar="SECONDS",
+            help="How often they are asked, about.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def gossip_of(
+    home: Path, identity: "Identity", log: "Log", know: tuple[str, ...], every_s: float
+) -> "Gossip":
+    """The lab's, not turned yet; what it kept is shown from the first request on."""
+    import time
+    from random import SystemRandom
+
+    from archipel.directory.card import BadCard
+    from archipel.directory.gossip import Gossip, Setting
+    from archipel.directory.shelf import Unkept
+    from archipel.node.exchange import authorities
+
+    made = Gossip(
+        Setting(home, know, every_s, authorities()),
+        identity,
+        lambda: log.head.note.decode(),
+        lambda: time.time_ns() // 1_000_000,
+        SystemRandom(),
+    )
+    with mending(Unkept, BadCard, OSError):
+        made.begin()
+    return made
+
+
+@contextlib.contextmanager
+def gossiping(gossip: "Gossip") -> Iterator[None]:
+    """Turned in a thread while the block lasts."""
+    import threading
+
+    threading.Thread(target=gossip.go_on, name="directory", daemon=True).start()
+    try:
+        yield
+    finally:
+        gossip.end()
