@@ -77,6 +77,7 @@ from door import PROBLEM_MEDIA_TYPE, Door
 from fuzz import (
     answered,
     bucketed,
+    carded,
     cascaded,
     contributed,
     corpora_read,
@@ -149,6 +150,7 @@ def _readers() -> dict[str, Reader]:
         | turned.readers()
         | released.readers()
         | bucketed.readers()
+        | carded.readers()
         | graded.readers()
         | observed_read.readers()
         | corpora_read.readers()

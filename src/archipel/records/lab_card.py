@@ -68,6 +68,7 @@ def _of_one_line(text: str) -> str:
 
 
 Address = Annotated[str, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(spelled)]
+Head = Annotated[str, Field(max_length=MAX_HEAD_CHARACTERS)]
 Line = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_of_one_line)]
 Short = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_of_one_line)]
 
@@ -100,7 +101,7 @@ class LabCard(Sparing):
     contact: Annotated[Line | None, LeftOut] = None
     origin: Annotated[str, Field(min_length=1, max_length=256)]
     """Of its ledger: the name in its tree heads."""
-    head: Annotated[str | None, LeftOut, Field(max_length=MAX_HEAD_CHARACTERS)] = None
+    head: Annotated[Head | None, LeftOut] = None
     """Its newest signed tree head, perhaps with signatures of witnesses (C2SP note)."""
     witnesses: Annotated[tuple[NamedWitness, ...], Field(max_length=MAX_WITNESSES)] = ()
     mirrors: Annotated[tuple[Address, ...], Field(max_length=MAX_MIRRORS)] = ()

@@ -1,0 +1,166 @@
+"""What is kept of the labs that somebody knows: bounds hold under a flood, and honest labs stay."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archipel.directory.known import FEW_OF_SITE, Directory, Source, forgot, reached, swept, took
+from archipel.directory.naming import NotKnown, addresses_of
+from archipel.directory.own import CardWords, card_of, renewed, set_words
+from archipel.directory.shelf import FILE, Unkept, directory_of, loaded, save, shelf_bytes
+from labcards import DAY_MS, NOW_MS, card, head, lab_identity, withdrawn
+
+MOST = 12
+HONEST, FLOOD = Source("https://honest.example"), Source("https://flood.example")
+BY_HAND = Source("by hand", is_by_hand=True)
+FEW = [card(f"honest-{each}") for each in range(3)]
+MANY = [card(f"sybil-{each}", addresses=(f"https://s{each}-sybil.example",)) for each in range(40)]
+
+
+def dids(directory: Directory) -> set[str]:
+    return set(directory.labs)
+
+
+@settings(max_examples=30)
+@given(st.permutations([0, 1]), st.integers(0, 40))
+def test_a_source_that_floods_pushes_out_its_own_alone(order: list[int], num: int) -> None:
+    told = [(FEW, HONEST), (MANY[:num], FLOOD)]
+    found = Directory()
+    for at in order:
+        cards, source = told[at]
+        found = took(found, cards, source, NOW_MS + at, most=MOST)
+    assert len(found.labs) == min(MOST, len(FEW) + num)
+    assert {each.said.lab for each in FEW} <= dids(found)
+
+
+def test_who_answered_who_is_vouched_for_and_who_was_added_stays_first() -> None:
+    answered, vouched, added = FEW
+    found = took(Directory(), MANY[:9], FLOOD, NOW_MS - 9)
+    found = took(found, [answered, vouched], FLOOD, NOW_MS)
+    found = took(found, [vouched], HONEST, NOW_MS)
+    found = took(found, [added], BY_HAND, NOW_MS)
+    found = reached(found, answered.said.lab, NOW_MS)
+    found = took(found, MANY, FLOOD, NOW_MS, most=3)
+    assert dids(found) == {each.said.lab for each in FEW}
+
+
+def test_many_under_one_sites_name_stand_behind_others_and_not_before_who_answers_there() -> None:
+    def at(word: str, num: int) -> list[object]:
+        return [
+            card(f"{word}-{each}", addresses=(f"https://{word}{each}.squat.example.org",))
+            for each in range(num)
+        ]
+
+    squatters = at("s", FEW_OF_SITE + 4)
+    own = card("own", addresses=("https://squat.example.org",))
+    found = took(Directory(), squatters, FLOOD, NOW_MS)  # type: ignore[arg-type]  # cards
+    found = reached(took(found, [own], FLOOD, NOW_MS), own.said.lab, NOW_MS)
+    found = took(found, FEW, FLOOD, NOW_MS + 1, most=FEW_OF_SITE + 3)
+    assert own.said.lab in dids(found)
+    assert {each.said.lab for each in FEW} <= dids(found)
+
+
+def test_expired_cards_go_and_a_withdrawn_one_hides_older_ones_as_long_as_they_could_hold() -> None:
+    found = took(Directory(), [withdrawn("a", 2)], HONEST, NOW_MS)
+    found = took(found, [card("a")], FLOOD, NOW_MS)
+    assert found.shown() == {}
+    assert found.labs[lab_identity("a").did].is_withdrawn
+    assert len(found.sealed()) == 1, "it is handed on, so that others hide it too"
+    assert swept(found, NOW_MS + 92 * DAY_MS).labs == {}
+    assert took(Directory(), [card("a")], HONEST, NOW_MS + 10 * DAY_MS).labs == {}
+
+
+def test_two_cards_under_one_number_are_both_kept_and_give_no_address(tmp_path: Path) -> None:
+    one, other = card("a", 2), card("a", 2, addresses=("https://elsewhere.example",))
+    found = took(took(Directory(), [one], HONEST, NOW_MS), [other], FLOOD, NOW_MS)
+    assert found.labs[one.said.lab].is_contradicted
+    save(tmp_path, found)
+    with pytest.raises(NotKnown, match="two cards under number 2"):
+        addresses_of(tmp_path, one.said.lab, NOW_MS)
+    newer = took(found, [card("a", 3)], HONEST, NOW_MS)
+    assert not newer.labs[one.said.lab].is_contradicted
+
+
+def test_a_name_gives_the_addresses_of_the_newest_card_and_none_of_a_withdrawn_one(
+    tmp_path: Path,
+) -> None:
+    did = lab_identity("a").did
+    with pytest.raises(NotKnown, match="no card of"):
+        addresses_of(tmp_path, did, NOW_MS)
+    save(tmp_path, took(Directory(), [card("a"), card("b")], HONEST, NOW_MS))
+    assert addresses_of(tmp_path, did, NOW_MS) == ("https://a.example",)
+    with pytest.raises(NotKnown, match="no card of"):
+        addresses_of(tmp_path, did, NOW_MS + 10 * DAY_MS)
+    save(tmp_path, took(Directory(), [withdrawn("a", 2)], HONEST, NOW_MS))
+    with pytest.raises(NotKnown, match="withdrew"):
+        addresses_of(tmp_path, did, NOW_MS)
+
+
+def test_an_address_of_this_machine_is_believed_from_this_machine_alone() -> None:
+    near = card("near", addresses=("http://127.0.0.1:8440",))
+    assert took(Directory(), [near], HONEST, NOW_MS).labs == {}
+    assert took(Directory(), [near], Source("file", is_near=True), NOW_MS).labs
+
+
+def test_what_is_forgotten_comes_back_by_hand_alone() -> None:
+    did = card("a").said.lab
+    found = forgot(took(Directory(), [card("a")], HONEST, NOW_MS), did)
+    assert took(found, [card("a", 2)], HONEST, NOW_MS).labs == {}
+    again = took(found, [card("a", 2)], BY_HAND, NOW_MS)
+    assert dids(took(again, [card("a", 3)], HONEST, NOW_MS)) == {did}
+
+
+def test_what_is_kept_goes_round_and_a_flipped_bit_is_said(tmp_path: Path) -> None:
+    found = forgot(took(Directory(), FEW, HONEST, NOW_MS), card("z").said.lab)
+    found = reached(found, FEW[0].said.lab, NOW_MS)
+    save(tmp_path, found)
+    assert loaded(tmp_path) == found == directory_of(shelf_bytes(found))
+    data = bytearray((tmp_path / FILE).read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / FILE).write_bytes(data)
+    with pytest.raises(Unkept, match="delete it"):
+        loaded(tmp_path)
+
+
+def test_a_labs_own_card_is_signed_anew_when_it_says_something_else_or_is_old(
+    tmp_path: Path,
+) -> None:
+    own = lab_identity("own")
+    assert renewed(tmp_path, own, None, NOW_MS) is None, "nothing is set"
+    set_words(tmp_path, CardWords(addresses=("https://own.example",)))
+    first = renewed(tmp_path, own, None, NOW_MS)
+    assert first is not None
+    assert renewed(tmp_path, own, None, NOW_MS + 1000) == first == card_of(tmp_path)
+    second = renewed(tmp_path, own, head("own"), NOW_MS + 1000)
+    assert second is not None
+    assert second.head is not None, "the first showed none"
+    assert second.said.number > first.said.number
+    assert renewed(tmp_path, own, head("own", 4), NOW_MS + 2000) == second, "heads alone can wait"
+    third = renewed(tmp_path, own, head("own", 4), NOW_MS + 2 * 3_600_000)
+    assert third is not None
+    assert third.head is not None
+    assert third.head.size == 4
+
+
+def test_numbers_and_ends_of_a_labs_cards_never_go_back(tmp_path: Path) -> None:
+    own = lab_identity("own")
+    set_words(tmp_path, CardWords(addresses=("https://own.example",), days=60))
+    first = renewed(tmp_path, own, None, NOW_MS)
+    set_words(tmp_path, CardWords(addresses=("https://own.example",), days=1))
+    second = renewed(tmp_path, own, None, NOW_MS - DAY_MS)
+    set_words(tmp_path, CardWords(is_withdrawn=True))
+    third = renewed(tmp_path, own, None, NOW_MS)
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert first.said.number < second.said.number < third.said.number
+    assert first.said.until_ms <= second.said.until_ms <= third.said.until_ms
+    assert third.said.withdrawn
+    for path in tmp_path.glob("card*.json"):  # a home that was restored without them
+        path.unlink()
+    set_words(tmp_path, CardWords(addresses=("https://own.example",)))
+    later = renewed(tmp_path, own, None, NOW_MS + 5000)
+    assert later is not None
+    assert later.said.number > third.said.number
