@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import NAMED_LAB, KeyName, LabUrl, Mendable, log_to, mending
+from archipel.cli.doors import NAMED_LAB, KeyName, LabUrl, Mendable, mending
+from archipel.cli.logs import log_to
 
 if TYPE_CHECKING:
     from archipel.cli.screen import Screen

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, show, until_ctrl_c
+from archipel.cli.doors import KeyName, Mendable, home_folder, mending, show, until_ctrl_c
 from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, load_or_make_key, name_of_key
 from archipel.cli.lab_backup import backup, restore
@@ -21,6 +21,7 @@ from archipel.cli.lab_status import status
 from archipel.cli.lab_tls import certificate_of, tls_options
 from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.cli.listening import publish_url
+from archipel.cli.logs import log_to
 from archipel.cli.node_stake import vouch
 from archipel.plurals import counted
 
