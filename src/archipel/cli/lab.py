@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from archipel.cli.beginning import begin
 from archipel.cli.doors import KeyName, Mendable, home_folder, mending, show, until_ctrl_c
 from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, load_or_make_key, name_of_key
@@ -21,7 +22,6 @@ from archipel.cli.lab_status import status
 from archipel.cli.lab_tls import certificate_of, tls_options
 from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.cli.listening import publish_url
-from archipel.cli.logs import log_to
 from archipel.cli.node_stake import vouch
 from archipel.plurals import counted
 
@@ -138,9 +138,7 @@ def start(
     certificate = certificate_of(tls_cert, tls_key)
     folder = home_folder("lab", home)
     log_file = log_file or (folder / "log.jsonl" if sys.stderr.isatty() else None)
-    with mending(OSError):
-        log_to(log_file)
-    _end_in_order()
+    begin(log_file)
     limits = DoorLimits.for_nodes(per_address)
     door = Door(host, port, address, certificate)
     store_of = partial(open_blobs, blobs, folder, int(max_store_gb * 2**30))
@@ -277,24 +275,3 @@ def _only_writer(folder: Path, ledger: str | None, advice: str) -> Iterator[None
         where = f" at {known.read_text('utf-8', 'replace').strip()}" if known.is_file() else ""
         what = "this database" if ledger and "://" in ledger else ledger or folder
         raise Mendable(f"a lab runs with the ledger of {what} already{where}; {advice}") from None
-
-
-def _end_in_order() -> None:
-    """Being told to end unwinds the stack, so that the ledger gets closed.
-
-    The server takes these signals for itself, ends, puts the handlers back that it found and raises
-    the signal again: by default the process would then end at once.
-    """
-    import signal
-    import sys
-    from types import FrameType
-
-    def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(0)
-
-    def hang_up(number: int, frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, end)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-        signal.signal(signal.SIGHUP, hang_up)

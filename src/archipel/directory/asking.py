@@ -65,6 +65,10 @@ class Asker:
         body = bytearray()
         try:
             async with self._http.stream("GET", url, params=params or None) as answer:
+                if answer.status_code == httpx.codes.NO_CONTENT:
+                    raise NoSource(
+                        f"{url} has nothing to say; its operator can: archipel lab card --set"
+                    )
                 if answer.status_code != httpx.codes.OK:
                     raise NoSource(f"{url} answered with status {answer.status_code}, expected 200")
                 async for chunk in answer.aiter_raw():

@@ -163,7 +163,7 @@ def _kinds(method: str, path: str) -> Iterable[type[Refused]]:
         return (*_DISK, refusals.Unknown, refusals.Busy)
     if path in ("/healthz", "/metrics"):
         return (refusals.LedgerStopped,) if path == "/healthz" else ()
-    return (*_DISK, refusals.Unknown) if "{" in path or path == "/card" else _DISK
+    return (*_DISK, refusals.Unknown) if "{" in path else _DISK
 
 
 def _name(responses: dict[str, Any], named: Iterable[tuple[str, int]]) -> None:

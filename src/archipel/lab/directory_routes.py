@@ -7,12 +7,12 @@ from fastapi import FastAPI, Query, Request, Response
 
 from archipel.lab.doorman import Buckets, Rate
 from archipel.lab.lab import Lab
-from archipel.lab.refusals import Unknown
 from archipel.lab.requests import address_of
 from archipel.records.canonical import MAX_SAFE_INTEGER
 from archipel.records.lab_card import MAX_ADDRESS_CHARACTERS
 
 LINES = "application/jsonl"
+NOTHING = 204
 MAX_CARDS = 50
 """Of one page."""
 OFFERS = Rate(burst=4, per_s=1 / 30)
@@ -54,13 +54,16 @@ def directory_routes(api: FastAPI, lab: Lab, told: Told) -> None:
     """Add them."""
     offers = Buckets(OFFERS, lambda: lab.clock_ms() / 1000)
 
-    @api.get("/card", summary="What this lab says of itself, signed", response_class=Response)
+    @api.get(
+        "/card",
+        summary="What this lab says of itself, signed",
+        response_class=Response,
+        responses={204: {"description": "This lab says nothing of itself"}},
+    )
     async def card() -> Response:
         sealed = told.sealed_card()
         if sealed is None:
-            raise Unknown(
-                "this lab says nothing of itself; its operator can: archipel lab card --set"
-            )
+            return Response(status_code=NOTHING)
         return Response(sealed, media_type="application/json")
 
     @api.get(
