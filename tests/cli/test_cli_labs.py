@@ -13,10 +13,11 @@ from archipel.bench.site import Site
 from archipel.cli.agents import agent_options
 from archipel.cli.archipel import command
 from archipel.cli.doors import LAB, Mendable
-from archipel.cli.labs_live import Live, _compare, look
+from archipel.cli.labs_live import Live, _compare, look, read_witnesses
 from archipel.directory.card import Card, read_card, signed_card
 from archipel.directory.lines import read_lines, to_lines
 from archipel.identity import Identity
+from archipel.ledger.cosignature import cosigned, witness_key
 from archipel.ledger.tree_head import sign_tree_head
 from archipel.ledger.verification import lab_key
 from archipel.node.exchange import authorities
@@ -176,6 +177,21 @@ def test_a_head_that_contradicts_the_card_is_told(
     assert live.head is not None
     assert live.head.size == now
     assert (live.problem is None) if problem is None else problem in (live.problem or "")
+
+
+def test_a_witness_that_a_lab_names_counts_by_its_signature_under_the_labs_own_head() -> None:
+    sworn, shown = lab_identity("w"), fresh(lab_identity("one"), 1, "https://a.example")
+    key = witness_key("w", sworn.public_key).to_text()
+
+    def signed(note: str, at_s: int, by: Identity = sworn) -> dict[str, str]:
+        return {
+            "key": key,
+            "note": note + cosigned(note.partition("\n\n")[0] + "\n", "w", by, at_s),
+        }
+
+    told = [signed(head("one", 3), 77), signed(head("one", 5), 78), signed(head("other", 9), 79),
+            signed(head("one", 8), 80, lab_identity("x")), {"key": "none", "note": "none"}]  # fmt: skip
+    assert read_witnesses(json.dumps(told).encode(), shown) == {key: (5, 78)}
 
 
 @pytest.mark.slow

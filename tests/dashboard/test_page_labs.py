@@ -32,7 +32,7 @@ def test_a_known_lab_is_a_row_with_what_its_card_says_and_when_it_answered() -> 
     ]  # fmt: skip
     assert (row[5].text, row[6].value, row[7].value) == ("none", None, NOW_MS)
     assert told.notices == ()
-    drawn = html(told, lab_identity("own").did, NOW_MS, is_part=False)
+    drawn = html(told, lab_identity("own").did, NOW_MS, is_part=False, problem="")
     assert b"&lt;b&gt;schools" in drawn
     assert b"<b>schools" not in drawn
 

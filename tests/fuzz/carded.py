@@ -1,6 +1,8 @@
 """Readers of what strangers say of labs: cards, directory files, what is kept of them, and pages of runs."""
 
-from archipel.cli.labs_live import _model, read_runs
+import json
+
+from archipel.cli.labs_live import _model, read_runs, read_witnesses
 from archipel.directory.card import BadCard, read_card, witnessed
 from archipel.directory.known import Directory, Source, took
 from archipel.directory.lines import NotADirectory, read_lines, to_lines
@@ -71,6 +73,11 @@ def readers() -> dict[str, Reader]:
         ),
         "pages of runs": Reader(
             read_runs, (b"[" + RUN.model_dump_json().encode() + b"]",), (BadDocument,)
+        ),
+        "signed heads": Reader(
+            lambda data: read_witnesses(data, CARDS[0]),
+            (json.dumps([{"key": KEY, "note": NOTE}]).encode(),),
+            (BadDocument,),
         ),
         "models of runs": Reader(_model, (tiny_recipe(3, 1).canonical_bytes(),), (InvalidRecipe,)),
     }

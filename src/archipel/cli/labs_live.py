@@ -10,20 +10,22 @@ import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.directory.asking import Asker, NoSource
 from archipel.directory.card import Card, witnessed
+from archipel.ledger.cosignature import cosigned_at
 from archipel.ledger.mirror import WITNESSES
-from archipel.ledger.signed_note import MAX_NOTE_BYTES
+from archipel.ledger.signed_note import MAX_NOTE_BYTES, BadNote, NoteKey
 from archipel.ledger.tree_head import BadTreeHead, TreeHead, verify_tree_head
 from archipel.ledger.verification import lab_key
 from archipel.node.client import LabReader
 from archipel.node.exchange import Bounds, LabRefused, LabUnreachable, believed
 from archipel.node.sealed import founding_of
 from archipel.records.canonical import sha256_digest
-from archipel.records.document import BadDocument, read_document
+from archipel.records.document import BadDocument, Document, read_document
 from archipel.records.documents import LabFacts, RunView
 from archipel.records.market_documents import MarketView
 from archipel.records.programmes import any_from_canonical
@@ -40,6 +42,8 @@ MAX_NOTES_ASKED = 8
 OVER = frozenset({"complete", "stopped"})
 FEW = Bounds(LAB_LIMIT_S, 4_000_000)
 RECIPE = Bounds(LAB_LIMIT_S, 1_000_000)
+MAX_SIGNED = 64
+"""Heads with a witness's signature, of one answer."""
 _RUNS = TypeAdapter(list[RunView])
 _FILE_SIGNS = re.compile(r"[^A-Za-z0-9.-]")
 
@@ -68,7 +72,7 @@ class Live:
     is_newest: bool = True
     """False: the lab says no head now, so this is the card's."""
     witnesses: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Key line of each witness that the card names -> (entries under the newest head that it signed, when in Unix seconds)."""
+    """Key line of a witness -> (entries under the newest head that it signed, when in Unix seconds)."""
     num_runs: int = 0
     runs: list[LiveRun] = field(default_factory=list)
 
@@ -117,11 +121,48 @@ async def _ask_lab(lab: LabReader, card: Card, live: Live) -> None:
         raise LabRefused("wrong-lab", f"another lab answers there: {founding.lab}", 200)
     live.is_reached, live.software = True, facts.software
     _compare(card, live, await lab.get_bytes("/ledger/head", Bounds(LAB_LIMIT_S, MAX_NOTE_BYTES)))
+    with contextlib.suppress(LabRefused, BadDocument):  # it hands no signatures on
+        for key, signed in read_witnesses(
+            await lab.get_bytes("/ledger/witnesses", FEW), card
+        ).items():
+            live.witnesses[key] = max(live.witnesses.get(key, (0, 0)), signed)
     runs = read_runs(await lab.get_bytes("/runs", FEW, limit=MAX_RUNS))
     live.num_runs = len(runs)
     going_on = [each for each in runs if each.phase not in OVER][-MAX_RUNS_ASKED:]
     live.runs = [LiveRun(each) for each in going_on]
     live.runs = list(await asyncio.gather(*(_run(lab, each) for each in going_on)))
+
+
+class SignedHead(Document):
+    """A head of a lab, with a witness's signature, as the lab hands it on."""
+
+    key: Annotated[str, Field(max_length=512)]
+    note: Annotated[str, Field(max_length=MAX_NOTE_BYTES)]
+
+
+_SIGNED = TypeAdapter(list[SignedHead])
+
+
+def read_witnesses(data: bytes, card: Card) -> dict[str, tuple[int, int]]:
+    """Key line of each witness that signed a head of this lab -> (entries under it, when in Unix seconds).
+
+    Heads of others, and signatures that do not hold, count for nothing.
+
+    Raises:
+        BadDocument: no list of signed heads.
+    """
+    try:
+        told = _SIGNED.validate_json(data)[:MAX_SIGNED]
+    except (ValidationError, RecursionError) as error:
+        raise BadDocument(f"no signed heads: {str(error).splitlines()[0]:.200}") from None
+    found: dict[str, tuple[int, int]] = {}
+    for each in told:
+        with contextlib.suppress(BadNote, BadTreeHead, ValueError):
+            note = each.note.encode()
+            head = verify_tree_head(note, lab_key(card.said.lab))
+            at_s = cosigned_at(note, NoteKey.from_text(each.key))
+            found[each.key] = max(found.get(each.key, (0, 0)), (head.size, at_s))
+    return found
 
 
 def read_runs(data: bytes) -> list[RunView]:

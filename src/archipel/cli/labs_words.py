@@ -28,6 +28,7 @@ def document(
     told = {"card": viewed(known).model_dump(mode="json"), "openness": dict(openness.get(did, ()))}
     if live is None:
         return {"lab": did, **told, "live": None}
+    named = {each.key for each in known.card.said.witnesses}
     return {
         "lab": did,
         **told,
@@ -38,7 +39,7 @@ def document(
             "entries": None if live.head is None else live.head.size,
             "is_newest_head": live.is_newest,
             "witnesses": [
-                {"key": key, "entries": size, "at_s": at_s}
+                {"key": key, "entries": size, "at_s": at_s, "is_named": key in named}
                 for key, (size, at_s) in sorted(live.witnesses.items())
             ],
             "runs": live.num_runs,
