@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import NAMED_LAB, KeyName, LabUrl, Mendable, mending
+from archipel.cli.doors import NAMED_LABS, KeyName, LabUrl, Mendable, mending
 from archipel.cli.logs import log_to
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ PRESENTED = (
 
 def _named_lab() -> str | None:
     """The key by which the lab was named instead of an address."""
-    key: str | None = click.get_current_context().meta.get(NAMED_LAB)
-    return key
+    named: dict[str, str] = click.get_current_context().meta.get(NAMED_LABS, {})
+    return next(iter(named.values()), None)
 
 
 def agent_options(function: Command) -> Command:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from archipel import SAME_HASHES, source_environment
+from archipel.cli.logs import log_to as log_to
 
 DEFAULT_LAB_URL = "http://127.0.0.1:8440"
 
@@ -43,8 +44,8 @@ IN_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 """vLLM is three processes unless told; in one it starts in a third of the time, and ends with the work process."""
 
 
-NAMED_LAB = "archipel.named_lab"
-"""Of a command's context: the key by which a lab was named, if it was."""
+NAMED_LABS = "archipel.named_labs"
+"""Of a command's context: addresses -> the key by which a lab was named instead, of those that were."""
 
 
 class LabUrl(click.ParamType):
@@ -62,7 +63,7 @@ class LabUrl(click.ParamType):
             did = KeyName().convert(value, param, ctx)
             value = _found(did)
             if ctx is not None:
-                ctx.meta[NAMED_LAB] = did
+                ctx.meta.setdefault(NAMED_LABS, {})[value] = did
         try:
             return ",".join(lab_addresses(value))
         except BadAddress as error:
