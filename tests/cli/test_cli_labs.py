@@ -220,7 +220,7 @@ def test_three_labs_learn_of_each_other_from_one_address_and_one_that_dies_is_sh
 
         for word, site in sites.items():
             site.wait_until(
-                lambda word=word: known(word) == set(dids.values()), f"{word} to know all", 60
+                lambda word=word: known(word) == set(dids.values()), f"{word} to know all", 240
             )  # type: ignore[misc]  # bound now
         sites["c"].kill("lab")
         rows = {row["lab"]: row for row in told("labs", "--live", "--json")}  # type: ignore[attr-defined]  # of JSON
