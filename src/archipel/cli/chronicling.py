@@ -4,17 +4,14 @@ The child reads the ledger beside its writer, folds it once more at low priority
 in one line on standard input, and ends when that closes. Law: it reads the lab's home and writes the chronicle alone.
 """
 
-import contextlib
 import json
-import logging
 import os
-import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from archipel.cli.beside import MAX_TOLD_BYTES, Beside, until_closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,91 +21,23 @@ if TYPE_CHECKING:
     from archipel.lab.retelling import Retold
     from archipel.lab.state import LabState
 
-logger = logging.getLogger("archipel.lab")
-
 CHRONICLE_FILE = "chronicle.sqlite"
 """In a lab's home."""
 PROGRAM = "archipel.cli.chronicling"
-RESTART_S = 10.0
-"""Between two starts."""
 LOOK_S = 0.5
 """Between two looks for new entries."""
 BATCH = 2048
 """Entries told at once."""
 NICE = 10
-END_S = 5.0
-MAX_TOLD_BYTES = 65_536
-"""Of the line that says what to do, and of what a child says at its end."""
 
 
-class Chronicling:
+class Chronicling(Beside):
     """The child, from outside; a context manager."""
 
     def __init__(self, ledger: str, blobs: Path, chronicle: Path, lab: str) -> None:
         """ledger: a file, or an address with its password, which is shown to no other process."""
         told = {"ledger": ledger, "blobs": str(blobs), "chronicle": str(chronicle), "lab": lab}
-        self._told = json.dumps(told).encode() + b"\n"
-        self._over = threading.Event()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._go_on, name="chronicle", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        child = self._child
-        if child is None:
-            return
-        if child.stdin is not None:
-            with contextlib.suppress(OSError):
-                child.stdin.close()
-        try:
-            child.wait(END_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-        self._thread.join(END_S)
-
-    def _go_on(self) -> None:
-        while not self._over.is_set():
-            began_s = time.monotonic()
-            reason = self._once()
-            if self._over.is_set():
-                return
-            logger.warning("chronicle stopped", extra={"reason": reason})
-            self._over.wait(max(0.0, began_s + RESTART_S - time.monotonic()))
-
-    def _once(self) -> str:
-        """From a start to the end of one child; what it said then."""
-        try:
-            child = subprocess.Popen(  # noqa: S603  this interpreter, a module of this package
-                [sys.executable, "-P", "-m", PROGRAM],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the lab, which then ends this one
-            )
-            self._child = child
-            assert child.stdin is not None  # noqa: S101  a pipe, as asked
-            assert child.stdout is not None  # noqa: S101
-            child.stdin.write(self._told)
-            child.stdin.flush()
-            if self._over.is_set():  # the block ended while this one began
-                child.stdin.close()
-            with child.stdout:
-                said = child.stdout.read(MAX_TOLD_BYTES)
-        except OSError as error:
-            return str(error)
-        code = child.wait()
-        with contextlib.suppress(OSError):  # the line of one that died before it read it
-            child.stdin.close()
-        return said.decode("utf-8", "replace").strip() or f"it ended with {code}"
+        super().__init__(PROGRAM, "chronicle", told)
 
 
 def as_told(each: "Retold") -> "Told":
@@ -181,14 +110,8 @@ def serve() -> int:
     from archipel.ledger.storage import LedgerError
 
     os.nice(NICE)
-    over = threading.Event()
     told = json.loads(sys.stdin.buffer.readline(MAX_TOLD_BYTES))
-
-    def until_closed() -> None:
-        sys.stdin.buffer.read(1)
-        over.set()
-
-    threading.Thread(target=until_closed, daemon=True).start()
+    over = until_closed()
     try:
         keep(told, over)
     except (LedgerError, RuntimeError, ValueError, OSError) as error:

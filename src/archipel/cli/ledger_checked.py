@@ -21,6 +21,8 @@ HEAD_FILE = "ledger.head"
 LEDGER_FILE = "ledger.sqlite"
 CHECKPOINT = "checkpoint"
 """In the folder of a mirror."""
+COLLECTED = "ledger"
+"""The mirror, in a folder with `blobs` beside it."""
 MAX_ORIGIN_BYTES = 1024
 PROGRESS_INTERVAL_S = 2.0
 
@@ -89,6 +91,8 @@ def stored_state(
     head_file = None
     if ledger is not None and "://" not in ledger and (Path(ledger) / CHECKPOINT).is_file():
         return _mirrored(Path(ledger), expect, earlier, seen)
+    if ledger is not None and "://" not in ledger and (inside := collected(Path(ledger))):
+        return _mirrored(inside, expect, earlier, seen)
     if ledger is not None and "://" not in ledger and Path(ledger).is_dir():
         ledger = str(Path(ledger) / LEDGER_FILE)
     if ledger is None or home is not None:
@@ -121,6 +125,12 @@ def _mirrored(folder: Path, expect: str | None, earlier: Sequence[Path], seen: S
     for _ in verified(mirror):
         pass  # what is damaged is named by its file, before any statement in it is read
     return Checked(did, mirror.head, 1, _fold(did, mirror.size, verified(mirror), known, seen))
+
+
+def collected(folder: Path) -> Path | None:
+    """The mirror in a folder that holds blobs beside it; None: there is none."""
+    inside = folder / COLLECTED
+    return inside if (inside / CHECKPOINT).is_file() else None
 
 
 def mirror_in(folder: Path) -> "tuple[Mirror, str]":

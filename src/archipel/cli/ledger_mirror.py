@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, at_work, mending, show
-from archipel.cli.lab_door import EXPECT, JSON
+from archipel.cli.lab_door import EXPECT, JSON, bounded_fetch
+from archipel.cli.mirror_whole import Whole, mirror_whole
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ MAX_WITNESSES = 16
     nargs=2,
     help="Have each new checkpoint signed by this witness: its address and its key line.",
 )
+@click.option(
+    "--blobs",
+    is_flag=True,
+    help="Keep the blobs too that whoever continues the lab would need: the ledger in DIR/ledger, blobs in DIR/blobs.",
+)
+@bounded_fetch("DIR/blobs, with --blobs")
 @JSON
 def mirror(
     url: str,
@@ -45,6 +52,8 @@ def mirror(
     follow: bool,
     every_s: float,
     witnesses: tuple[tuple[str, str], ...],
+    blobs: bool,
+    max_gb: float,
     as_json: bool,
 ) -> None:
     """Keep what the lab (or mirror) at URL shows in DIR, as files that any web server can hand out.
@@ -56,11 +65,17 @@ def mirror(
     Examples:
       archipel ledger mirror https://lab.example lab-ledger
       archipel ledger mirror https://lab.example lab-ledger --follow --every 60
+      archipel ledger mirror https://lab.example lab-mirror --follow --blobs
       archipel ledger mirror https://lab.example lab-ledger --witness https://w.example "w.example+1a2b3c4d+BEr..."
     """
     if len(witnesses) > MAX_WITNESSES:
         raise click.UsageError(f"--witness: {len(witnesses)} of them; at most {MAX_WITNESSES}")
     keys = [_witness_key(line) for _, line in witnesses]
+    if blobs:
+        if witnesses:
+            raise click.UsageError("--blobs: heads are signed here then; leave --witness out")
+        mirror_whole(Whole(url, folder, expect, max_gb), every_s if follow else None, as_json)
+        return
     while True:
         try:
             kept, new = _once(url, folder, expect)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archipel.cli.doors import Mendable, at_work, home_folder, mending
+from archipel.cli.ledger_checked import COLLECTED
 
 if TYPE_CHECKING:
     from archipel.cli.ledger_checked import Checked
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from archipel.release.hearing import Hearing
     from archipel.work.messages import LinkMessage
 
-MIRROR = "ledger"
+MIRROR = COLLECTED
 """In a collected folder."""
 
 

@@ -15,11 +15,19 @@ from archipel.records.fields import BlobRef
 
 def needed(*states: LabState) -> set[str]:
     """Digests of all blobs that the lab or somebody in it may still ask for, in any of these states."""
+    return {blob.digest for blob in needed_blobs(*states)}
+
+
+def needed_blobs(*states: LabState) -> Iterator[BlobRef]:
+    """The same with their sizes, some of them twice: snapshots first, then run after run, the newest first."""
+    for state in states:
+        if state.snapshot is not None:
+            yield state.snapshot[1]
     runs = {
         id(run): run for state in states for run in state.runs.values()
     }  # most are in all of them
-    digests = {blob.digest for run in runs.values() for blob in _needed(run)}
-    return digests | {state.snapshot[1].digest for state in states if state.snapshot is not None}
+    for run in reversed(runs.values()):
+        yield from _needed(run)
 
 
 def _needed(run: Run) -> Iterator[BlobRef]:

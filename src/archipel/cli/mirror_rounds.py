@@ -1,0 +1,249 @@
+"""One mirrored lab, asked round after round: its ledger, the blobs that a successor would need, and what others saw of it."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from archipel.blobs import BlobError, BlobStore, StorageFull
+from archipel.cli.ledger_reader import LabUnreadable, LedgerReader, reader_of
+from archipel.identity import Identity, IdentityError
+from archipel.lab.mirrors import seen
+from archipel.lab.mirrors.blobs import KeptBlobs, NotNow, NotThere
+from archipel.lab.mirrors.comparing import Comparing, Elsewhere, Read
+from archipel.lab.mirrors.keeping import BLOBS, Keeper
+from archipel.ledger.evidence import BadEvidence
+from archipel.ledger.storage import LedgerError, LedgerUnavailable
+from archipel.ledger.tree_head import TreeHead
+from archipel.node.client import LabReader
+from archipel.node.exchange import Bounds, LabRefused, LabUnreachable, bounded_body
+from archipel.records.document import BadDocument, read_document
+from archipel.records.fields import BlobRef
+from archipel.records.mirror_documents import MAX_MIRRORS, MirrorView
+
+ANSWER_LIMIT_S = 20.0
+"""For one document of another place."""
+LOOK_S, ENTRIES_PER_S = 120.0, 50.0
+"""A look at a ledger takes no longer than the first, and the time of what is new at this pace: who drips is left."""
+BLOBS_S = 60.0
+"""After so long the next head is looked at before the next blob."""
+BLOB_S, BLOB_BYTES_PER_S = 60.0, 50_000.0
+"""A blob takes no longer than the first, and its size at this pace; what came of it stays."""
+COSIGN_EVERY_S = 600.0
+MAX_MIRRORS_BYTES = 4 * 2**20
+MAX_SAID_BYTES = 65_536
+GONE = "not-found"
+"""A lab's word for what it does not have."""
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """What is kept of whom, and where."""
+
+    name: str
+    url: str
+    folder: Path
+    expect: str | None = None
+    """The lab that it must be; None: whoever answers first."""
+    quota_bytes: int | None = None
+    """Of blobs; None: the ledger alone."""
+    patience_s: float = 120.0
+    """So long without an answer is silence."""
+    compare: tuple[str, ...] = ()
+    """Addresses that may keep mirrors of the same lab."""
+
+
+class Rounds:
+    """Of one lab; remembers between rounds what was folded."""
+
+    def __init__(self, what: Mirrored, observer: Identity) -> None:
+        """observer: who signs heads and evidence."""
+        self._what, self._observer = what, observer
+        self._keeper: Keeper | None = None
+        self._comparing: Comparing | None = None
+        self._blobs: KeptBlobs | None = None
+        self._cosigned = ("", 0.0)
+        """(the head that was signed and handed in last, when)"""
+
+    def once(self, view: MirrorView) -> MirrorView:
+        """Ask for everything once; what is known then. Never raises for what the lab or another place does.
+
+        Raises:
+            OSError, BlobError: this machine's disk.
+        """
+        view = seen.asked(view, _now_ms())
+        try:
+            with reader_of(self._what.url) as lab:
+                view = self._met(view, lab)
+                if self._keeper is None:
+                    raise LabUnreadable("it was not met")
+                view = self._keeper.look(view, _Paced(lab), _now_ms())
+        except (LedgerError, IdentityError) as error:
+            view = seen.unanswered(view, _now_ms(), str(error), int(self._what.patience_s * 1000))
+        if self._keeper is None:
+            return view
+        view = self._signed(view, self._keeper)
+        view = self._with_blobs(view, self._keeper)
+        return self._compared(view)
+
+    def _met(self, view: MirrorView, lab: LedgerReader) -> MirrorView:
+        """Whose lab it is: always the same."""
+        expected = view.lab or self._what.expect
+        if self._keeper is not None:
+            return view
+        did = lab.did()
+        if expected and did != expected:
+            raise LabUnreadable(f"{did} answers at {self._what.url}; expected {expected}")
+        self._open(did)
+        return view.model_copy(update={"lab": did})
+
+    def resume(self, view: MirrorView) -> None:
+        """Go on with a mirror whose lab need not answer any more. Raises LedgerError, IdentityError."""
+        if view.lab and view.entries:
+            self._open(view.lab)
+
+    def _open(self, did: str) -> None:
+        self._keeper = Keeper(self._what.folder, did, self._observer)
+        self._comparing = Comparing(self._keeper, int(self._what.patience_s * 1000))
+
+    def _signed(self, view: MirrorView, keeper: Keeper) -> MirrorView:
+        """Cosign the newest head, and hand the signature to the lab now and then."""
+        head, at_s = self._cosigned
+        if not view.head or (view.head == head and time.monotonic() - at_s < COSIGN_EVERY_S):
+            return view
+        try:
+            note, key = keeper.cosign(int(time.time()))
+        except LedgerError as error:
+            return view.model_copy(update={"reason": f"not cosigned: {error}"[:1000]})
+        if not note:
+            return view
+        self._cosigned = view.head, time.monotonic()
+        if view.since_ms == 0:
+            _hand_in(self._what.url, note)
+        return view.model_copy(update={"cosigned": note, "witness": key})
+
+    def _with_blobs(self, view: MirrorView, keeper: Keeper) -> MirrorView:
+        quota = self._what.quota_bytes
+        if quota is None or keeper.state.size == 0 or view.since_ms:
+            return view
+        if self._blobs is None:
+            self._blobs = KeptBlobs(self._what.folder / BLOBS, quota)
+        until_s = time.monotonic() + BLOBS_S
+        with _Fetcher(self._what.url) as fetcher:
+            kept = self._blobs.keep_up(
+                keeper.state, fetcher.fetch, time.time(), lambda: time.monotonic() < until_s
+            )
+        return view.model_copy(update={"blobs": kept})
+
+    def _compared(self, view: MirrorView) -> MirrorView:
+        if self._comparing is None:
+            return view
+        for url in self._what.compare:
+            try:
+                for other in _elsewhere(url, view.lab):
+                    view = self._comparing.look(view, other, _now_ms())
+            except (LedgerError, BadEvidence):
+                continue  # its silence, or its nonsense, says nothing of the lab
+        return view
+
+
+class _Paced:
+    """A lab's reader whose entries come at some pace, or not at all."""
+
+    def __init__(self, lab: LedgerReader) -> None:
+        self._lab = lab
+
+    def head(self, did: str) -> TreeHead:
+        return self._lab.head(did)
+
+    def entries(self, size: int, start: int = 0) -> Iterator[bytes]:
+        began_s = time.monotonic()
+        for number, entry in enumerate(self._lab.entries(size, start), 1):
+            if time.monotonic() - began_s > LOOK_S + number / ENTRIES_PER_S:
+                raise LedgerUnavailable(
+                    f"{number} entries came in {time.monotonic() - began_s:.0f} s; expected {ENTRIES_PER_S:.0f} a second"
+                )
+            yield entry
+
+
+class _Fetcher:
+    """Brings a lab's blobs in."""
+
+    def __init__(self, url: str) -> None:
+        self._lab, self._runner = LabReader(url), asyncio.Runner()
+
+    def __enter__(self) -> "_Fetcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._lab.close())
+        self._runner.close()
+
+    def fetch(self, blob: BlobRef, store: BlobStore) -> None:
+        """See `mirrors.blobs.Fetch`."""
+
+        async def in_time() -> None:
+            async with asyncio.timeout(BLOB_S + blob.size / BLOB_BYTES_PER_S):
+                await self._lab.fetch(blob, store)
+
+        try:
+            self._runner.run(in_time())
+        except StorageFull:
+            raise
+        except LabRefused as error:
+            raise (NotThere if error.problem == GONE else NotNow)(str(error)) from None
+        except (LabUnreachable, TimeoutError, BlobError) as error:
+            raise NotNow(str(error)) from None
+
+
+def _hand_in(url: str, note: str) -> None:
+    """Give the lab our signature; one that takes none is none the worse."""
+
+    async def post() -> None:
+        async with LabReader(url) as lab, asyncio.timeout(ANSWER_LIMIT_S):
+            content = note.encode()
+            async with lab.http.stream("POST", "/ledger/cosignatures", content=content) as answer:
+                await bounded_body(answer, MAX_SAID_BYTES)
+
+    with contextlib.suppress(httpx.HTTPError, LabRefused, TimeoutError, ValueError):
+        asyncio.run(post())
+
+
+def _elsewhere(url: str, did: str) -> list[Elsewhere]:
+    """Mirrors of this lab at another place.
+
+    Raises:
+        LedgerError: it does not say.
+    """
+    data = _read(url, "/mirrors", MAX_MIRRORS_BYTES)
+    try:
+        listed = json.loads(data)
+        views = [read_document(MirrorView, json.dumps(each).encode()) for each in listed]
+    except (ValueError, TypeError, RecursionError, BadDocument) as error:
+        raise LabUnreadable(f"{url}/mirrors: {error}") from None
+    mine = [view for view in views[:MAX_MIRRORS] if view.lab == did]
+    return [Elsewhere(url, view, _reader_in(url, view.name)) for view in mine]
+
+
+def _reader_in(url: str, name: str) -> Read:
+    return lambda path, most: _read(url, f"/mirrors/{name}{path}", most)
+
+
+def _read(url: str, path: str, most: int) -> bytes:
+    async def get() -> bytes:
+        async with LabReader(url) as lab:
+            return await lab.get_bytes(path, Bounds(ANSWER_LIMIT_S, most))
+
+    try:
+        return asyncio.run(get())
+    except (LabUnreachable, LabRefused, ValueError) as error:
+        raise LabUnreadable(f"{url}{path}: {error}") from None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,86 @@
+"""The blobs that whoever continues a mirrored lab would need: fetched within a quota, swept when no longer needed.
+
+Law: what `garbage` calls needed is kept and nothing else, the newest first; what is there stays through a kill, and half a
+blob goes on where it stopped; a lab that lost one, or drips, keeps no other blob from coming.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from archipel.blobs import BlobStore, StorageFull
+from archipel.lab.garbage import needed_blobs
+from archipel.lab.state import LabState
+from archipel.records.fields import BlobRef
+from archipel.records.mirror_documents import MirrorBlobs
+
+GRACE_S = 3600.0
+"""A blob that is needed no more stays so long: the ledger may say otherwise in a moment."""
+Fetch = Callable[[BlobRef, BlobStore], None]
+"""Brings one in. Raises NotThere, NotNow, StorageFull."""
+
+
+class NotThere(Exception):
+    """The lab has it no more."""
+
+
+class NotNow(Exception):
+    """It did not come: later, perhaps."""
+
+
+class KeptBlobs:
+    """In one mirror's folder."""
+
+    def __init__(self, folder: Path, quota_bytes: int) -> None:
+        """Raises OSError: the folder cannot be made or read."""
+        self._store = BlobStore(folder, quota_bytes=quota_bytes, is_lasting=False)
+        self._gone: set[str] = set()
+
+    def keep_up(
+        self, state: LabState, fetch: Fetch, now_s: float, has_time: Callable[[], bool]
+    ) -> MirrorBlobs:
+        """Fetch what is missing while there is time, sweep what is needed no more; what is kept then.
+
+        Raises:
+            BlobError, OSError: the disk.
+        """
+        wanted = list(dict.fromkeys(needed_blobs(state)))
+        live = {blob.digest for blob in wanted}
+        self._gone &= live
+        self._sweep(live, now_s, GRACE_S)
+        unfit = 0
+        for blob in wanted:
+            if not has_time():
+                break
+            if blob.digest in self._gone or self._store.exists(blob.digest):
+                continue
+            try:
+                self._bring(blob, fetch, live, now_s)
+            except NotThere:
+                self._gone.add(blob.digest)
+            except StorageFull:
+                unfit += 1
+            except NotNow:
+                break
+        return self._counted(wanted, unfit)
+
+    def _bring(self, blob: BlobRef, fetch: Fetch, live: set[str], now_s: float) -> None:
+        """Where there is no room, what is needed no more goes at once."""
+        try:
+            fetch(blob, self._store)
+        except StorageFull:
+            self._sweep(live, now_s, 0.0)
+            fetch(blob, self._store)
+
+    def _sweep(self, live: set[str], now_s: float, grace_s: float) -> None:
+        self._store.sweep(live, now_s=now_s, older_than_s=grace_s, idle_s=GRACE_S)
+
+    def _counted(self, wanted: list[BlobRef], unfit: int) -> MirrorBlobs:
+        here = [blob for blob in wanted if self._store.exists(blob.digest)]
+        return MirrorBlobs(
+            wanted=len(wanted),
+            wanted_bytes=sum(blob.size for blob in wanted),
+            kept=len(here),
+            kept_bytes=sum(blob.size for blob in here),
+            gone=len(self._gone),
+            unfit=unfit,
+        )
