@@ -22,6 +22,7 @@ from archipel.cli.lab_status import status
 from archipel.cli.lab_tls import certificate_of, tls_options
 from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.cli.listening import publish_url
+from archipel.cli.mirroring import Mirrors, mirror_options, mirrored
 from archipel.cli.node_stake import vouch
 from archipel.plurals import counted
 
@@ -90,6 +91,7 @@ for each in (status, card, joining, invite, backup, restore, vouch):
 @RELEASES
 @tls_options
 @directory_options
+@mirror_options
 def start(
     home: Path | None,
     host: str,
@@ -108,6 +110,7 @@ def start(
     tls_key: Path | None,
     know: tuple[str, ...],
     know_every: float,
+    mirrors: Mirrors,
 ) -> None:
     """Start a lab, or continue one where its ledger ends.
 
@@ -119,6 +122,7 @@ def start(
       archipel lab start --host 0.0.0.0 --port 8440
       archipel lab start --ledger postgresql://lab@localhost/lab
       archipel lab start --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key.pem
+      archipel lab start --mirror https://other.example --mirror third=https://third.example:8440
       archipel lab start --blobs "s3://bucket/lab?endpoint=https://s3.example.org"
       archipel lab start --know https://lab.example
     """
@@ -160,10 +164,11 @@ def start(
     click.echo(f"{head}, home {folder}{_next_steps(shown, log_file, not no_pages)}", err=True)
     publish_url(folder, shown)
     gossip = gossip_of(folder, identity, log, know, know_every)
-    api = make_api(lab, (operator, *operators), limits, gossip)
+    api = make_api(lab, (operator, *operators), limits, gossip, folder / Mirrors.FOLDER)
     with (
         pages(api, lab, folder, ledger, None if no_pages else Shown(releases, gossip)),
         gossiping(gossip),
+        mirrored(mirrors, folder),
         until_ctrl_c(),
     ):
         LabServer(api, lab, limits.connections_per_address, certificate).run(sockets=[listener])

@@ -12,6 +12,7 @@ import click
 from archipel.cli.doors import LabUrl, Mendable, home_folder, mending, show
 from archipel.cli.lab_backup import HOME, JSON
 from archipel.cli.ledger_checked import HEAD_FILE
+from archipel.cli.mirror_words import mirror_lines
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def status(
         live = asyncio.run(_asked(url, check)) if url else {"phase": "not running"}
         facts = {"home": os.fspath(home), "url": url, **live}
         if not check:
-            facts |= {"disk": _disk(home), **_ledger(home)}
+            facts |= {"disk": _disk(home), **_ledger(home), "mirrors": _mirrors(home)}
     show(facts, as_json, lambda: "\n".join(_lines(facts)))
     context.exit(0 if facts["phase"] in ("running", "follows") else 1)
 
@@ -139,6 +140,16 @@ def _disk(home: Path) -> dict[str, int]:
     return {"ledger_bytes": ledger, "blob_bytes": blobs, "free_bytes": shutil.disk_usage(home).free}
 
 
+def _mirrors(home: Path) -> list[dict[str, Any]]:
+    """Of other labs, and how those stand."""
+    from archipel.cli.mirroring import Mirrors
+    from archipel.lab.mirrors.seen_files import mirrors_in
+
+    return [
+        view.model_dump(exclude={"head", "cosigned"}) for view in mirrors_in(home / Mirrors.FOLDER)
+    ]
+
+
 def _ledger(home: Path) -> dict[str, Any]:
     """The newest head and snapshot, as the files of this machine say."""
     from archipel.cli.ledger_checked import opened_by
@@ -188,6 +199,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         f"disk: ledger {disk['ledger_bytes']:.1f} MiB, blobs {disk['blob_bytes']:.1f} MiB, "
         f"free {disk['free_bytes']:.0f} MiB"
     )
+    yield from mirror_lines(facts.get("mirrors", ()))
     if "ledger_fault" in facts:
         yield f"ledger: {facts['ledger_fault']}"
         return

@@ -12,6 +12,7 @@ from archipel.cli.helping import Group
 from archipel.cli.lab_door import EXPECT, HEAD
 from archipel.cli.ledger_anchor import anchor
 from archipel.cli.ledger_checked import Checked, read_ledger
+from archipel.cli.ledger_evidence import evidence
 from archipel.cli.ledger_mirror import mirror
 from archipel.cli.ledger_place import one_place
 from archipel.cli.ledger_proof import check_proof, prove
@@ -27,7 +28,7 @@ def command() -> None:
     """Verify, mirror, witness and anchor a lab's ledger."""
 
 
-for each in (mirror, prove, check_proof, witness, anchor):
+for each in (mirror, prove, check_proof, witness, evidence, anchor):
     command.add_command(each)
 
 

@@ -1,7 +1,7 @@
 """Mirrors that a lab keeps of other labs, each by a process of its own: a hostile lab can stop nothing but its own mirror.
 
 The child asks its lab round after round at low priority, within a bound of memory, and writes what it saw beside the mirror,
-where the lab's routes and pages read it. Parts: `MIRRORS` (the options), `Mirrors` (what they say), `mirrored` (the children,
+where the lab's routes and pages read it. Parts: `mirror_options`, `Mirrors` (what they say), `mirrored` (the children,
 from outside), `serve` (a child).
 """
 
@@ -12,8 +12,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from urllib.parse import urlsplit
 
 import click
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FOLDER = "mirrors"
-"""In a lab's home."""
 KEY = "witness.key"
 """In a lab's home: heads and evidence are signed by a key that signs nothing else."""
 PROGRAM = "archipel.cli.mirroring"
@@ -42,6 +41,9 @@ MAX_COMPARED = 16
 class Mirrors:
     """Whose mirrors are kept, and how."""
 
+    FOLDER: ClassVar[str] = "mirrors"
+    """In a lab's home."""
+
     urls: dict[str, str]
     """By name."""
     compare: tuple[str, ...]
@@ -51,10 +53,24 @@ class Mirrors:
 
 
 def mirror_options(command: F) -> F:
-    """The options of a lab that mirrors others, as `mirrors`."""
+    """The options of a lab that mirrors others, as one argument `mirrors`."""
+
+    @wraps(command)
+    def gathered(
+        mirror_urls: dict[str, str],
+        compare_urls: tuple[str, ...],
+        mirror_gb: float,
+        mirror_every_s: float,
+        mirror_patience_s: float,
+        **others: Any,
+    ) -> Any:
+        numbers = mirror_gb, mirror_every_s, mirror_patience_s
+        return command(mirrors=_mirrors(mirror_urls, compare_urls, numbers), **others)
+
+    with_options: Any = gathered
     for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+        with_options = option(with_options)
+    return cast("F", with_options)
 
 
 def _named(
@@ -125,7 +141,7 @@ OPTIONS = (
 )
 
 
-def mirrors_of(
+def _mirrors(
     urls: dict[str, str], compare: tuple[str, ...], numbers: tuple[float, float, float]
 ) -> Mirrors:
     """What the options say. Raises Mendable: too many to compare with."""
@@ -140,7 +156,7 @@ def mirrored(mirrors: Mirrors, home: Path) -> Iterator[None]:
     """Keep them while the block lasts."""
     with contextlib.ExitStack() as ending:
         for name, url in mirrors.urls.items():
-            folder = home / FOLDER / name
+            folder = home / Mirrors.FOLDER / name
             folder.mkdir(parents=True, exist_ok=True)
             told = {
                 "name": name,

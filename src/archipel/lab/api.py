@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -29,6 +30,7 @@ from archipel.lab.grant_routes import grant_routes
 from archipel.lab.lab import Lab
 from archipel.lab.lanes import Lanes, OnError
 from archipel.lab.market_routes import market_routes
+from archipel.lab.mirrors.door import mirror_routes
 from archipel.lab.ownership_routes import ownership_routes
 from archipel.lab.record_routes import record_routes
 from archipel.lab.refusals import LedgerStopped, Refused, StorageExhausted
@@ -50,6 +52,7 @@ def make_api(
     operators: Sequence[str] = (),
     limits: DoorLimits | None = None,
     told: Told = SILENCE,
+    mirrors: Path | None = None,
 ) -> FastAPI:
     """The application; its OpenAPI description is served at /openapi.json.
 
@@ -58,6 +61,7 @@ def make_api(
         operators: who may open runs, if the lab is new.
         limits: what one key and one address may ask.
         told: the cards that it hands on, its own among them.
+        mirrors: the folder of its mirrors of other labs; None: it keeps none.
     """
     upkeep = Upkeep(lab)
 
@@ -88,13 +92,14 @@ def make_api(
     api.add_middleware(Lanes, lanes=lanes, errors=errors)
     api.add_middleware(CountingDoor, traffic=traffic)
     turn_routes(api, lab, doorman)
-    view_routes(api, lab, traffic)
+    view_routes(api, lab, traffic, mirrors)
     door_routes(api, lab, doorman)
     market_routes(api, lab)
     ownership_routes(api, lab)
     grant_routes(api, lab)
     blob_routes(api, lab)
     directory_routes(api, lab, told)
+    mirror_routes(api, lab, mirrors)
     _describe(api)
     return api
 

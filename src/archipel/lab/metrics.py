@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -39,6 +39,13 @@ _TRAFFIC_COUNTERS = {
     "request_body_bytes": ("bytes_in", "Bytes of the bodies that came"),
     "response_body_bytes": ("bytes_out", "Bytes of the bodies that went"),
 }
+
+
+class Collector(Protocol):
+    """Whoever measures something."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The metric families."""
 
 
 class StateCollector:
@@ -146,12 +153,12 @@ def leader_text(term: Term, *, leads: bool) -> str:
 
 
 def prometheus_text(
-    *collectors: StateCollector | TrafficCollector | MeshCollector | LeaderCollector,
+    *collectors: Collector,
 ) -> str:
     """The exposition format."""
     registry = CollectorRegistry()
     for collector in collectors:
-        registry.register(collector)  # type: ignore[arg-type]  # a collector by shape
+        registry.register(collector)  # type: ignore[arg-type]  # by shape
     return generate_latest(registry).decode()
 
 

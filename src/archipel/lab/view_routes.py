@@ -7,9 +7,11 @@ event loop over a state that cannot change.
 import asyncio
 import base64
 from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
-from fastapi import FastAPI, Path, Query
+from fastapi import FastAPI, Query
+from fastapi import Path as InPath
 from fastapi.responses import PlainTextResponse
 
 from archipel import __version__
@@ -23,6 +25,8 @@ from archipel.lab.metrics import (
     TrafficCollector,
     prometheus_text,
 )
+from archipel.lab.mirrors.figures import MirrorCollector
+from archipel.lab.mirrors.seen_files import mirrors_in
 from archipel.lab.orders import page
 from archipel.lab.presence import GONE_MS, here
 from archipel.lab.refusals import Unknown
@@ -38,7 +42,7 @@ MAX_RUNS_PER_PAGE = 1000
 RUN_PATH = "/runs/{name}"
 
 Start = Annotated[int, Query(ge=0, le=MAX_SAFE_INTEGER)]
-VersionNumber = Annotated[int, Path(ge=0, le=MAX_SAFE_INTEGER)]
+VersionNumber = Annotated[int, InPath(ge=0, le=MAX_SAFE_INTEGER)]
 Runs = Annotated[int, Query(ge=1, le=MAX_RUNS_PER_PAGE)]
 Everybody = Annotated[
     bool,
@@ -51,13 +55,13 @@ Everybody = Annotated[
 Rows = Annotated[int, Query(ge=1, le=MAX_ROWS_PER_PAGE)]
 
 
-def view_routes(api: FastAPI, lab: Lab, traffic: Traffic) -> None:
-    """Add them."""
+def view_routes(api: FastAPI, lab: Lab, traffic: Traffic, mirrors: Path | None) -> None:
+    """Add them. mirrors: the folder of this lab's mirrors of others."""
     _run_routes(api, lab)
     _ledger_routes(api, lab)
     _crowd_routes(api, lab)
     _status_routes(api, lab)
-    _metrics_route(api, lab, traffic)
+    _metrics_route(api, lab, traffic, mirrors)
 
 
 def _run_routes(api: FastAPI, lab: Lab) -> None:
@@ -170,13 +174,15 @@ def _status_routes(api: FastAPI, lab: Lab) -> None:
         return PlainTextResponse("ok\n")
 
 
-def _metrics_route(api: FastAPI, lab: Lab, traffic: Traffic) -> None:
+def _metrics_route(api: FastAPI, lab: Lab, traffic: Traffic, mirrors: Path | None) -> None:
     @api.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         state = StateCollector(lab.state, lab.clock_ms(), lab.log.size, lab.asked_ms)
         leader = LeaderCollector(lab.log.term, leads=lab.failure is None)
         others = TrafficCollector(traffic), MeshCollector(lab.mesh), leader
-        text = await asyncio.to_thread(prometheus_text, state, *others)
+        seen = [] if mirrors is None else await asyncio.to_thread(mirrors_in, mirrors)
+        labs = MirrorCollector(seen, lab.clock_ms())
+        text = await asyncio.to_thread(prometheus_text, state, *others, labs)
         return PlainTextResponse(text)
 
 

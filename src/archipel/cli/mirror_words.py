@@ -1,0 +1,23 @@
+"""How mirrored labs stand, in words for people."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from archipel.plurals import counted
+
+
+def mirror_lines(mirrors: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each mirror, and one for each fault of its lab that is not over."""
+    from archipel.lab.mirrors.seen import WORDS
+
+    for each in mirrors:
+        blobs = each["blobs"]
+        reason = f" ({each['reason']})" if each["reason"] else ""
+        yield (
+            f"mirror {each['name']}: {counted(each['entries'], 'entry', 'entries')}, {blobs['kept']} of "
+            f"{counted(blobs['wanted'], 'blob')}; the lab {WORDS[each['standing']]}{reason}"
+        )
+        for fault in each["faults"]:
+            kept = f"; evidence/{fault['evidence']}" if fault["evidence"] else ""
+            over = "; it caught up since" if fault["over_ms"] is not None else ""
+            yield f"  {fault['kind']}: {fault['words']}{kept}{over}"
