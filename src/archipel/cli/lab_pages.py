@@ -4,6 +4,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ import click
 
 from archipel.cli.chronicling import CHRONICLE_FILE, Chronicling
 from archipel.cli.doors import Mendable
+from archipel.cli.mirroring import Mirrors
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -49,10 +51,12 @@ def routes(
     chronicle: Path,
     beside: Beside = ALONE,
     now_ms: Callable[[], int] | None = None,
+    mirrors: Path | None = None,
 ) -> "list[BaseRoute]":
     """The routes of the pages of a lab or a replica.
 
     chronicle: its file, perhaps not there yet. now_ms: the clock of a lab that operators log in at; None: they do not.
+    mirrors: the folder of those that it keeps of other labs.
     """
     from starlette.routing import Route
 
@@ -60,6 +64,7 @@ def routes(
     from archipel.dashboard.chronicled import Chronicled
     from archipel.dashboard.http.routes import Site, page_routes
     from archipel.dashboard.sessions.routes import PATH, LoginDoor, login_routes, sessions_of
+    from archipel.lab.mirrors.seen_files import mirrors_in
 
     series, releases = (
         Chronicled(Chronicle(chronicle)),
@@ -72,7 +77,8 @@ def routes(
             Route(PATH + each.path, each.endpoint, methods=list(each.methods or ()))
             for each in login_routes(door)
         ]
-    return page_routes(Site(source, series, releases, beside.labs), login)
+    kept = None if mirrors is None else partial(mirrors_in, mirrors)
+    return page_routes(Site(source, series, releases, beside.labs, kept), login)
 
 
 class Shown(NamedTuple):
@@ -103,7 +109,8 @@ def pages(
         Chronicling(place, folder / "blobs", chronicle, lab.identity.did),
     ):
         beside = Beside(shelf, None if shown.gossip is None else _labs_of(shown.gossip))
-        api.router.routes.extend(routes(LabSource(lab), chronicle, beside, lab.clock_ms))
+        mirrors = folder / Mirrors.FOLDER
+        api.router.routes.extend(routes(LabSource(lab), chronicle, beside, lab.clock_ms, mirrors))
         yield
 
 

@@ -24,6 +24,7 @@ ROOMS = (
     ("audits", "Audits", paths.path("audits")),
     ("models", "Models", paths.path("models")),
     ("labs", "Labs", paths.path("labs")),
+    ("mirrors", "Mirrors", paths.path("mirrors")),
     ("ledger", "Ledger", paths.path("ledger")),
 )
 MOST_ROWS = 24

@@ -25,6 +25,7 @@ from archipel.dashboard.pages.value import Notice, Page
 from archipel.dashboard.series import NoSeries, Series
 from archipel.dashboard.source import Source
 from archipel.ledger.storage import LedgerCorrupt, LedgerError
+from archipel.records.mirror_documents import MirrorView
 from archipel.records.page_documents import KnownLabView, ReleaseView
 
 AT_ONCE = 4
@@ -36,6 +37,7 @@ _SECOND_MS = 1000
 _NUMBER = re.compile(r"[0-9]{1,16}")
 Releases = Callable[[], Sequence[ReleaseView]]
 Labs = Callable[[], Sequence[KnownLabView]]
+Mirrors = Callable[[], Sequence[MirrorView]]
 
 
 class Site:
@@ -47,11 +49,13 @@ class Site:
         series: Series | None = None,
         releases: Releases | None = None,
         labs: Labs | None = None,
+        mirrors: Mirrors | None = None,
     ) -> None:
         self.source: Source = source
         self.series: Series = NoSeries() if series is None else series
         self.releases: Releases = releases or (lambda: ())
         self.labs: Labs = labs or (lambda: ())
+        self.mirrors: Mirrors = mirrors or (lambda: ())
         self.listeners = Listeners(source)
         self._cache = Cache()
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -83,7 +87,9 @@ class Site:
         query = {name: value for name, value in request.query_params.items() if name in known}
         is_part = "part" in request.query_params
         series, problem = self._readable()
-        sight = Sight(self.source, look, series, self.releases(), query, self.labs())
+        sight = Sight(
+            self.source, look, series, self.releases(), query, self.labs(), tuple(self.mirrors())
+        )
         mark = f"{look.size}-{series.size}-{look.now_ms // _SECOND_MS}"
         key = (where, is_part, tuple(sorted(query.items())))
         return self._cache.get(key, mark, lambda: self._made(sight, where, is_part, mark, problem))

@@ -11,6 +11,7 @@ from archipel.dashboard.pages.audits import audits
 from archipel.dashboard.pages.labs import labs
 from archipel.dashboard.pages.ledger import entry, ledger
 from archipel.dashboard.pages.market import market
+from archipel.dashboard.pages.mirrors import mirrors
 from archipel.dashboard.pages.models import model, models
 from archipel.dashboard.pages.nodes import node, nodes
 from archipel.dashboard.pages.operators import operator, operators
@@ -28,6 +29,7 @@ ALONE: dict[str, Callable[[Sight], Page]] = {
     "ledger": ledger,
     "models": models,
     "labs": labs,
+    "mirrors": mirrors,
 }
 OF: dict[str, Callable[[Sight, str], Page]] = {
     "runs": run,

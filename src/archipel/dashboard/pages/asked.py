@@ -12,6 +12,7 @@ from archipel.dashboard.pages import paths
 from archipel.dashboard.pages.value import Pager
 from archipel.dashboard.series import Series
 from archipel.dashboard.source import Look, Source
+from archipel.records.mirror_documents import MirrorView
 from archipel.records.page_documents import KnownLabView, ReleaseView
 
 _NUMBER = re.compile(r"[0-9]{1,10}")
@@ -37,6 +38,8 @@ class Sight:
     releases: Sequence[ReleaseView] = ()
     query: Mapping[str, str] = field(default_factory=dict)
     labs: Sequence[KnownLabView] = ()
+    mirrors: tuple[MirrorView, ...] = ()
+    """That the lab keeps of others."""
 
     def number(self, name: str, usual: int = 0) -> int:
         """A number that was asked for.
