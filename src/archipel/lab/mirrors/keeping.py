@@ -224,8 +224,10 @@ class Keeper:
             raise OSError(f"this mirror is damaged on its own disk: {error}") from None
 
     def _take(self, start: int, size: int) -> None:
-        place = GrowingMirror(self.mirror.folder, self.key)
-        entries = place.entries(size, start) if start else verified(self.mirror)
+        if start == 0:
+            for _ in verified(self.mirror):
+                pass  # what is damaged here is found before any statement in it is held against the lab
+        entries = GrowingMirror(self.mirror.folder, self.key).entries(size, start)
         try:
             for number, read in enumerate(read_entries(entries), start):
                 if number == 0 and not isinstance(read.entry.statement, LabOpened):
