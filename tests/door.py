@@ -1,6 +1,7 @@
 """The lab's HTTP door without a network: requests go straight into the application."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +18,9 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 class Door:
     """Speaks HTTP to a world's lab."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, mirrors: Path | None = None) -> None:
         self._world = world
-        self.api = make_api(world.lab)
+        self.api = make_api(world.lab, mirrors=mirrors)
         transport = httpx.ASGITransport(self.api, raise_app_exceptions=True)
         self._http = httpx.AsyncClient(transport=transport, base_url="http://lab.test")
 

@@ -42,6 +42,7 @@ ADDRESSES = (
     "", "runs", "runs/run", "runs/harbour", "nodes", "nodes?by=earned", "nodes?by=work&start=2", f"nodes/{NORTH}",
     "operators", f"operators/{NORTH}", f"operators/{NORTH}?by=minute", "market/harbour", "audits", "audits?run=run",
     "ledger", "ledger?from=3", "ledger/0", "models", "models/ferry-1",
+    "mirrors",
 )  # fmt: skip
 
 

@@ -87,6 +87,7 @@ from fuzz import (
     graded,
     imported,
     logged_in,
+    mirrored,
     observed_read,
     pool_said,
     pooled,
@@ -142,6 +143,7 @@ def _readers() -> dict[str, Reader]:
         | presented.readers()
         | served.readers()
         | logged_in.readers()
+        | mirrored.readers()
         | shown_entries.readers()
         | pooled.readers()
         | pool_said.readers()

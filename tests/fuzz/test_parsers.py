@@ -16,6 +16,7 @@ OWN = {
     ("planning/compiled.py", "folder"): "files of the package, and what was kept of them",
     ("dashboard/chronicle/writing.py", "lease"): "of rows that this machine's own chronicle holds",
     ("cli/chronicling.py", "serve"): "of the parent, which started it",
+    ("cli/mirroring.py", "serve"): "of the parent, which started it",
     ("lab/recovery.py", "_payload"): "of an entry of the lab's own ledger, whose head was verified",
     ("training/trainer.py", "_continued"): "of a checkpoint whose digest held",
     ("training/packing.py", "_choices"): "of a length and of numbers that were looked at before",

@@ -204,14 +204,14 @@ class _Fetcher:
 def _hand_in(url: str, note: str) -> None:
     """Give the lab our signature; one that takes none is none the worse."""
 
-    async def post() -> None:
+    async def put() -> None:
         async with LabReader(url) as lab, asyncio.timeout(ANSWER_LIMIT_S):
             content = note.encode()
-            async with lab.http.stream("POST", "/ledger/cosignatures", content=content) as answer:
+            async with lab.http.stream("PUT", "/ledger/cosignatures", content=content) as answer:
                 await bounded_body(answer, MAX_SAID_BYTES)
 
     with contextlib.suppress(httpx.HTTPError, LabRefused, TimeoutError, ValueError):
-        asyncio.run(post())
+        asyncio.run(put())
 
 
 def _elsewhere(url: str, did: str) -> list[Elsewhere]:
@@ -220,14 +220,27 @@ def _elsewhere(url: str, did: str) -> list[Elsewhere]:
     Raises:
         LedgerError: it does not say.
     """
-    data = _read(url, "/mirrors", MAX_MIRRORS_BYTES)
+    try:
+        views = read_mirrors(_read(url, "/mirrors", MAX_MIRRORS_BYTES))
+    except BadDocument as error:
+        raise LabUnreadable(f"{url}/mirrors: {error}") from None
+    mine = [view for view in views if view.lab == did]
+    return [Elsewhere(url, view, _reader_in(url, view.name)) for view in mine]
+
+
+def read_mirrors(data: bytes) -> list[MirrorView]:
+    """What a place says of the mirrors that it keeps; of more than MAX_MIRRORS, the first.
+
+    Raises:
+        BadDocument: it is no list of them.
+    """
     try:
         listed = json.loads(data)
-        views = [read_document(MirrorView, json.dumps(each).encode()) for each in listed]
-    except (ValueError, TypeError, RecursionError, BadDocument) as error:
-        raise LabUnreadable(f"{url}/mirrors: {error}") from None
-    mine = [view for view in views[:MAX_MIRRORS] if view.lab == did]
-    return [Elsewhere(url, view, _reader_in(url, view.name)) for view in mine]
+    except (ValueError, RecursionError):
+        listed = None
+    if not isinstance(listed, list):
+        raise BadDocument("expected a list of mirrors, in JSON")
+    return [read_document(MirrorView, json.dumps(each).encode()) for each in listed[:MAX_MIRRORS]]
 
 
 def _reader_in(url: str, name: str) -> Read:

@@ -153,11 +153,13 @@ def _kinds(method: str, path: str) -> Iterable[type[Refused]]:
         return [kind for kind in every_refusal() if kind is not refusals.NoSuchRange]
     if (method, path) == ("POST", "/leases"):
         return _ASKED
+    if path == "/ledger/cosignatures":
+        return (*_DISK, refusals.Malformed, refusals.Refused, refusals.Busy)
     if path.startswith("/turns"):
         return _TURNS
     if path.startswith("/blobs/") and (method == "PUT" or path.endswith("/state")):
         return _OFFERED
-    if (method, path) == ("GET", "/blobs/{digest}"):
+    if method == "GET" and path.endswith("/blobs/{digest}"):
         return (*_DISK, refusals.Unknown, refusals.NoSuchRange, refusals.Busy)
     if (method, path) == ("HEAD", "/blobs/{digest}"):
         return (*_DISK, refusals.Unknown, refusals.Busy)

@@ -11,7 +11,6 @@ Law: a path is one of the few forms above or nothing; what is read has the bound
 """
 
 import asyncio
-from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +27,7 @@ from archipel.lab.lab import Lab
 from archipel.lab.mirrors.cosigned import MAX_NOTE_BYTES, Cosigned
 from archipel.lab.mirrors.keeping import BLOBS, EVIDENCE, LEDGER
 from archipel.lab.mirrors.seen_files import mirrors_in
-from archipel.lab.refusals import Busy, Malformed, NoSuchRange, Refused, Unknown
+from archipel.lab.refusals import Busy, Malformed, NoSuchRange, Refused, StorageExhausted, Unknown
 from archipel.ledger.evidence import MAX_EVIDENCE_BYTES
 from archipel.ledger.mirror import CHECKPOINT
 from archipel.ledger.signed_note import MAX_NOTE_BYTES as MAX_CHECKPOINT_BYTES
@@ -90,7 +89,7 @@ def _witness_routes(api: FastAPI, lab: Lab) -> None:
     cosigned = Cosigned(lab.log.key)
     buckets = Buckets(HANDED_IN, lambda: lab.clock_ms() / 1000)
 
-    @api.post(
+    @api.put(
         "/ledger/cosignatures",
         summary="Hand in a head of this lab with a witness's signature (C2SP tlog-cosignature)",
         status_code=204,
@@ -141,10 +140,13 @@ def _place(path: str) -> tuple[Path, int]:
 
 
 def _read(path: Path, most: int) -> bytes:
-    missing = suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError)
-    with missing, path.open("rb") as file:
-        return file.read(most)
-    raise Unknown(f"this lab's mirror has no {path.name!r:.80}")
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise Unknown(f"this lab's mirror has no {path.name!r:.80}") from None
+    except OSError as error:
+        raise StorageExhausted(f"the lab's disk cannot serve this now: {error.strerror}") from None
 
 
 def _opened(root: Path, digest: str) -> FileIO:
@@ -154,3 +156,5 @@ def _opened(root: Path, digest: str) -> FileIO:
     except (BadDigest, FileNotFoundError, NotADirectoryError) as error:
         told = str(error) if isinstance(error, BadDigest) else f"no blob {digest} in this mirror"
         raise Unknown(told) from None
+    except OSError as error:
+        raise StorageExhausted(f"the lab's disk cannot serve this now: {error.strerror}") from None
