@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import uvicorn
 from starlette.routing import BaseRoute, Mount
@@ -24,16 +25,17 @@ async def live(
     skew_ms: int = 0,
     limits: DoorLimits | None = None,
     pages: Sequence[BaseRoute] = (),
+    mirrors: Path | None = None,
 ) -> AsyncIterator[str]:
     """The lab's URL while the block lasts; from now on its clock is this machine's, but for `skew_ms`.
 
-    pages: what is mounted at /pages.
+    pages: what is mounted at /pages. mirrors: the folder of those that it keeps.
     """
     world.lab.clock_ms = lambda: time.time_ns() // 1_000_000 + skew_ms
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
-        api = make_api(world.lab, limits=limits)
+        api = make_api(world.lab, limits=limits, mirrors=mirrors)
         api.router.routes.append(Mount("/pages", routes=pages))
         config = uvicorn.Config(
             api,

@@ -4,8 +4,7 @@ import json
 
 from archipel.cli.mirror_rounds import read_mirrors
 from archipel.identity import Identity
-from archipel.lab.mirrors.cosigned import Cosigned
-from archipel.lab.mirrors.keeping import WITNESS_PREFIX
+from archipel.lab.mirrors.cosigned import Cosigned, witness_name
 from archipel.lab.refusals import Malformed
 from archipel.ledger.cosignature import cosigned
 from archipel.ledger.evidence import FORK, BadEvidence, Evidence, between, read_evidence, written
@@ -36,7 +35,7 @@ def _evidence() -> bytes:
 
 def _cosigned() -> bytes:
     note = _head(ENTRIES).note
-    name = WITNESS_PREFIX + OBSERVER.did.rsplit(":", 1)[-1]
+    name = witness_name(OBSERVER.did)
     return note + cosigned(open_note(note, KEY), name, OBSERVER, 1_800_000_000).encode()
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from archipel.blobs import BlobStore
-from archipel.lab.mirrors.keeping import BLOBS, EVIDENCE, LEDGER, WITNESS_PREFIX
+from archipel.lab.mirrors.cosigned import witness_name
+from archipel.lab.mirrors.keeping import BLOBS, EVIDENCE, LEDGER
 from archipel.lab.mirrors.seen_files import keep_seen
 from archipel.ledger.cosignature import cosigned
 from archipel.ledger.merkle import root_of
@@ -86,7 +87,7 @@ def test_metrics_say_how_mirrored_labs_stand(door: Door) -> None:
 
 def test_a_witness_s_signature_is_taken_in_and_shown(opened: tuple[Door, World]) -> None:
     door, log, witness = opened[0], opened[1].lab.log, identity("witness")
-    name = WITNESS_PREFIX + witness.did.rsplit(":", 1)[-1]
+    name = witness_name(witness.did)
     line = cosigned(open_note(log.head.note, log.key), name, witness, 1_700_000_000)
     note = log.head.note + line.encode()
     path = "/ledger/cosignatures"

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from archipel.cli.ledger_reader import LabUnreadable, LedgerReader, reader_of
 from archipel.identity import Identity, IdentityError
 from archipel.lab.mirrors import seen
 from archipel.lab.mirrors.blobs import KeptBlobs, NotNow, NotThere
-from archipel.lab.mirrors.comparing import Comparing, Elsewhere, Read
+from archipel.lab.mirrors.comparing import Elsewhere, Read, compared
 from archipel.lab.mirrors.keeping import BLOBS, Keeper
 from archipel.ledger.evidence import BadEvidence
 from archipel.ledger.storage import LedgerError, LedgerUnavailable
@@ -65,7 +65,6 @@ class Rounds:
         """observer: who signs heads and evidence."""
         self._what, self._observer = what, observer
         self._keeper: Keeper | None = None
-        self._comparing: Comparing | None = None
         self._blobs: KeptBlobs | None = None
         self._cosigned = ("", 0.0)
         """(the head that was signed and handed in last, when)"""
@@ -87,9 +86,10 @@ class Rounds:
             view = seen.unanswered(view, _now_ms(), str(error), int(self._what.patience_s * 1000))
         if self._keeper is None:
             return view
+        others = self._others(view.lab)
+        view = self._compared(view, self._keeper, others)
         view = self._signed(view, self._keeper)
-        view = self._with_blobs(view, self._keeper)
-        return self._compared(view)
+        return self._with_blobs(view, self._keeper, others)
 
     def _met(self, view: MirrorView, lab: LedgerReader) -> MirrorView:
         """Whose lab it is: always the same."""
@@ -109,7 +109,6 @@ class Rounds:
 
     def _open(self, did: str) -> None:
         self._keeper = Keeper(self._what.folder, did, self._observer)
-        self._comparing = Comparing(self._keeper, int(self._what.patience_s * 1000))
 
     def _signed(self, view: MirrorView, keeper: Keeper) -> MirrorView:
         """Cosign the newest head, and hand the signature to the lab now and then."""
@@ -127,29 +126,40 @@ class Rounds:
             _hand_in(self._what.url, note)
         return view.model_copy(update={"cosigned": note, "witness": key})
 
-    def _with_blobs(self, view: MirrorView, keeper: Keeper) -> MirrorView:
+    def _with_blobs(
+        self, view: MirrorView, keeper: Keeper, others: Sequence[Elsewhere]
+    ) -> MirrorView:
+        """From the lab; once it is gone, from others that keep a mirror of it."""
         quota = self._what.quota_bytes
-        if quota is None or keeper.state.size == 0 or view.since_ms:
+        if quota is None or keeper.state.size == 0:
             return view
         if self._blobs is None:
             self._blobs = KeptBlobs(self._what.folder / BLOBS, quota)
+        gone = [f"{each.url.split(',')[0]}/mirrors/{each.view.name}" for each in others]
         until_s = time.monotonic() + BLOBS_S
-        with _Fetcher(self._what.url) as fetcher:
+        with _Fetcher(gone if view.since_ms else [self._what.url]) as fetcher:
             kept = self._blobs.keep_up(
                 keeper.state, fetcher.fetch, time.time(), lambda: time.monotonic() < until_s
             )
         return view.model_copy(update={"blobs": kept})
 
-    def _compared(self, view: MirrorView) -> MirrorView:
-        if self._comparing is None:
-            return view
-        for url in self._what.compare:
-            try:
-                for other in _elsewhere(url, view.lab):
-                    view = self._comparing.look(view, other, _now_ms())
-            except (LedgerError, BadEvidence):
-                continue  # its silence, or its nonsense, says nothing of the lab
+    def _compared(
+        self, view: MirrorView, keeper: Keeper, others: Sequence[Elsewhere]
+    ) -> MirrorView:
+        for other in others:
+            with contextlib.suppress(
+                LedgerError, BadEvidence
+            ):  # its nonsense says nothing of the lab
+                view = compared(keeper, view, other, _now_ms())
         return view
+
+    def _others(self, did: str) -> list[Elsewhere]:
+        """Mirrors of this lab at the places that answer."""
+        found: list[Elsewhere] = []
+        for url in self._what.compare:
+            with contextlib.suppress(LedgerError):  # its silence says nothing of the lab
+                found += _elsewhere(url, did)
+        return found
 
 
 class _Paced:
@@ -172,24 +182,35 @@ class _Paced:
 
 
 class _Fetcher:
-    """Brings a lab's blobs in."""
+    """Brings blobs in from the first place that has them."""
 
-    def __init__(self, url: str) -> None:
-        self._lab, self._runner = LabReader(url), asyncio.Runner()
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._places, self._runner = [LabReader(url) for url in urls], asyncio.Runner()
 
     def __enter__(self) -> "_Fetcher":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._runner.run(self._lab.close())
+        for place in self._places:
+            self._runner.run(place.close())
         self._runner.close()
 
     def fetch(self, blob: BlobRef, store: BlobStore) -> None:
         """See `mirrors.blobs.Fetch`."""
+        reasons: list[NotThere | NotNow] = []
+        for place in self._places:
+            try:
+                return self._fetch_from(place, blob, store)
+            except (NotThere, NotNow) as error:
+                reasons.append(error)
+        if reasons and all(isinstance(each, NotThere) for each in reasons):
+            raise reasons[0]
+        raise NotNow(str(reasons[-1]) if reasons else "nobody has it who answers")
 
+    def _fetch_from(self, place: LabReader, blob: BlobRef, store: BlobStore) -> None:
         async def in_time() -> None:
             async with asyncio.timeout(BLOB_S + blob.size / BLOB_BYTES_PER_S):
-                await self._lab.fetch(blob, store)
+                await place.fetch(blob, store)
 
         try:
             self._runner.run(in_time())

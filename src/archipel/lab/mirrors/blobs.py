@@ -15,6 +15,10 @@ from archipel.records.mirror_documents import MirrorBlobs
 
 GRACE_S = 3600.0
 """A blob that is needed no more stays so long: the ledger may say otherwise in a moment."""
+GONE_S = 600.0
+"""After so long somebody may have what nobody had."""
+MAX_LATE = 3
+"""Blobs that do not come, in one round: the next round asks again."""
 Fetch = Callable[[BlobRef, BlobStore], None]
 """Brings one in. Raises NotThere, NotNow, StorageFull."""
 
@@ -34,6 +38,7 @@ class KeptBlobs:
         """Raises OSError: the folder cannot be made or read."""
         self._store = BlobStore(folder, quota_bytes=quota_bytes, is_lasting=False)
         self._gone: set[str] = set()
+        self._asked_again_s = 0.0
 
     def keep_up(
         self, state: LabState, fetch: Fetch, now_s: float, has_time: Callable[[], bool]
@@ -46,8 +51,10 @@ class KeptBlobs:
         wanted = list(dict.fromkeys(needed_blobs(state)))
         live = {blob.digest for blob in wanted}
         self._gone &= live
+        if now_s - self._asked_again_s > GONE_S:
+            self._asked_again_s, self._gone = now_s, set()
         self._sweep(live, now_s, GRACE_S)
-        unfit = 0
+        unfit = late = 0
         for blob in wanted:
             if not has_time():
                 break
@@ -60,7 +67,9 @@ class KeptBlobs:
             except StorageFull:
                 unfit += 1
             except NotNow:
-                break
+                late += 1
+                if late == MAX_LATE:
+                    break
         return self._counted(wanted, unfit)
 
     def _bring(self, blob: BlobRef, fetch: Fetch, live: set[str], now_s: float) -> None:

@@ -4,8 +4,9 @@ Law: only a head that this lab signed, with a signature that holds, by a key tha
 `MAX_COSIGNERS` places, and nobody who signed within a day loses one. After a start they are handed in anew.
 """
 
+import re
+
 from archipel.identity import IdentityError, did_to_public_key
-from archipel.lab.mirrors.keeping import WITNESS_PREFIX
 from archipel.lab.refusals import Busy, Malformed
 from archipel.ledger.cosignature import cosigned_at, witness_key
 from archipel.ledger.signed_note import BadNote, NoteKey
@@ -19,7 +20,19 @@ MAX_NOTE_BYTES = 4096
 """A head, its lab's signature and one witness's."""
 MAX_AHEAD_S = 300
 """A witness's clock may be so much ahead of the lab's."""
+WITNESS_PREFIX = "archipel.witness/"
+"""Of a witness's name; its key follows, so that nobody else can have the name."""
 _LINE = "— "
+
+
+def witness_name(did: str) -> str:
+    """The name of the witness that signs by this key."""
+    return WITNESS_PREFIX + did.rsplit(":", 1)[-1]
+
+
+def plain(name: str) -> str:
+    """A witness's name as that of a file."""
+    return re.sub(r"[^A-Za-z0-9.-]", "_", name)
 
 
 class Cosigned:
@@ -43,7 +56,7 @@ class Cosigned:
         if len(note) > MAX_NOTE_BYTES:
             raise Malformed(f"{len(note)} bytes; a cosigned head has at most {MAX_NOTE_BYTES}")
         try:
-            head, key = verify_tree_head(note, self._key), _witness_in(note)
+            head, key = verify_tree_head(note, self._key), witness_in(note)
             at_s = cosigned_at(note, key)
         except (BadTreeHead, BadNote, IdentityError) as error:
             raise Malformed(f"no head of this lab with a witness's signature: {error}") from None
@@ -67,7 +80,7 @@ class Cosigned:
         del self._newest[oldest]
 
 
-def _witness_in(note: bytes) -> NoteKey:
+def witness_in(note: bytes) -> NoteKey:
     """The key of the first signature whose name holds its key.
 
     Raises:

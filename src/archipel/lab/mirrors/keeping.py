@@ -14,6 +14,7 @@ from archipel.identity import Identity, IdentityError
 from archipel.lab.apply import Contradiction
 from archipel.lab.examining import read_entries
 from archipel.lab.mirrors import seen
+from archipel.lab.mirrors.cosigned import plain, witness_name
 from archipel.lab.recovery import Replaying
 from archipel.lab.state import LabState
 from archipel.ledger.evidence import (
@@ -48,8 +49,6 @@ MAX_ENTRIES = 20_000_000
 """No ledger of more is mirrored: its state is held in memory."""
 MAX_PROVEN = 2_000_000
 """Entries of a second history that are read to prove it."""
-WITNESS_PREFIX = "archipel.witness/"
-"""Of a witness's name; its key follows, so that nobody else can have the name."""
 
 
 class Asked(Protocol):
@@ -85,7 +84,7 @@ class Keeper:
         self._observer = observer
         self._replaying = Replaying(did)
         self._broken: Broken | None = None
-        name = WITNESS_PREFIX + observer.did.rsplit(":", 1)[-1]
+        name = witness_name(observer.did)
         self._sworn: Callable[[int], Witness] = lambda now_s: Witness(
             folder / SIGNED, name, observer, {self.key.name: self.key}, lambda: now_s
         )
@@ -131,15 +130,16 @@ class Keeper:
             return self._fault(view, ROLLBACK, (newest, head), (b"", proof), where, now_ms)
         return view
 
-    def went_back(
-        self, view: MirrorView, larger: TreeHead, nodes: NodeHashes, now_ms: int
+    def taken(
+        self, view: MirrorView, head: TreeHead, entries: Iterator[bytes], now_ms: int
     ) -> MirrorView:
-        """It signed `larger` for somebody else, and shows less here; it goes on from the mirror's own head."""
-        newest = self.mirror.head
-        if newest is None:
-            return view
-        _, proof = between(newest, larger, nodes)
-        return self._fault(view, ROLLBACK, (larger, newest), (b"", proof), view.url, now_ms)
+        """Take in what the lab signed and somebody else has: entries from the mirror's size on, up to `head`.
+
+        Raises:
+            LedgerError: they are others. OSError: the disk.
+        """
+        self.mirror.extend(islice(entries, head.size - self.mirror.size), head)
+        return self._after(view, now_ms)
 
     def keep_evidence(self, name: str, data: bytes) -> None:
         """Keep a file of evidence."""
@@ -167,6 +167,8 @@ class Keeper:
                 proof = consistency_proof(old, head.size, self.mirror.nodes())
                 reply = sworn.add(submission(old, tuple(proof), note))
             whole = note + reply.body.encode() if reply.status == OK else b""
+            if whole:
+                self.mirror.keep_cosigned(plain(sworn.key.name), whole)
             return whole.decode(), sworn.key.to_text()
         finally:
             sworn.close()
