@@ -29,6 +29,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Door, Wor
     folder = home / "mirrors" / "other"
     folder.mkdir(parents=True)
     (home / "lab.key").write_text("secret")
+    (home / LEDGER).mkdir()
+    (home / LEDGER / "checkpoint").write_text("secret")
     key = lab_key(OTHER.did)
     head = sign_tree_head(OTHER, key.name, len(ENTRIES), root_of(ENTRIES))
     Mirror(folder / LEDGER, key).extend(ENTRIES, head)
@@ -69,7 +71,7 @@ def test_a_blob_in_a_mirror_is_resumed(door: Door) -> None:
 
 @pytest.mark.parametrize("path", [
     "other/seen.json", "other/ledger/checkpoint", "other/tile/0/../../seen.json", "other/evidence/../seen.json",
-    "other/evidence/.x", "other/signed/lock", "../lab.key", "%2e%2e/lab.key", "other/%2e%2e/%2e%2e/lab.key",
+    "other/evidence/.x", "other/signed/lock", "../lab.key", "%2e%2e/checkpoint", "%2e%2e/lab.key", "other/%2e%2e/%2e%2e/lab.key",
     "other/evidence/%2e%2e%2fseen.json", "other/blobs/..", "other/blobs/sha256:00", "none/checkpoint",
     "other//checkpoint", "other/tile/0/001", "other/", ".hidden/checkpoint", "other/blobs/partial",
 ])  # fmt: skip

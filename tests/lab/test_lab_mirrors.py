@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from archipel.blobs import BlobStore, StorageFull
+from archipel.identity import Identity
 from archipel.lab.garbage import needed
 from archipel.lab.mirrors import seen
 from archipel.lab.mirrors.blobs import KeptBlobs, NotNow, NotThere
@@ -17,8 +18,15 @@ from archipel.lab.mirrors.keeping import EVIDENCE, LEDGER, Keeper
 from archipel.lab.mirrors.seen_files import keep_seen, mirrors_in
 from archipel.lab.refusals import Busy, Malformed
 from archipel.ledger.cosignature import cosigned, cosigned_at, witness_key
-from archipel.ledger.evidence import FORK, ROLLBACK, BadEvidence, read_evidence
-from archipel.ledger.merkle import root_of
+from archipel.ledger.evidence import (
+    FORK,
+    ROLLBACK,
+    BadEvidence,
+    Evidence,
+    read_evidence,
+    written,
+)
+from archipel.ledger.merkle import consistency_proof, leaf_hash, nodes_from_leaves, root_of
 from archipel.ledger.mirror import Mirror
 from archipel.ledger.storage import LedgerCorrupt, LedgerError, LedgerUnavailable
 from archipel.ledger.tree_head import TreeHead, sign_tree_head
@@ -145,6 +153,23 @@ def test_bytes_that_its_signature_does_not_cover_are_no_fault_of_the_lab(
     assert kept.look(view, Showing(entries), 3).entries == len(entries)
 
 
+class GarbledOnce(Showing):
+    """Not the same bytes for the same entries: only those asked for from the middle on are others."""
+
+    def entries(self, size: int, start: int = 0) -> Iterator[bytes]:
+        yield from (each[::-1] if start else each for each in super().entries(size, start))
+
+
+def test_a_history_that_holds_when_asked_for_as_a_whole_is_no_fault(
+    tmp_path: Path, entries: list[bytes]
+) -> None:
+    kept = keeper(tmp_path)
+    view = kept.look(fresh(), Showing(entries[:5]), 1)
+    view = kept.look(view, GarbledOnce(entries), 2)
+    assert (view.faults, view.entries, view.standing) == ((), 5, "followed")
+    assert kept.look(view, Showing(entries), 3).entries == len(entries)
+
+
 def test_damage_on_the_own_disk_is_not_held_against_the_lab(
     tmp_path: Path, entries: list[bytes]
 ) -> None:
@@ -206,6 +231,20 @@ def test_what_a_lab_signed_elsewhere_is_taken_in_and_less_here_is_then_a_rollbac
     assert one.look(view, Showing(entries[:6]), 4).standing == "gone-back"
 
 
+def of(lab: Identity, kind: str = FORK, sizes: tuple[int, int] = (5, 5)) -> bytes:
+    """Sound evidence against this lab."""
+    entries = [b"%d" % number for number in range(9)]
+    last = [b"other"] if kind == FORK else []
+    heads = [
+        sign_tree_head(lab, lab_key(lab.did).name, len(each), root_of(each))
+        for each in (entries[: sizes[0]], [*entries[: sizes[1] - len(last)], *last])
+    ]
+    nodes = nodes_from_leaves([leaf_hash(each) for each in entries[: sizes[0]]])
+    proof = [] if kind == FORK else consistency_proof(sizes[1], sizes[0], nodes)
+    said = Evidence(kind, lab.did, heads[0].note, heads[1].note, b"", tuple(proof), 1, 2, "x")
+    return written(said, OBSERVER)
+
+
 def test_what_another_host_says_is_believed_only_as_far_as_it_is_signed(
     tmp_path: Path, entries: list[bytes]
 ) -> None:
@@ -218,6 +257,10 @@ def test_what_another_host_says_is_believed_only_as_far_as_it_is_signed(
     (tmp_path / EVIDENCE / "none.evidence").write_bytes(b"{}")
     with pytest.raises(BadEvidence):
         compared(kept, view, elsewhere(tmp_path, lying), 2)
+    for wrong in (of(OBSERVER), of(LAB, ROLLBACK, (8, 4))):
+        (tmp_path / EVIDENCE / "none.evidence").write_bytes(wrong)
+        with pytest.raises(BadEvidence, match="another lab, or of no fork"):
+            compared(kept, view, elsewhere(tmp_path, lying), 2)
     quiet = fresh().model_copy(update={"head": forged})
     assert compared(kept, view, elsewhere(tmp_path, quiet), 2) == view
 
