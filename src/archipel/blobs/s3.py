@@ -20,7 +20,7 @@ from archipel.blobs.s3_direct import DirectBucket
 from archipel.blobs.s3_index import REMOVAL_LIMIT_S, Index
 from archipel.blobs.s3_landings import INCOMING, Landings
 from archipel.blobs.s3_listing import Listed
-from archipel.blobs.s3_reading import S3File
+from archipel.blobs.s3_reading import S3File, key_of
 from archipel.blobs.s3_writing import S3Writer, put_file
 from archipel.blobs.store import CHUNK_BYTES, MAX_BLOB_BYTES, MAX_STORE_BYTES, BlobStore
 from archipel.blobs.sweep import Live, SweepReport
@@ -65,8 +65,10 @@ class S3Blobs:
         self._bucket, self._arriving, self._clock_s = bucket, arriving, clock_s
         self._index = Index(quota_bytes, reserve_bytes)
         self._prefix = bucket.place.prefix
-        is_open = isinstance(bucket, DirectBucket) and bucket.place.reached
-        self._landings = Landings(bucket, self._index, self._key, clock_s) if is_open else None
+        reached = bucket if isinstance(bucket, DirectBucket) and bucket.place.reached else None
+        self._landings = (
+            None if reached is None else Landings(reached, self._index, self._key, clock_s)
+        )
         listed = (
             (digest, each.size, max(each.modified_s, as_young_s)) for digest, each in self._listed()
         )
@@ -251,5 +253,4 @@ class S3Blobs:
                 yield f"sha256:{name[1]}{name[2]}", each
 
     def _key(self, digest: str) -> str:
-        name = hexadecimal(digest)
-        return f"{self._prefix}{name[:2]}/{name[2:]}"
+        return key_of(self._prefix, digest)
