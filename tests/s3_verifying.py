@@ -59,13 +59,17 @@ def _fault(environ, query):
     query = dict(query)
     said, stamp = query.pop("X-Amz-Signature"), query["X-Amz-Date"]
     at = datetime.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
-    if datetime.datetime.now(datetime.UTC) > at + datetime.timedelta(seconds=int(query["X-Amz-Expires"])):
+    if datetime.datetime.now(datetime.UTC) > at + datetime.timedelta(
+        seconds=int(query["X-Amz-Expires"])
+    ):
         return "AccessDenied"
     headers = {}
     for name in query["X-Amz-SignedHeaders"].split(";"):
         key = name.upper().replace("-", "_")
         headers[name] = environ.get(key if key == "CONTENT_LENGTH" else f"HTTP_{key}", "")
-    spelled = "&".join(f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}" for k, v in sorted(query.items()))
+    spelled = "&".join(
+        f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}" for k, v in sorted(query.items())
+    )
     url = f"http://{environ['HTTP_HOST']}{quote(environ['PATH_INFO'], safe='/-_.~')}?{spelled}"
     asked = AWSRequest(method=environ["REQUEST_METHOD"], url=url, headers=headers)
     asked.context["timestamp"] = stamp

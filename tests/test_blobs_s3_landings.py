@@ -93,7 +93,11 @@ def test_what_lands_gets_its_name_and_leaves_nothing_behind(
     landed(store, landing)
     assert store.exists(DIGEST)
     assert store.room() == QUOTA - len(DATA)
-    assert store.read_bytes(DIGEST, len(DATA)) == DATA == BucketReader(bucket).read_bytes(DIGEST, QUOTA)
+    assert (
+        store.read_bytes(DIGEST, len(DATA))
+        == DATA
+        == BucketReader(bucket).read_bytes(DIGEST, QUOTA)
+    )
     assert [each.key for each in bucket.listed("lab/")] == [f"lab/{HEX[:2]}/{HEX[2:]}"]
     assert bucket.uploads("lab/") == ()
     assert store.direct is not None
