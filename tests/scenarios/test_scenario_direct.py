@@ -29,8 +29,7 @@ def wide_recipe() -> Recipe:
     """The tiny run's, with a model of some megabytes."""
     recipe = tiny_recipe(VERSIONS, 0)
     said = recipe.model_dump(exclude_unset=True)
-    said["model"] |= {"hidden_size": 128, "intermediate_size": 512, "num_layers": 4}
-    said["supervised"] |= {"steps": 40}
+    said["model"] |= {"intermediate_size": 8192}
     return Recipe.model_validate(said)
 
 

@@ -145,7 +145,7 @@ class LabReader(Asking):
     async def _fetch_rest(self, blob: BlobRef, store: BlobStore) -> None:
         try:
             await self._fetch_on(blob, store)
-        except StoreFailed:  # from now on the lab is asked for the bytes themselves
+        except StoreFailed:  # the lab is asked for the bytes themselves
             await self._fetch_on(blob, store)
 
     async def _fetch_on(self, blob: BlobRef, store: BlobStore) -> None:
@@ -171,8 +171,7 @@ class LabReader(Asking):
     async def opened(self, digest: str, offset: int) -> AsyncIterator[httpx.Response]:
         """The answer with a blob's bytes from `offset` on: the lab's, or that of the store it sends us to.
 
-        Raises:
-            StoreFailed: whatever went wrong with the store's answer, also in the block.
+        Raises StoreFailed: whatever went wrong with the store's answer, also in the block.
         """
         span = {"Range": f"bytes={offset}-"} if offset else {}
         follows = self.direct.asks
