@@ -153,7 +153,6 @@ def start(
         log, warm = led(place, identity, door, limits.connections_per_address)
         click.get_current_context().call_on_close(log.close)  # however this ends
         store = place.blobs()
-        say_place(folder, blobs)
         at = Start(bytes_per_s(uplink_mbit), warm)
         lab = Lab(identity, log, store, clock_ms=EvenClock(), start=at)
     listener, shown = door.listener, door.shown

@@ -51,7 +51,7 @@ def open_blobs(
         folder: the lab's home, where what arrives for a bucket waits until it is whole.
         quota: bytes; a quarter is for trusted uploads alone.
         ages: blobs are as old as the store says; else, in a bucket, as if they had been offered just now.
-        lab: whose the blobs are, in a bucket; None: they are only looked at.
+        lab: whose the blobs are, which is noted in the bucket, and the place in its home; None: they are only looked at.
 
     Raises:
         Mendable: the address, or the credentials. BlobError, OSError: the store, or it is another lab's.
@@ -62,6 +62,8 @@ def open_blobs(
 
     if url is None or "://" not in url:
         place = folder / "blobs" if url is None else Path(url)
+        if lab is not None:
+            say_place(folder, None)
         return BlobStore(place, quota_bytes=quota, reserve_bytes=quota // 4)
     from archipel.blobs.s3 import S3Blobs
     from archipel.blobs.s3_owner import claim
@@ -70,6 +72,7 @@ def open_blobs(
     click.get_current_context().call_on_close(bucket.close)
     if lab is not None:
         claim(bucket, lab)
+        say_place(folder, url)
     arriving = BlobStore(folder / "arriving", quota_bytes=quota, is_lasting=False)
     as_young_s = 0.0 if ages else time.time()
     return S3Blobs(bucket, arriving, quota, quota // 4, as_young_s=as_young_s)
