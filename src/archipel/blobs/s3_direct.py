@@ -53,7 +53,7 @@ class DirectBucket(Bucket):
         """What the store says of an object; raises BlobMissing."""
         asked = Sent(headers={"x-amz-checksum-mode": "ENABLED"})
         with self._answered("HEAD", key, asked) as answer:
-            return Head(length_of(answer), _hexadecimal(answer.headers.get(CHECKSUM, "")))
+            return Head(length_of(answer), sha256_told(answer.headers.get(CHECKSUM, "")))
 
     def copy(self, source: str, target: str, size: int) -> None:
         """An object of `size` bytes once more, under another key; raises BlobMissing."""
@@ -106,8 +106,8 @@ def checksum_of(sha256: str) -> dict[str, str]:
     return {CHECKSUM: base64.b64encode(bytes.fromhex(sha256)).decode("ascii")}
 
 
-def _hexadecimal(text: str) -> str:
-    """Of a checksum header; empty: it is none of a whole object."""
+def sha256_told(text: str) -> str:
+    """Hex, of a checksum header; empty: it is none of a whole object."""
     try:
         data = base64.b64decode(text[:64], validate=True)
     except (binascii.Error, ValueError):
