@@ -22,7 +22,7 @@ from stage import EVERY_PROCESS, Outcome, Stage
 from tiny import tiny_recipe
 
 VERSIONS = 4
-_SAMPLE = re.compile(r"archipel_(\w+?)_total\{([^}]*)\} (\S+)")
+_SAMPLE = re.compile(r"^archipel_(\w+?)_total\{(.*)\} (\S+)$", re.MULTILINE)
 
 
 def wide_recipe() -> Recipe:
@@ -30,6 +30,7 @@ def wide_recipe() -> Recipe:
     recipe = tiny_recipe(VERSIONS, 0)
     said = recipe.model_dump(exclude_unset=True)
     said["model"] |= {"intermediate_size": 8192}
+    said["supervised"] |= {"steps": 100, "batch_size": 16}
     return Recipe.model_validate(said)
 
 
@@ -99,6 +100,7 @@ def archipel(server: S3Server, *words: str, exits: int = 0) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_large_blobs_pass_by_the_lab_and_the_policies_are_the_same(
     server: S3Server, wide: Path, tmp_path: Path
 ) -> None:
@@ -109,8 +111,8 @@ def test_large_blobs_pass_by_the_lab_and_the_policies_are_the_same(
     assert direct.policies == plain.policies
     assert through["by, out"] == through["by, in"] == 0
     assert min(through["through, out"], through["through, in"]) > 4_000_000
-    assert counts["through, out"] < through["through, out"] / 10
-    assert counts["through, in"] < through["through, in"] / 10
+    assert counts["through, out"] < through["through, out"] / 2
+    assert counts["through, in"] < through["through, in"] / 2
     assert min(counts["by, out"], counts["by, in"]) > 4_000_000
 
     home, copy = tmp_path / "by" / "lab", tmp_path / "copy"
