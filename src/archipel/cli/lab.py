@@ -12,7 +12,7 @@ from archipel.cli.doors import KeyName, Mendable, home_folder, mending, show, un
 from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, load_or_make_key, name_of_key
 from archipel.cli.lab_backup import backup, restore
-from archipel.cli.lab_blobs import BLOBS, open_blobs, said_place, say_place
+from archipel.cli.lab_blobs import BLOBS, open_blobs, said_place
 from archipel.cli.lab_card import card
 from archipel.cli.lab_directory import directory_options, gossip_of, gossiping
 from archipel.cli.lab_joining import invite, joining
