@@ -75,7 +75,7 @@ $(PAPERS_VENV)/.papers: tests/release/papers-tools.txt
 S3_VENV ?= .venv-s3
 S3_PYTHON ?= $(S3_VENV)/bin/python
 test-s3: $(VENV)/.test $(if $(filter $(S3_VENV)/bin/python,$(S3_PYTHON)),$(S3_VENV)/.s3)
-	ARCHIPEL_S3_PYTHON=$(abspath $(S3_PYTHON)) $(BIN)/python -m pytest -q -rs -m slow tests/test_blobs_s3.py tests/scenarios/test_scenario_s3.py $(PYTEST_OPTIONS)
+	ARCHIPEL_S3_PYTHON=$(abspath $(S3_PYTHON)) $(BIN)/python -m pytest -q -rs -m slow tests/test_blobs_s3.py tests/test_blobs_s3_landings.py tests/scenarios/test_scenario_s3.py tests/scenarios/test_scenario_direct.py $(PYTEST_OPTIONS)
 
 $(S3_VENV)/.s3: Makefile
 	$(PYTHON) -m venv $(S3_VENV)

@@ -53,6 +53,7 @@ class MemoryBlobs:
     """Blobs by digest, for stories that are not about bytes on their way."""
 
     is_near = True
+    direct = None
 
     def __init__(self) -> None:
         self._data: dict[str, bytes] = {}

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from archipel.cli.recipe_page import meanings_of
 from archipel.lab.description import INVALID_REQUEST
-from archipel.records import documents, fields, sources
+from archipel.records import documents, fields, landing, sources
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
 from archipel.records.bids import Bid, Market
@@ -99,6 +99,9 @@ GROUPS: dict[str, tuple[Any, ...]] = {
         TurnsAnswer,
         Question,
         documents.UploadState,
+        landing.Landing,
+        landing.LandingPart,
+        landing.Landed,
         QuestionView,
         QuestionsView,
         documents.RunView,

@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from archipel.blobs.s3_bucket import NOTHING, Bucket
+from archipel.blobs.s3_bucket import NOTHING
+from archipel.blobs.s3_direct import DirectBucket
 from archipel.blobs.s3_place import place_of
 from archipel.blobs.s3_signing import Credentials
 
@@ -36,7 +37,7 @@ class S3Server:
     def fresh(self) -> str:
         """The address of a bucket of its own."""
         url = f"s3://archipel-{secrets.token_hex(6)}/lab?endpoint={self.endpoint}"
-        bucket = Bucket(place_of(url), self.credentials)
+        bucket = DirectBucket(place_of(url), self.credentials)
         bucket._done("PUT", "", NOTHING)
         bucket.close()
         return url
@@ -51,9 +52,12 @@ class S3Server:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """While the block lasts; skips the test where there is none."""
-    if "ARCHIPEL_S3_ENDPOINT" in NAMED:
+def s3_server(*, is_verifying: bool = False) -> Iterator[S3Server]:
+    """While the block lasts; skips the test where there is none.
+
+    is_verifying: one that refuses bodies of another checksum, and addresses that do not hold (`s3_verifying.py`).
+    """
+    if "ARCHIPEL_S3_ENDPOINT" in NAMED and not is_verifying:
         who = Credentials(NAMED["AWS_ACCESS_KEY_ID"], NAMED["AWS_SECRET_ACCESS_KEY"])
         yield S3Server(NAMED["ARCHIPEL_S3_ENDPOINT"], who)
         return
@@ -64,6 +68,8 @@ def s3_server() -> Iterator[S3Server]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(python), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    if is_verifying:
+        command = [str(python), str(ROOT / "tests" / "s3_verifying.py"), str(port)]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         endpoint = f"http://127.0.0.1:{port}"

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 
 from archipel.blobs.errors import BlobBusy, BlobMissing, StorageFull
+from archipel.blobs.s3_direct import DirectBucket, Request, checksum_of, is_tag
 from archipel.blobs.s3_index import Index
-from archipel.blobs.s3_listing import BadListing, read_page, read_upload_id, read_uploads
+from archipel.blobs.s3_listing import (
+    BadListing,
+    read_copied,
+    read_page,
+    read_upload_id,
+    read_uploads,
+)
 from archipel.blobs.s3_place import BadPlace, Place, place_of
 from archipel.blobs.s3_signing import NO_BYTES, Asked, Credentials, Signer
 from archipel.cli.doors import Mendable
@@ -96,6 +103,53 @@ def test_an_address_says_bucket_prefix_endpoint_and_region() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "reached"),
+    [
+        ("endpoint=https://h", "https://h"),
+        ("endpoint=http://h", ""),
+        ("endpoint=http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("endpoint=http://[::1]:9000", "http://[::1]:9000"),
+        ("endpoint=http://h&public=https://p", "https://p"),
+        ("endpoint=https://h&public=none", ""),
+    ],
+)
+def test_nodes_are_sent_to_a_store_by_tls_or_on_their_own_machine(said: str, reached: str) -> None:
+    assert place_of(f"s3://bucket?{said}").reached == reached
+
+
+def test_an_address_to_give_away_is_of_the_host_that_nodes_reach() -> None:
+    here = place_of("s3://examplebucket/p?endpoint=http://inside:9000&public=https://outside")
+    bucket = DirectBucket(here, SIGNER.credentials, lambda: AT_S)
+    url = bucket.address("p/k", Request("PUT", {"partNumber": "1"}, {"content-length": "7"}), 60)
+    asked = Asked(
+        "PUT", "outside", "/examplebucket/p/k", {"partNumber": "1"}, {"content-length": "7"}
+    )
+    assert url == f"https://outside/examplebucket/p/k?{SIGNER.query(asked, 60, AT_S)}"
+    assert "X-Amz-SignedHeaders=content-length%3Bhost" in url
+    bucket.close()
+
+
+def test_a_checksum_is_said_in_base64() -> None:
+    empty = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+    assert checksum_of(NO_BYTES) == {"x-amz-checksum-sha256": empty}
+
+
+@pytest.mark.parametrize(
+    ("tag", "holds"),
+    [
+        ('"0a1b-2"', False),
+        ('"0a1b"', True),
+        ("0a", True),
+        ("", False),
+        ("<a>", False),
+        ("a" * 129, False),
+    ],
+)
+def test_what_a_store_calls_a_part_is_no_markup(tag: str, holds: bool) -> None:
+    assert is_tag(tag) == holds
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://bucket",
@@ -108,6 +162,9 @@ def test_an_address_says_bucket_prefix_endpoint_and_region() -> None:
         "s3://bucket?endpoint=http://user:word@host",
         "s3://bucket?endpoint=http://host/path",
         "s3://bucket?secret=x",
+        "s3://bucket?public=http://example.org",
+        "s3://bucket?public=http://127.0.0.1.example.org",
+        "s3://bucket?public=nobody",
         "s3://bucket?region=x&region",
         "s3://bucket?region=%0a",
         "s3://bucket#x",
@@ -142,7 +199,7 @@ def test_a_listing_is_read() -> None:
     ],
 )
 def test_what_is_no_listing_is_refused(data: bytes) -> None:
-    for read in (read_page, read_uploads, read_upload_id):
+    for read in (read_page, read_uploads, read_upload_id, read_copied):
         with pytest.raises(BadListing):
             read(data)
 

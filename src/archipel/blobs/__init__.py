@@ -4,7 +4,8 @@
 stream in, `sweep` removes what nobody needs, `account` says how much fits, `layout` which file is which,
 and `errors` names what can go wrong. `s3` is a store in an S3-compatible server (`S3Blobs`) over
 `s3_bucket` (its requests), `s3_index` (what is there), `s3_reading` and `s3_writing`; `s3_place`,
-`s3_signing` and `s3_listing` are its forms.
+`s3_signing` and `s3_listing` are its forms. `landing` says how bytes pass by the lab; `s3_direct` and
+`s3_landings` do it.
 """
 
 from archipel.blobs.errors import (

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from archipel.blobs.account import Usage
+from archipel.blobs.landing import Direct
 from archipel.blobs.sweep import Live, SweepReport
 
 
@@ -79,6 +80,10 @@ class LabBlobs(Blobs, Protocol):
     @property
     def is_near(self) -> bool:
         """No method waits for a network; else those that move bytes, or sweep, belong into a thread."""
+
+    @property
+    def direct(self) -> Direct | None:
+        """How bytes pass by the lab, straight from and to the store; None: all of them pass it."""
 
     def keep(self, digest: str) -> bool:
         """Whether the whole blob is here; if so, it is as young as one that was put just now."""

@@ -16,16 +16,16 @@ from archipel.blobs.account import Usage
 from archipel.blobs.errors import BlobError, BlobMissing, BlobTooLarge, DigestMismatch
 from archipel.blobs.layout import hexadecimal
 from archipel.blobs.s3_bucket import Bucket, sent_of
-from archipel.blobs.s3_index import Index
+from archipel.blobs.s3_direct import DirectBucket
+from archipel.blobs.s3_index import REMOVAL_LIMIT_S, Index
+from archipel.blobs.s3_landings import INCOMING, Landings
 from archipel.blobs.s3_listing import Listed
-from archipel.blobs.s3_reading import S3File
+from archipel.blobs.s3_reading import S3File, key_of
 from archipel.blobs.s3_writing import S3Writer, put_file
 from archipel.blobs.store import CHUNK_BYTES, MAX_BLOB_BYTES, MAX_STORE_BYTES, BlobStore
 from archipel.blobs.sweep import Live, SweepReport
 from archipel.records.canonical import sha256_digest
 
-REMOVAL_LIMIT_S = 60.0
-"""A blob that is offered while it is being removed waits so long."""
 _NAME = re.compile(r"([0-9a-f]{2})/([0-9a-f]{62})", re.ASCII)
 
 
@@ -65,10 +65,19 @@ class S3Blobs:
         self._bucket, self._arriving, self._clock_s = bucket, arriving, clock_s
         self._index = Index(quota_bytes, reserve_bytes)
         self._prefix = bucket.place.prefix
+        reached = bucket if isinstance(bucket, DirectBucket) and bucket.place.reached else None
+        self._landings = (
+            None if reached is None else Landings(reached, self._index, self._key, clock_s)
+        )
         listed = (
             (digest, each.size, max(each.modified_s, as_young_s)) for digest, each in self._listed()
         )
         self._index.fill(listed)
+
+    @property
+    def direct(self) -> Landings | None:
+        """How bytes pass by the lab; None: nodes do not reach the store."""
+        return self._landings
 
     def close(self) -> None:
         """Drop the connections."""
@@ -187,14 +196,29 @@ class S3Blobs:
             is_old = self._index.is_older(digest, before_s) and not is_live(digest)
             if (is_abandoned or is_old) and self._remove(digest, before_s, dry=dry):
                 sizes.append(each.size)
-        for each in self._bucket.uploads(self._prefix):
-            if each.modified_s < idle_before_s and not dry:
-                self._bucket.delete(each.key, {"uploadId": each.upload})
+        left = self._sweep_incoming(idle_before_s, dry=dry)
         # What arrived whole is of use only until its sender comes again.
         ages = {"now_s": now_s, "older_than_s": idle_s, "idle_s": idle_s}
         here = self._arriving.sweep((), **ages, dry=dry)
-        num_partial = here.num_whole + here.num_partial
-        return SweepReport(len(sizes), num_partial, sum(sizes) + here.num_bytes)
+        num_partial = here.num_whole + here.num_partial + len(left)
+        return SweepReport(len(sizes), num_partial, sum(sizes) + sum(left) + here.num_bytes)
+
+    def _sweep_incoming(self, before_s: float, *, dry: bool) -> list[int]:
+        """What landed, or began to come, and is no open landing's; bytes of each object."""
+        landings = self._landings
+        if landings is not None:
+            landings.expire()
+
+        def is_left(each: Listed) -> bool:
+            return each.modified_s < before_s and not (landings and landings.is_awaited(each.key))
+
+        left = [each for each in self._bucket.listed(self._prefix + INCOMING) if is_left(each)]
+        for each in () if dry else left:
+            self._bucket.delete(each.key)
+        for each in self._bucket.uploads(self._prefix):
+            if is_left(each) and not dry:
+                self._bucket.delete(each.key, {"uploadId": each.upload})
+        return [each.size for each in left]
 
     def _remove(self, digest: str, before_s: float, *, dry: bool) -> bool:
         if dry:
@@ -229,5 +253,4 @@ class S3Blobs:
                 yield f"sha256:{name[1]}{name[2]}", each
 
     def _key(self, digest: str) -> str:
-        name = hexadecimal(digest)
-        return f"{self._prefix}{name[:2]}/{name[2:]}"
+        return key_of(self._prefix, digest)

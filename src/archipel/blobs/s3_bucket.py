@@ -103,7 +103,7 @@ class Bucket:
     def size(self, key: str) -> int:
         """Bytes of an object; raises BlobMissing."""
         with self._answered("HEAD", key) as answer:
-            return _length(answer)
+            return length_of(answer)
 
     def put(self, key: str, sent: Sent) -> None:
         """Keep an object; the store refuses bytes that are not of the digest that `sent` names."""
@@ -276,7 +276,8 @@ def _named(chunks: Iterator[bytes], doing: str) -> Iterator[bytes]:
         raise StorageFailed(f"{doing}: {_why(error)}") from None
 
 
-def _length(answer: httpx.Response) -> int:
+def length_of(answer: httpx.Response) -> int:
+    """Bytes that a header tells."""
     text = answer.headers.get("content-length", "")
     if not (text.isascii() and text.isdecimal() and len(text) <= 15):
         raise StorageFailed(f"the store tells a size of {text!a:.40}; expected bytes")

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from archipel.blobs.errors import BlobBusy, BlobMissing, StorageFull
 from archipel.blobs.layout import hexadecimal
 
+REMOVAL_LIMIT_S = 60.0
+"""A blob that is offered while it is being removed waits so long."""
+
 
 @dataclass(slots=True)
 class _Known:

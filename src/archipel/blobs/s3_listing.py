@@ -75,6 +75,15 @@ def read_upload_id(data: bytes) -> str:
     return _text(_root(data, "InitiateMultipartUploadResult"), "UploadId")
 
 
+def read_copied(data: bytes) -> str:
+    """Of `UploadPartCopy`: what the store calls the part.
+
+    Raises:
+        BadListing: another form.
+    """
+    return _text(_root(data, "CopyPartResult"), "ETag")
+
+
 def code_of(data: bytes) -> str:
     """What a refusal calls itself; empty: it does not say."""
     found = _CODE.search(data[:4096])

@@ -1,5 +1,6 @@
-"""Where blobs lie in an S3-compatible store: `s3://bucket/prefix?endpoint=https://...&region=...`. Pure."""
+"""Where blobs lie in an S3-compatible store: `s3://bucket/prefix?endpoint=https://...&region=...&public=https://...`. Pure."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
@@ -13,7 +14,9 @@ _HOST = re.compile(
     r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9a-f:.]{2,45}\](?::[0-9]{1,5})?", re.ASCII
 )
 DEFAULT_REGION = "us-east-1"
-FORM = "s3://BUCKET/PREFIX?endpoint=https://HOST:PORT&region=REGION"
+FORM = "s3://BUCKET/PREFIX?endpoint=https://HOST:PORT&region=REGION&public=https://HOST:PORT"
+NOBODY = "none"
+"""`public=none`: nobody but the lab is sent to the store."""
 
 
 class BadPlace(ValueError):
@@ -30,11 +33,20 @@ class Place:
     endpoint: str
     """`https://host` of the server, without a path."""
     region: str
+    public: str = ""
+    """`https://host` as nodes reach it; empty: as the lab does; `none`: they do not."""
 
     @property
     def host(self) -> str:
         """As requests say it."""
         return self.endpoint.partition("://")[2]
+
+    @property
+    def reached(self) -> str:
+        """`https://host` to which nodes are sent; empty: all bytes pass the lab."""
+        if self.public:
+            return "" if self.public == NOBODY else self.public
+        return self.endpoint if is_followed(self.endpoint) else ""
 
     def path(self, key: str) -> str:
         """Of the object with this key, or of the bucket if it is empty."""
@@ -66,10 +78,10 @@ def place_of(url: str, region: str | None = None, endpoint: str | None = None) -
         )
     except ValueError as error:
         raise BadPlace(f"{url!a:.200}: {error}; expected {FORM}") from None
-    unknown = sorted(asked.keys() - {"endpoint", "region"})
+    unknown = sorted(asked.keys() - {"endpoint", "region", "public"})
     if unknown or parts.fragment:
         raise BadPlace(
-            f"{url!a:.200} says {unknown or ['#']}; expected only endpoint and region, as {FORM}"
+            f"{url!a:.200} says {unknown or ['#']}; expected only endpoint, region and public, as {FORM}"
         )
     prefix = parts.path.strip("/")
     where = asked.get("region") or region or DEFAULT_REGION
@@ -82,7 +94,45 @@ def place_of(url: str, region: str | None = None, endpoint: str | None = None) -
     if not _REGION.fullmatch(where):
         raise BadPlace(f"{where!a:.80} is no region; expected one as eu-central-1")
     server = asked.get("endpoint") or endpoint or f"https://s3.{where}.amazonaws.com"
-    return Place(parts.netloc, f"{prefix}/" if prefix else "", _endpoint(server), where)
+    return Place(
+        parts.netloc,
+        f"{prefix}/" if prefix else "",
+        _endpoint(server),
+        where,
+        _public(asked.get("public", "")),
+    )
+
+
+def is_followed(url: str) -> bool:
+    """Whether a node may be sent to this `scheme://host`: by TLS, or on its own machine."""
+    scheme, _, host = url.partition("://")
+    return scheme == "https" or (scheme == "http" and is_own_machine(_without_port(host)))
+
+
+def is_own_machine(host: str) -> bool:
+    """Whether this host, without brackets, is the machine that asks."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _without_port(host: str) -> str:
+    inside, bracket, _ = host.removeprefix("[").partition("]")
+    return inside if bracket else host.partition(":")[0]
+
+
+def _public(text: str) -> str:
+    if text in ("", NOBODY):
+        return text
+    shown = _endpoint(text)
+    if not is_followed(shown):
+        raise BadPlace(
+            f"public {text!a:.200}; expected https:// and a host that nodes reach, or {NOBODY}: none is sent to plain HTTP"
+        )
+    return shown
 
 
 def _endpoint(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A blob of a bucket that is open: read forwards, from where it was sought to.
+"""A blob of a bucket that is open: read forwards, from where it was sought to (`S3File`), or whole (`BucketReader`).
 
 Law: one request brings all that is read; the store is asked again only after another `seek`, or where a stream broke.
 """
@@ -8,8 +8,10 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from archipel.blobs.errors import BlobIncomplete, StorageFailed
+from archipel.blobs.errors import BlobIncomplete, BlobTooLarge, DigestMismatch, StorageFailed
+from archipel.blobs.layout import hexadecimal
 from archipel.blobs.s3_bucket import Bucket
+from archipel.records.canonical import sha256_digest
 
 MAX_BREAKS = 3
 """Streams that broke without a single byte more; then the store is down."""
@@ -86,3 +88,33 @@ class S3File:
     def _let_go(self) -> None:
         self._rest, self._chunks = b"", None
         self._open.close()
+
+
+class BucketReader:
+    """Blobs that somebody else keeps in a bucket, for a process that reads a few: it lists nothing."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def read_bytes(self, digest: str, max_bytes: int) -> bytes:
+        """The whole blob, hashed.
+
+        Raises:
+            BlobMissing: there is none. BlobTooLarge: over `max_bytes`. DigestMismatch: the store gave other bytes.
+            StorageFailed: the store is down, or refuses.
+        """
+        key = key_of(self._bucket.place.prefix, digest)
+        size = self._bucket.size(key)
+        if size > max_bytes:
+            raise BlobTooLarge(f"{digest} has {size} bytes; the limit is {max_bytes}")
+        with S3File(self._bucket, key, size) as file:
+            data = file.read()
+        if sha256_digest(data) != digest:
+            raise DigestMismatch(f"{digest} rotted in the store; its sender has to send it again")
+        return data
+
+
+def key_of(prefix: str, digest: str) -> str:
+    """Where the blob of this digest lies."""
+    name = hexadecimal(digest)
+    return f"{prefix}{name[:2]}/{name[2:]}"

@@ -40,6 +40,8 @@ class BlobStore:
 
     is_near: ClassVar[bool] = True
     """No question waits for a network."""
+    direct: ClassVar[None] = None
+    """All bytes pass this process."""
 
     def __init__(
         self,

@@ -16,6 +16,8 @@ from archipel.cli.beside import MAX_TOLD_BYTES, Beside, until_closed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from archipel.blobs import BlobStore
+    from archipel.blobs.s3_reading import BucketReader
     from archipel.dashboard.chronicle.writing import ChronicleWriter
     from archipel.dashboard.told import Told
     from archipel.lab.retelling import Retold
@@ -34,8 +36,8 @@ NICE = 10
 class Chronicling(Beside):
     """The child, from outside; a context manager."""
 
-    def __init__(self, ledger: str, blobs: Path, chronicle: Path, lab: str) -> None:
-        """ledger: a file, or an address with its password, which is shown to no other process."""
+    def __init__(self, ledger: str, blobs: Path | str, chronicle: Path, lab: str) -> None:
+        """ledger: a file, or an address with its password, which is shown to no other process. blobs: a folder or a bucket."""
         told = {"ledger": ledger, "blobs": str(blobs), "chronicle": str(chronicle), "lab": lab}
         super().__init__(PROGRAM, "chronicle", told)
 
@@ -52,7 +54,6 @@ def keep(told: dict[str, str], over: threading.Event) -> None:
 
     Raises: LedgerError, Contradiction, ChronicleUnusable, ValueError, OSError: it cannot go on.
     """
-    from archipel.blobs import BlobStore
     from archipel.dashboard.chronicle.file import make_sound
     from archipel.dashboard.chronicle.writing import ChronicleWriter
     from archipel.lab.entry import read_examined
@@ -74,7 +75,7 @@ def keep(told: dict[str, str], over: threading.Event) -> None:
                     f"{path} has {has} entries, the ledger {head.size}: it is another ledger's; delete it, and it is "
                     "made anew"
                 )
-            state = snapshot_before(log, BlobStore(Path(told["blobs"])), has)
+            state = snapshot_before(log, _snapshots(told["blobs"]), has)
             state = state if state is not None and state.lab == did else LabState(lab=did)
             while not over.is_set():
                 entries = map(read_examined, log.entries(log.head().size, state.size))
@@ -82,6 +83,20 @@ def keep(told: dict[str, str], over: threading.Event) -> None:
                 over.wait(LOOK_S)
     finally:
         log.close()
+
+
+def _snapshots(place: str) -> "BlobStore | BucketReader":
+    """Where they lie. Raises ValueError: nothing can be read there."""
+    from archipel.blobs import BlobStore
+    from archipel.cli.doors import Mendable
+    from archipel.cli.lab_blobs import reader_at
+
+    if "://" not in place:
+        return BlobStore(Path(place))
+    try:
+        return reader_at(place)
+    except Mendable as error:
+        raise ValueError(str(error)) from None
 
 
 def _told(

@@ -12,7 +12,7 @@ from archipel.cli.doors import KeyName, Mendable, home_folder, mending, show, un
 from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, load_or_make_key, name_of_key
 from archipel.cli.lab_backup import backup, restore
-from archipel.cli.lab_blobs import BLOBS, open_blobs
+from archipel.cli.lab_blobs import BLOBS, open_blobs, said_place
 from archipel.cli.lab_card import card
 from archipel.cli.lab_directory import directory_options, gossip_of, gossiping
 from archipel.cli.lab_joining import invite, joining
@@ -145,8 +145,6 @@ def start(
     begin(log_file)
     limits = DoorLimits.for_nodes(per_address)
     door = Door(host, port, address, certificate)
-    store_of = partial(open_blobs, blobs, folder, int(max_store_gb * 2**30))
-    place = Place(folder, ledger or folder / "ledger.sqlite", store_of)
     alone = "stop it first, or give this one a folder of its own with --home"
     with (
         mending(IdentityError, LedgerError, BlobError, OSError, Contradiction),
@@ -154,6 +152,8 @@ def start(
     ):
         identity = load_or_make_key(folder / "lab.key")
         operator = name_of_key(folder / "operator.key", make=True)
+        store_of = partial(open_blobs, blobs, folder, int(max_store_gb * 2**30), lab=identity.did)
+        place = Place(folder, ledger or folder / "ledger.sqlite", store_of)
         log, warm = led(place, identity, door, limits.connections_per_address)
         click.get_current_context().call_on_close(log.close)  # however this ends
         store = place.blobs()
@@ -166,7 +166,7 @@ def start(
     gossip = gossip_of(folder, identity, log, know, know_every)
     api = make_api(lab, (operator, *operators), limits, gossip, folder / Mirrors.FOLDER)
     with (
-        pages(api, lab, folder, ledger, None if no_pages else Shown(releases, gossip)),
+        pages(api, lab, folder, ledger, None if no_pages else Shown(releases, gossip, blobs)),
         gossiping(gossip),
         mirrored(mirrors, folder),
         until_ctrl_c(),
@@ -254,8 +254,9 @@ def gc(
             identity = load_key(folder / "lab.key")
             log = open_log(place, lab_key(identity.did).name, identity, folder / HEAD_FILE)
             click.get_current_context().call_on_close(log.close)  # until then no lab starts here
-        found = stored_state(ledger, folder, None).found
-        live, store = needed(found.state), open_blobs(blobs, folder, ages=True)
+        checked = stored_state(ledger, folder, None)
+        live, whose = needed(checked.found.state), None if dry_run else checked.did
+        store = open_blobs(said_place(folder, blobs), folder, ages=True, lab=whose)
         before = store.used().total_bytes
         report = store.sweep(live, now_s=time.time(), older_than_s=grace, idle_s=grace, dry=dry_run)
     freed, num = report.num_bytes, report.num_whole + report.num_partial

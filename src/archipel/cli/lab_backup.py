@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, home_folder, mending, show
+from archipel.cli.lab_blobs import open_blobs, said_place, say_place
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
+    from archipel.blobs.port import LabBlobs
     from archipel.cli.ledger_checked import Checked
     from archipel.lab.backups import Copied
 
 HOME = click.option(
     "--home", type=click.Path(path_type=Path), help="The lab's folder [~/.archipel/lab]."
+)
+BLOBS = click.option(
+    "--blobs",
+    metavar="URL",
+    help="Where the blobs lie, if not where the lab said when it started: s3://BUCKET/PREFIX?endpoint=https://HOST.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
@@ -30,9 +37,25 @@ FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path,
     is_flag=True,
     help="Also blobs that the lab itself needs no more: what `run verify` looks at, as far as it is there.",
 )
+@BLOBS
+@click.option(
+    "--copy-blobs",
+    is_flag=True,
+    help="Also copy needed blobs out of the lab's bucket; else they stay there, and DIR lists them.",
+)
 @JSON
-def backup(folder: Path, home: Path | None, all_blobs: bool, as_json: bool) -> None:
+def backup(
+    folder: Path,
+    home: Path | None,
+    all_blobs: bool,
+    blobs: str | None,
+    copy_blobs: bool,
+    as_json: bool,
+) -> None:
     """Copy a lab's home to DIR, also while the lab runs: ledger, head, needed blobs, keys.
+
+    Blobs in a bucket stay there, and what is missing of them is said: let the bucket keep versions, or copy it, or say
+    --copy-blobs.
 
     The same DIR again takes what is new, and is a whole copy at every moment. It holds the lab's keys:
     whoever has it can be the lab. A ledger in PostgreSQL is backed up by pg_dump instead.
@@ -41,6 +64,7 @@ def backup(folder: Path, home: Path | None, all_blobs: bool, as_json: bool) -> N
     Examples:
       archipel lab backup /mnt/backup/lab
       archipel lab backup /mnt/backup/lab --home /srv/lab
+      archipel lab backup /mnt/backup/lab --copy-blobs
     """
     from archipel.cli.ledger_checked import stored_state
     from archipel.lab import backups
@@ -53,13 +77,23 @@ def backup(folder: Path, home: Path | None, all_blobs: bool, as_json: bool) -> N
             )
         _require_private(folder)
         backups.copy_keys(home, folder)
-        first = _blobs(home, folder, stored_state(None, home, None))
+        place = said_place(home, blobs)
+        stored = None if place is None or "://" not in place else open_blobs(place, home, ages=True)
+        if stored is None:
+            first = _blobs(home, folder, stored_state(None, home, None))
+        else:
+            first = _stored(stored, folder, stored_state(None, home, None), copied=copy_blobs)
         aside = folder / "newer"
         aside.mkdir(mode=0o700, exist_ok=True)
         backups.copy_ledger(home / backups.LEDGER, aside / backups.LEDGER)
         (aside / backups.HEAD).unlink(missing_ok=True)
         checked = stored_state(str(aside / backups.LEDGER), None, None)
-        second = _blobs(home, folder, checked, backups.all_digests(home) if all_blobs else ())
+        if stored is None:
+            more = backups.all_digests(home) if all_blobs else ()
+            second = _blobs(home, folder, checked, more)
+        else:
+            second = _stored(stored, folder, checked, copied=copy_blobs)
+        say_place(folder, place)
         _put_in_place(aside, folder, checked)
     _say("copied to", folder, checked, (first, second), as_json)
 
@@ -74,9 +108,14 @@ def backup(folder: Path, home: Path | None, all_blobs: bool, as_json: bool) -> N
     metavar="PATH",
     help="The newest head that you know of (see `ledger verify --save-head`): an older copy is refused.",
 )
+@BLOBS
 @JSON
-def restore(folder: Path, home: Path | None, head_path: Path | None, as_json: bool) -> None:
+def restore(
+    folder: Path, home: Path | None, head_path: Path | None, blobs: str | None, as_json: bool
+) -> None:
     """Put the copy in DIR back, to a home that holds no ledger.
+
+    Blobs that stayed in a bucket are looked for there, and those that are missing named.
 
     What the lab signed after the copy was made is lost, and everybody who kept a newer head will see
     that: restore the newest copy there is, and give --head to make sure.
@@ -102,7 +141,9 @@ def restore(folder: Path, home: Path | None, head_path: Path | None, as_json: bo
         heads = [path for path in (head_path, own) if path and (path == head_path or path.exists())]
         checked = stored_state(str(folder / backups.LEDGER), None, None, heads)
         backups.copy_keys(folder, home)
-        copied = _blobs(folder, home, checked, backups.all_digests(folder))
+        place = said_place(folder, blobs)
+        copied = _put_back(folder, home, checked, place)
+        say_place(home, place)
         _write_head(home, checked)
         backups.copy_ledger(folder / backups.LEDGER, home / backups.LEDGER)
     _say("put back to", home, checked, (copied,), as_json)
@@ -131,6 +172,28 @@ def _blobs(source: Path, target: Path, checked: "Checked", more: Collection[str]
 
     needs = needed(checked.found.state).union(more)
     return backups.copy_blobs(source / "blobs", target / "blobs", needs)
+
+
+def _stored(store: "LabBlobs", target: Path, checked: "Checked", *, copied: bool) -> "Copied":
+    """Of blobs in a bucket: a list of those that are needed, or they themselves."""
+    from archipel.lab import backups
+    from archipel.lab.garbage import needed
+
+    needs = needed(checked.found.state)
+    listed = backups.list_stored(store, target, needs)
+    return backups.copy_stored(store, target / "blobs", needs) if copied else listed
+
+
+def _put_back(folder: Path, home: Path, checked: "Checked", place: str | None) -> "Copied":
+    """Blobs of the copy; those of a bucket are only looked for."""
+    from archipel.lab import backups
+    from archipel.lab.garbage import needed
+
+    if place is None or "://" not in place:
+        return _blobs(folder, home, checked, backups.all_digests(folder))
+    store = open_blobs(place, home, ages=True)
+    missing = [digest for digest in needed(checked.found.state) if not store.exists(digest)]
+    return backups.Copied(0, 0, tuple(missing))
 
 
 def _put_in_place(aside: Path, folder: Path, checked: "Checked") -> None:

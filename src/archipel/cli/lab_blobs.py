@@ -1,5 +1,7 @@
 """Where a lab's blobs lie: its home's folder, or a bucket of an S3-compatible server that an address names.
 
+Which it is, a lab that starts says in `HOME/blobs.url`, for commands beside it that are not told.
+
 Credentials are read here alone, as the AWS tools find them: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
 `AWS_SESSION_TOKEN`, else the profile `AWS_PROFILE` [default] of `AWS_SHARED_CREDENTIALS_FILE` [~/.aws/credentials].
 """
@@ -16,20 +18,31 @@ from archipel.cli.doors import Mendable
 
 if TYPE_CHECKING:
     from archipel.blobs.port import LabBlobs
+    from archipel.blobs.s3_direct import DirectBucket
+    from archipel.blobs.s3_reading import BucketReader
     from archipel.blobs.s3_signing import Credentials
 
 BLOBS = click.option(
     "--blobs",
     metavar="URL",
-    help="s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION, or a folder [HOME/blobs]. Credentials: AWS_ACCESS_KEY_ID "
-    "and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials.",
+    help="s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION&public=https://HOST, or a folder [HOME/blobs]. Nodes fetch "
+    "and put large blobs at public= themselves [the endpoint, if https]; none: all pass the lab. Credentials: "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials.",
 )
 MAX_FILE_BYTES = 1024 * 1024
 QUOTA_BYTES = 512 * 2**30
 
 
+PLACE_FILE = "blobs.url"
+
+
 def open_blobs(
-    url: str | None, folder: Path, quota: int = QUOTA_BYTES, *, ages: bool = False
+    url: str | None,
+    folder: Path,
+    quota: int = QUOTA_BYTES,
+    *,
+    ages: bool = False,
+    lab: str | None = None,
 ) -> "LabBlobs":
     """The store at this address.
 
@@ -38,34 +51,72 @@ def open_blobs(
         folder: the lab's home, where what arrives for a bucket waits until it is whole.
         quota: bytes; a quarter is for trusted uploads alone.
         ages: blobs are as old as the store says; else, in a bucket, as if they had been offered just now.
+        lab: whose the blobs are, which is noted in the bucket, and the place in its home; None: they are only looked at.
 
     Raises:
-        Mendable: the address, or the credentials. BlobError, OSError: the store.
+        Mendable: the address, or the credentials. BlobError, OSError: the store, or it is another lab's.
     """
     import time
 
     from archipel.blobs import BlobStore
-    from archipel.blobs.s3_place import SCHEME, BadPlace, place_of
 
     if url is None or "://" not in url:
         place = folder / "blobs" if url is None else Path(url)
+        if lab is not None:
+            say_place(folder, None)
         return BlobStore(place, quota_bytes=quota, reserve_bytes=quota // 4)
+    from archipel.blobs.s3 import S3Blobs
+    from archipel.blobs.s3_owner import claim
+
+    bucket = bucket_at(url)
+    click.get_current_context().call_on_close(bucket.close)
+    if lab is not None:
+        claim(bucket, lab)
+        say_place(folder, url)
+    arriving = BlobStore(folder / "arriving", quota_bytes=quota, is_lasting=False)
+    as_young_s = 0.0 if ages else time.time()
+    return S3Blobs(bucket, arriving, quota, quota // 4, as_young_s=as_young_s)
+
+
+def bucket_at(url: str) -> "DirectBucket":
+    """The bucket at this address, with the credentials that are found here. Raises Mendable."""
+    from archipel.blobs.s3_direct import DirectBucket
+    from archipel.blobs.s3_place import SCHEME, BadPlace, place_of
+
     if not url.startswith(SCHEME):
         raise Mendable(f"--blobs {url[:80]}: expected s3://BUCKET/PREFIX or a folder")
-    from archipel.blobs.s3 import S3Blobs
-    from archipel.blobs.s3_bucket import Bucket
-
     environment = os.environ
     try:
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
         endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
-        bucket = Bucket(place_of(url, region, endpoint), credentials(environment, Path.home()))
+        return DirectBucket(place_of(url, region, endpoint), credentials(environment, Path.home()))
     except BadPlace as error:
         raise Mendable(f"--blobs: {error}") from None
-    arriving = BlobStore(folder / "arriving", quota_bytes=quota, is_lasting=False)
-    as_young_s = 0.0 if ages else time.time()
-    click.get_current_context().call_on_close(bucket.close)
-    return S3Blobs(bucket, arriving, quota, quota // 4, as_young_s=as_young_s)
+
+
+def reader_at(url: str) -> "BucketReader":
+    """What reads a few blobs of a bucket and lists none. Raises Mendable."""
+    from archipel.blobs.s3_reading import BucketReader
+
+    return BucketReader(bucket_at(url))
+
+
+def say_place(folder: Path, url: str | None) -> None:
+    """Note where the blobs of this home's lab lie. Raises OSError."""
+    known = folder / PLACE_FILE
+    if url is not None and "://" in url:
+        known.write_text(url + "\n", "utf-8")
+    else:
+        known.unlink(missing_ok=True)
+
+
+def said_place(folder: Path, url: str | None) -> str | None:
+    """Where they lie: as an option says, else as its lab noted; None: in the home's folder. Raises OSError."""
+    known = folder / PLACE_FILE
+    if url is not None or not known.is_file():
+        return url
+    with known.open(encoding="utf-8") as file:
+        return file.read(MAX_FILE_BYTES).strip() or None
 
 
 def credentials(environment: Mapping[str, str], home: Path) -> "Credentials":

@@ -87,6 +87,8 @@ class Shown(NamedTuple):
     releases: Path | None
     gossip: "Gossip | None" = None
     """Of other labs; None: none is shown."""
+    blobs: str | None = None
+    """The bucket in which the lab's blobs lie; None: in its home."""
 
 
 @contextlib.contextmanager
@@ -106,7 +108,7 @@ def pages(
     chronicle, place = folder / CHRONICLE_FILE, ledger or str(folder / LEDGER_FILE)
     with (
         shelf_of(shown.releases) as shelf,
-        Chronicling(place, folder / "blobs", chronicle, lab.identity.did),
+        Chronicling(place, shown.blobs or folder / "blobs", chronicle, lab.identity.did),
     ):
         beside = Beside(shelf, None if shown.gossip is None else _labs_of(shown.gossip))
         mirrors = folder / Mirrors.FOLDER

@@ -28,6 +28,7 @@ from archipel.lab.door_routes import door_routes
 from archipel.lab.doorman import DoorLimits, Doorman
 from archipel.lab.grant_routes import grant_routes
 from archipel.lab.lab import Lab
+from archipel.lab.landing_routes import landing_routes
 from archipel.lab.lanes import Lanes, OnError
 from archipel.lab.market_routes import market_routes
 from archipel.lab.mirrors.door import mirror_routes
@@ -97,7 +98,8 @@ def make_api(
     market_routes(api, lab)
     ownership_routes(api, lab)
     grant_routes(api, lab)
-    blob_routes(api, lab)
+    blob_routes(api, lab, traffic)
+    landing_routes(api, lab, traffic)
     directory_routes(api, lab, told)
     mirror_routes(api, lab, mirrors)
     _describe(api)

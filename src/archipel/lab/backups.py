@@ -2,6 +2,7 @@
 
     <folder>/ledger.sqlite   the ledger at one moment (SQLite's own backup), ledger.head  its newest head
     <folder>/blobs/          what the state at that moment needs
+    <folder>/blobs.list      of a lab whose blobs lie in a bucket: digests of these, a line each, which stay there
     <folder>/*.key           the lab's and the operator's keys, mode 0600
 
 Law: the ledger gets its name last, so a folder with a ledger is a whole copy; the head is that of the copied
@@ -10,20 +11,21 @@ ledger, not a newer one, and every blob is hashed on its way.
 
 import hashlib
 import os
-import shutil
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from archipel.blobs.errors import BlobMissing
 from archipel.blobs.layout import Layout, hexadecimal
+from archipel.blobs.port import LabBlobs, Reading
 from archipel.ledger.head_file import HeadFile
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import LedgerUnavailable
 from archipel.ledger.tree_head import TreeHead
 
-LEDGER, HEAD = "ledger.sqlite", "ledger.head"
+LEDGER, HEAD, LISTED = "ledger.sqlite", "ledger.head", "blobs.list"
 KEYS = ("lab.key", "operator.key")
 CHUNK_BYTES = 1024 * 1024
 PAGES_AT_ONCE = 1024
@@ -72,14 +74,50 @@ def copy_blobs(source: Path, target: Path, digests: Iterable[str]) -> Copied:
     Raises:
         BadBackup: one has other bytes than its name says. OSError: the disk.
     """
+
+    def opened(digest: str) -> Reading:
+        name = hexadecimal(digest)
+        return (source / name[:2] / name[2:]).open("rb")
+
+    return _copied(opened, target, digests)
+
+
+def copy_stored(store: LabBlobs, target: Path, digests: Iterable[str]) -> Copied:
+    """As `copy_blobs`, out of a bucket. Raises BlobError besides: from the store."""
+
+    def opened(digest: str) -> Reading:
+        try:
+            return store.open(digest)
+        except BlobMissing as error:
+            raise FileNotFoundError(str(error)) from None
+
+    return _copied(opened, target, digests)
+
+
+def list_stored(store: LabBlobs, target: Path, digests: Iterable[str]) -> Copied:
+    """Which blobs of a bucket a copy of its lab needs: a list in the folder, and what the bucket lacks of it.
+
+    Raises:
+        OSError: the disk.
+    """
+    needs = sorted(digests)
+    partial = target / (LISTED + ".partial")
+    partial.write_text("".join(f"{digest}\n" for digest in needs), "ascii")
+    _flush(partial)
+    partial.replace(target / LISTED)
+    return Copied(0, 0, tuple(digest for digest in needs if not store.exists(digest)))
+
+
+def _copied(opened: Callable[[str], Reading], target: Path, digests: Iterable[str]) -> Copied:
     num, size, missing = 0, 0, []
     for digest in sorted(digests):
         name = hexadecimal(digest)
-        old, new = source / name[:2] / name[2:], target / name[:2] / name[2:]
+        new = target / name[:2] / name[2:]
         if new.exists():
             continue
         try:
-            size += _copy_hashed(old, new, digest)
+            with opened(digest) as old:
+                size += _copy_hashed(old, new, digest)
             num += 1
         except FileNotFoundError:
             missing.append(digest)
@@ -122,24 +160,21 @@ def write_head(path: Path, key: NoteKey, head: TreeHead) -> None:
         kept.close()
 
 
-def _copy_hashed(old: Path, new: Path, digest: str) -> int:
+def _copy_hashed(old: Reading, new: Path, digest: str) -> int:
     new.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial, size, hasher = new.with_name(new.name + ".partial"), 0, hashlib.sha256()
-    with old.open("rb") as source:
-        try:
-            with partial.open("wb") as file:
-                while chunk := source.read(CHUNK_BYTES):
-                    hasher.update(chunk)
-                    size += file.write(chunk)
-            if hasher.hexdigest() != hexadecimal(digest):
-                raise BadBackup(
-                    f"{old} rotted on the disk: its bytes are not {digest}; restore it first"
-                )
-            shutil.copystat(old, partial)
-            _flush(partial)
-            partial.replace(new)
-        finally:
-            partial.unlink(missing_ok=True)
+    try:
+        with partial.open("wb") as file:
+            while chunk := old.read(CHUNK_BYTES):
+                hasher.update(chunk)
+                size += file.write(chunk)
+        if hasher.hexdigest() != hexadecimal(digest):
+            raise BadBackup(f"{digest} rotted: its bytes are others; restore it first")
+        partial.chmod(0o444)
+        _flush(partial)
+        partial.replace(new)
+    finally:
+        partial.unlink(missing_ok=True)
     return size
 
 

@@ -1,4 +1,4 @@
-"""Blobs over HTTP: ranges out, resumable streams in.
+"""Blobs over HTTP: ranges out, resumable streams in; who follows the lab to its store fetches large ones there.
 
 An upload needs a signed offer (header `Archipel-Offer`): who sends which bytes for which lease. Bytes
 are hashed on their way to the disk; what does not hash to its name is never kept.
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import FastAPI, Header, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 
 from archipel.blobs import errors
 from archipel.blobs.port import Reading, Writing
@@ -22,8 +22,10 @@ from archipel.lab.description import BYTES_BODY, DOWNLOADS
 from archipel.lab.downloads import OCTETS, BlobBytes, NotThere, part_of
 from archipel.lab.lab import Lab
 from archipel.lab.requests import to_its_end
+from archipel.lab.traffic import Traffic
 from archipel.lab.uploads import Permit
 from archipel.records.documents import UploadState
+from archipel.records.landing import DIRECT_BYTES, FOLLOWS
 from archipel.records.statements import BlobOffered
 
 MAX_OFFER_CHARACTERS = 8192
@@ -36,17 +38,20 @@ IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "Accept-Ran
 """A name that is a hash never changes its meaning."""
 UPLOAD_IDLE_LIMIT_S = 60.0
 """A sender that is silent this long is cut off; what it sent is kept for a resumed upload."""
+FETCH_LIFE_S = 120
+"""Of an address at which a blob is fetched: it must be asked within that time; what has begun goes on."""
+MAX_FOLLOWS_CHARACTERS = 16
 
 Offer = Annotated[str, Header(alias="Archipel-Offer", max_length=MAX_OFFER_CHARACTERS)]
 
 
-def blob_routes(api: FastAPI, lab: Lab) -> None:
+def blob_routes(api: FastAPI, lab: Lab, traffic: Traffic) -> None:
     """Add them."""
-    _downloads(api, lab)
+    _downloads(api, lab, traffic)
     _uploads(api, lab)
 
 
-def _downloads(api: FastAPI, lab: Lab) -> None:
+def _downloads(api: FastAPI, lab: Lab, traffic: Traffic) -> None:
     @api.get(
         BLOB_PATH,
         summary="Download a blob; Range requests resume",
@@ -57,6 +62,9 @@ def _downloads(api: FastAPI, lab: Lab) -> None:
         digest: str,
         wanted: Annotated[str | None, Header(alias="Range")] = None,
         known: Annotated[str | None, Header(alias="If-Range")] = None,
+        follows: Annotated[
+            str | None, Header(alias=FOLLOWS, max_length=MAX_FOLLOWS_CHARACTERS)
+        ] = None,
     ) -> Response:
         headers = IMMUTABLE | {"ETag": f'"{digest}"'}
         with _missing_is_unknown():
@@ -67,6 +75,9 @@ def _downloads(api: FastAPI, lab: Lab) -> None:
                 part = part_of(wanted if known in (None, headers["ETag"]) else None, size)
             except NotThere as error:
                 raise refusals.NoSuchRange(str(error), size) from None
+            if follows and size >= DIRECT_BYTES and lab.blobs.direct is not None:
+                traffic.fetched.count(size if part is None else part.stop - part.start)
+                return _elsewhere(lab.blobs.direct.address(digest, FETCH_LIFE_S))
             if size <= READ_AT_ONCE_BYTES and part is None:
                 return Response(await _at_once(lab, file), media_type=OCTETS, headers=headers)
             held.pop_all()
@@ -87,7 +98,7 @@ def _downloads(api: FastAPI, lab: Lab) -> None:
 def _uploads(api: FastAPI, lab: Lab) -> None:
     @api.get(BLOB_PATH + "/state", summary="How much of an upload is here")
     async def upload_state(digest: str, offer: Offer) -> UploadState:
-        offered, _ = _offered(lab, digest, offer)
+        offered, _ = offered_by(lab, digest, offer)
         if lab.blobs.keep(digest):
             return UploadState(complete=True, offset=offered.blob.size)
         return UploadState(complete=False, offset=lab.blobs.partial_offset(digest))
@@ -104,7 +115,7 @@ def _uploads(api: FastAPI, lab: Lab) -> None:
         offer: Offer,
         offset: Annotated[int, Header(alias="Upload-Offset", ge=0)] = 0,
     ) -> UploadState:
-        offered, permit = _offered(lab, digest, offer)
+        offered, permit = offered_by(lab, digest, offer)
         if not lab.blobs.keep(digest):
             writer = partial(
                 lab.blobs.writer, digest, offered.blob.size, offset, privileged=permit.is_trusted
@@ -112,6 +123,11 @@ def _uploads(api: FastAPI, lab: Lab) -> None:
             with lab.uploads.streaming(offered.work):
                 await _receive(request, writer, permit.left_s)
         return UploadState(complete=True, offset=offered.blob.size)
+
+
+def _elsewhere(url: str) -> Response:
+    """No cache keeps it: it is over soon."""
+    return RedirectResponse(url, headers={"Cache-Control": "no-store"})
 
 
 async def _at_once(lab: Lab, file: Reading) -> bytes | None:
@@ -135,15 +151,23 @@ async def _receive(
     request: Request, open_writer: Callable[[], Writing], left_s: float | None
 ) -> None:
     """Until it is whole, silent for too long, or of no use any more: its lease is over in `left_s`."""
+    with refused():
+        try:
+            with await asyncio.to_thread(open_writer) as writer:
+                async with asyncio.timeout(left_s):
+                    await _fill(request, writer)
+                await to_its_end(writer.commit)
+        except TimeoutError:
+            raise refusals.Refused(
+                f"nothing came for {UPLOAD_IDLE_LIMIT_S:.0f} s, or the lease is over; resume later"
+            ) from None
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """What the store says of bytes that come, as a refusal."""
     try:
-        with await asyncio.to_thread(open_writer) as writer:
-            async with asyncio.timeout(left_s):
-                await _fill(request, writer)
-            await to_its_end(writer.commit)
-    except TimeoutError:
-        raise refusals.Refused(
-            f"nothing came for {UPLOAD_IDLE_LIMIT_S:.0f} s, or the lease is over; resume later"
-        ) from None
+        yield
     except errors.DigestMismatch as error:
         raise refusals.WrongDigest(str(error)) from None
     except errors.BlobTooLarge as error:
@@ -176,8 +200,8 @@ async def _fill(request: Request, writer: Writing) -> None:
             await to_its_end(partial(writer.write, bytes(came)))
 
 
-def _offered(lab: Lab, digest: str, header: str) -> tuple[BlobOffered, Permit]:
-    """The offer, and what it permits."""
+def offered_by(lab: Lab, digest: str, header: str) -> tuple[BlobOffered, Permit]:
+    """The offer in this header, and what it permits. Raises Refused."""
     try:
         data = base64.b64decode(header, validate=True)
     except ValueError:  # binascii.Error, and a plain one for characters beyond ASCII

@@ -66,6 +66,10 @@ DOWNLOADS: dict[int | str, dict[str, Any]] = {
         "content": {OCTETS: {"schema": _BYTES}},
         "headers": {"Content-Range": {"schema": {"type": "string"}, "required": True}},
     },
+    307: {
+        "description": "To whoever says `Archipel-Follows`: where the store has it, for two minutes",
+        "headers": {"Location": {"schema": {"type": "string"}, "required": True}},
+    },
 }
 _LINKS = (
     ("/runs", "/runs/{name}", {"name": "$response.body#/0/run"}),
@@ -133,6 +137,12 @@ def signed_body(document: type[Document]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def json_body(document: type[Document]) -> dict[str, Any]:
+    """How an operation's body is described that is a document by itself."""
+    content = {"application/json": {"schema": document.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def parcel_body(shape: str) -> dict[str, Any]:
     """How an operation's body is described that is a parcel."""
     content = {MEDIA_TYPE: {"schema": _BYTES | {"description": f"a parcel: {shape}"}}}
@@ -150,7 +160,8 @@ def _link(paths: dict[str, Any], source: str, target: str, parameters: Mapping[s
 
 def _kinds(method: str, path: str) -> Iterable[type[Refused]]:
     if (method, path) == ("POST", "/records"):
-        return [kind for kind in every_refusal() if kind is not refusals.NoSuchRange]
+        only_of_blobs = (refusals.NoSuchRange, refusals.NoLanding)
+        return [kind for kind in every_refusal() if kind not in only_of_blobs]
     if (method, path) == ("POST", "/leases"):
         return _ASKED
     if path == "/ledger/cosignatures":
@@ -159,6 +170,8 @@ def _kinds(method: str, path: str) -> Iterable[type[Refused]]:
         return _TURNS
     if path.startswith("/blobs/") and (method == "PUT" or path.endswith("/state")):
         return _OFFERED
+    if path.startswith("/blobs/") and method == "POST":
+        return (*_OFFERED, refusals.NoLanding)
     if method == "GET" and path.endswith("/blobs/{digest}"):
         return (*_DISK, refusals.Unknown, refusals.NoSuchRange, refusals.Busy)
     if (method, path) == ("HEAD", "/blobs/{digest}"):

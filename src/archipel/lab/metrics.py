@@ -40,6 +40,11 @@ _TRAFFIC_COUNTERS = {
     "response_body_bytes": ("bytes_out", "Bytes of the bodies that went"),
 }
 
+_DIRECT_COUNTERS = {
+    "blobs": "Blobs that nodes were sent to the store for (out), or that landed in it (in)",
+    "bytes": "Bytes of these: none passed this lab, and its uplink's limit counts none of them",
+}
+
 
 class Collector(Protocol):
     """Whoever measures something."""
@@ -95,6 +100,7 @@ class TrafficCollector:
 
     def __init__(self, traffic: Traffic) -> None:
         self._rows = [(list(place), replace(passed)) for place, passed in traffic.rows()]
+        self._direct = {"out": replace(traffic.fetched), "in": replace(traffic.landed)}
 
     def collect(self) -> Iterable[Metric]:
         """The metric families."""
@@ -102,6 +108,11 @@ class TrafficCollector:
             made = CounterMetricFamily(f"archipel_{name}", text, labels=["route", "method"])
             for place, passed in self._rows:
                 made.add_metric(place, float(getattr(passed, field)))
+            yield made
+        for field, text in _DIRECT_COUNTERS.items():
+            made = CounterMetricFamily(f"archipel_direct_{field}", text, labels=["way"])
+            for way, passed_by in self._direct.items():
+                made.add_metric([way], float(getattr(passed_by, field)))
             yield made
 
 

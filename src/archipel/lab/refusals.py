@@ -248,6 +248,12 @@ class LedgerStopped(Refused):
     problem, status = "ledger-stopped", 503
 
 
+class NoLanding(Refused):
+    """The bytes of this blob pass the lab: send them here."""
+
+    problem, status = "no-landing", 404
+
+
 class NotLeading(Refused):
     """Another lab writes to the ledger that this one shares with it, and follows; it may lead in a moment."""
 

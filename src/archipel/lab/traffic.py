@@ -1,4 +1,4 @@
-"""What passes the lab's door, counted by route and method: requests, and the bytes of their bodies.
+"""What passes the lab's door, counted by route and method: requests, and the bytes of their bodies; and what passes by it.
 
 Parts: `Traffic` (the counts), `CountingDoor` (a layer around the application that keeps them).
 Law: a route counts under the path it was declared with, and whatever meets no route under one name, so
@@ -29,11 +29,27 @@ class Passed:
     bytes_out: int = 0
 
 
+@dataclass(slots=True)
+class PassedBy:
+    """Blobs that went between a node and the lab's store, and not through the lab."""
+
+    blobs: int = 0
+    bytes: int = 0
+
+    def count(self, num_bytes: int) -> None:
+        """One more."""
+        self.blobs += 1
+        self.bytes += num_bytes
+
+
 class Traffic:
     """Counts since the lab started."""
 
     def __init__(self) -> None:
         self._passed: dict[tuple[str, str], Passed] = {}
+        self.fetched = PassedBy()
+        """As many as nodes were sent to the store for; it does not say what it sent."""
+        self.landed = PassedBy()
 
     def note(self, place: tuple[str, str], bytes_in: int, bytes_out: int) -> None:
         """One more request at (route, method)."""

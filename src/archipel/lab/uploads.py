@@ -100,15 +100,24 @@ class Uploads:
         Raises:
             Busy: too many of this lease's are on their way.
         """
-        if work is None:
+        self.begin(work)
+        try:
             yield
+        finally:
+            self.end(work)
+
+    def begin(self, work: str | None) -> None:
+        """The bytes of one more upload come from now on, until `end`. Raises Busy, as `streaming`."""
+        if work is None:
             return
         if self._streams.get(work, 0) >= MAX_STREAMS_PER_LEASE:
             raise refusals.Busy(f"{MAX_STREAMS_PER_LEASE} uploads for {work} are under way already")
         self._streams[work] = self._streams.get(work, 0) + 1
-        try:
-            yield
-        finally:
-            self._streams[work] -= 1
-            if not self._streams[work]:
-                del self._streams[work]
+
+    def end(self, work: str | None) -> None:
+        """They came, or will not."""
+        if work is None:
+            return
+        self._streams[work] -= 1
+        if not self._streams[work]:
+            del self._streams[work]

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from archipel.blobs import BlobStore
 from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
 from archipel.identity import Identity, sign
 from archipel.node.clock import LabClock, Numbers
+from archipel.node.direct import Direct, StoreFailed
 from archipel.node.exchange import (
     NO_ANSWER_FROM,
     NO_HURRY,
@@ -64,9 +66,15 @@ class LabReader(Asking):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
+        self.direct = Direct(lambda: self.url)
         self.lab = ""
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
+
+    async def close(self) -> None:
+        """Drop the connections."""
+        await self.direct.close()
+        await super().close()
 
     async def meet(self) -> None:
         """Learn who the lab is and who may open runs at it.
@@ -90,14 +98,14 @@ class LabReader(Asking):
         """An answer as it came, if it is within bounds."""
         return await self._exchange("GET", path, most, params=params)
 
-    async def read(self, kind: type[D], path: str, **options: Any) -> D:
+    async def read(self, kind: type[D], path: str, method: str = "GET", **options: Any) -> D:
         """A document of a known form.
 
         Raises:
             LabRefused: it has another form.
         """
         try:
-            return read_document(kind, await self._exchange("GET", path, **options))
+            return read_document(kind, await self._exchange(method, path, **options))
         except BadDocument as error:
             raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
 
@@ -135,13 +143,18 @@ class LabReader(Asking):
         return store.path(blob.digest)
 
     async def _fetch_rest(self, blob: BlobRef, store: BlobStore) -> None:
+        try:
+            await self._fetch_on(blob, store)
+        except StoreFailed:  # the lab is asked for the bytes themselves
+            await self._fetch_on(blob, store)
+
+    async def _fetch_on(self, blob: BlobRef, store: BlobStore) -> None:
         offset = store.partial_offset(blob.digest)
         if offset >= blob.size:
             store.discard(blob.digest)
             offset = 0
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:
-            async with self.http.stream("GET", f"/blobs/{blob.digest}", headers=headers) as answer:
+            async with self.opened(blob.digest, offset) as answer:
                 if answer.status_code >= NO_ANSWER_FROM:
                     raise refusal(answer, await bounded_body(answer), self.url)
                 resumed = offset if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
@@ -153,6 +166,22 @@ class LabReader(Asking):
                     await asyncio.to_thread(writer.commit)
         except (httpx.HTTPError, BlobIncomplete, BlobBusy) as error:
             raise unreachable(self.url, error) from None
+
+    @asynccontextmanager
+    async def opened(self, digest: str, offset: int) -> AsyncIterator[httpx.Response]:
+        """The answer with a blob's bytes from `offset` on: the lab's, or that of the store it sends us to.
+
+        Raises StoreFailed: whatever went wrong with the store's answer, also in the block.
+        """
+        span = {"Range": f"bytes={offset}-"} if offset else {}
+        follows = self.direct.asks
+        async with self.http.stream("GET", f"/blobs/{digest}", headers=span | follows) as answer:
+            target = self.direct.target(answer) if follows else None
+            if target is None:
+                yield answer
+                return
+        async with self.direct.reading(target, offset) as given:
+            yield given
 
 
 class LabClient(LabReader):

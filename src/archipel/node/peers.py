@@ -21,6 +21,7 @@ from archipel.blobs.errors import BlobBusy, DigestMismatch
 from archipel.blobs.writer import BlobWriter
 from archipel.node.addresses import NotDialled, peer_url
 from archipel.node.client import LabReader
+from archipel.node.direct import StoreFailed
 from archipel.node.exchange import NO_COMPRESSION
 from archipel.node.sharing import Shared
 from archipel.records.fields import BlobRef
@@ -171,6 +172,8 @@ class Peers:
             is_bad = True
             if isinstance(error, PeerFailed):
                 self._drop(source)
+                if source == self._lab.lab:
+                    self._lab.direct.failed(str(error))
             said = {"peer": source, "reason": str(error) or type(error).__name__}
             logger.info("source dropped", extra=said)
         except NotThere:
@@ -236,20 +239,21 @@ class Peers:
     async def _of_lab(self, arrival: Arrival) -> AsyncIterator[bytes]:
         """The rest in one stream, cut into chunks, so that others may have them before it is whole."""
         start, gathered = arrival.num_bytes, bytearray()
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        path = f"/blobs/{arrival.blob.digest}"
-        async with self._lab.http.stream("GET", path, headers=headers) as answer:
-            if answer.status_code != (206 if start else 200):
-                raise NotThere  # the plain way says what is wrong
-            async for part in answer.aiter_raw():
-                gathered += part
-                while True:
-                    first, stop = arrival.span(arrival.count)
-                    if arrival.is_whole or len(gathered) < stop - first:
-                        break
-                    chunk = bytes(gathered[: stop - first])
-                    del gathered[: stop - first]
-                    yield chunk
+        try:
+            async with self._lab.opened(arrival.blob.digest, start) as answer:
+                if answer.status_code != (206 if start else 200):
+                    raise NotThere  # the plain way says what is wrong
+                async for part in answer.aiter_raw():
+                    gathered += part
+                    while True:
+                        first, stop = arrival.span(arrival.count)
+                        if arrival.is_whole or len(gathered) < stop - first:
+                            break
+                        chunk = bytes(gathered[: stop - first])
+                        del gathered[: stop - first]
+                        yield chunk
+        except StoreFailed:
+            raise NotThere from None  # the lab itself is asked next
 
     async def _url(self, peer: Peer) -> str:
         """Raises NotDialled."""

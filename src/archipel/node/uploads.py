@@ -1,20 +1,21 @@
-"""Sending blobs to a lab: a large or interrupted one goes on where the lab says it stopped."""
+"""Sending blobs to a lab: a large or interrupted one goes on where the lab says it stopped.
+
+Whatever the lab has a landing for goes straight into its store, and to the lab itself if that fails.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from archipel.node.client import FIRST_PAUSE_S, MAX_TRANSFER_ATTEMPTS, LabClient
 from archipel.node.exchange import LabUnreachable
+from archipel.node.landing import Rest, land
 from archipel.records.documents import UploadState
 from archipel.records.fields import BlobRef
 
 CHUNK_BYTES = 1024 * 1024
 JUST_SEND_BYTES = 1024 * 1024
 """Up to this size, asking what the lab has already costs more than sending it again."""
-
-Rest = Callable[[int], bytes | AsyncIterator[bytes]]
-"""The bytes from an offset on."""
 
 
 async def send(client: LabClient, rest: Rest, blob: BlobRef, work: str | None) -> None:
@@ -33,6 +34,9 @@ async def send(client: LabClient, rest: Rest, blob: BlobRef, work: str | None) -
                 if state.complete:
                     return
                 offset = state.offset
+                if not (attempt or offset) and await land(client, rest, blob, headers):
+                    client.bytes_up += blob.size
+                    return
             await client.put(blob, {**headers, "Upload-Offset": str(offset)}, rest(offset))
         except LabUnreachable:
             if attempt == MAX_TRANSFER_ATTEMPTS - 1:
