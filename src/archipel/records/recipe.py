@@ -45,6 +45,7 @@ from archipel.records.recipe_model import (
 )
 from archipel.records.recipe_sampling import SamplingSection
 from archipel.records.recipe_work import EvaluationSection, LeaseSection
+from archipel.records.weight_parts import MAX_PARTS
 
 __all__ = [
     "RunSection",
@@ -98,6 +99,10 @@ class RunSection(RunHeader):
     """Every K-th version also brings the learner's checkpoint; older rollouts may then go."""
     keep_versions: Annotated[int, Field(ge=1, le=100_000)] = 256
     """So many of the newest versions stay fetchable, with the anchor that leads to them."""
+    parts: Annotated[int, Field(ge=1, le=MAX_PARTS)] | None = None
+    """Versions are published in about so many parts, cut between layers where that is near; None: whole."""
+
+    LATER = frozenset({"parts"})
 
 
 class EnvironmentSection(Section):
@@ -175,6 +180,7 @@ class Recipe(RecipeForm):
                 f"optimiser.minibatches is {self.optimiser.minibatches}, more than "
                 f"run.groups_per_update = {self.run.groups_per_update}; lower it"
             )
+        self._check_parts()
         self._check_batch()
         self._check_cut()
         heads, kv_heads = self.model.num_heads, self.model.num_kv_heads
@@ -187,6 +193,12 @@ class Recipe(RecipeForm):
         except NotCanonical as error:
             raise ValueError(f"a value has no place in a record: {error}") from None
         return self
+
+    def _check_parts(self) -> None:
+        if self.run.parts is not None and self.adapter is not None:
+            raise ValueError(
+                f"run.parts = {self.run.parts} and [adapter]: an adapter is small and is published whole; remove one"
+            )
 
     def _check_batch(self) -> None:
         """How large a batch may become, and of how many tasks."""
