@@ -83,6 +83,14 @@ class Setup(Closed):
     """It may reach the network: an environment that answers turns needs a service."""
 
 
+class PartMessage(Closed):
+    """One part of a version as files."""
+
+    manifest: LocalPath
+    weights: LocalPath
+    """Its anchor or its delta, as the link has one or the other."""
+
+
 class LinkMessage(Closed):
     """A policy version as files: how to get there from its parent, or from nothing."""
 
@@ -92,6 +100,8 @@ class LinkMessage(Closed):
     manifest: LocalPath
     anchor: LocalPath | None
     delta: LocalPath | None
+    parts: tuple[PartMessage, ...] | None = None
+    """Of a version in parts: all of them, in order; its manifest then is an index. None: it is whole."""
 
 
 class ReplayMessage(Closed):
