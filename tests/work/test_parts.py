@@ -24,13 +24,14 @@ from archipel.work.parting import (
     CannotPart,
     goal_of,
     layers,
+    parts_folder,
     planned,
     rows_wanted,
     share,
     wanted,
 )
 from archipel.work.policies import Policy, follow
-from archipel.work.publishing import parts_folder, write_in_parts
+from archipel.work.publishing import write_in_parts
 
 State = dict[str, torch.Tensor]
 

@@ -10,11 +10,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 from archipel.records.weight_parts import MAX_PART_TENSORS, MAX_PARTS, WEIGHT_BYTES, PartIndex
 
 _LAYER = re.compile(r"(?:.*?\.)?\d+\.")
 """Up to the first number of a name: what stands in one layer begins alike."""
+
+PARTS_FOLDER = "parts"
+"""Beside the folder of a version's files."""
 
 Form = tuple[str, tuple[int, ...]]
 """Name and shape."""
@@ -40,6 +44,11 @@ class Planned:
             _, shape = self.forms[0]
             return WEIGHT_BYTES * (self.rows[1] - self.rows[0]) * math.prod(shape[1:])
         return sum(size_of(shape) for _, shape in self.forms)
+
+
+def parts_folder(files: Path) -> Path:
+    """Where the parts' files lie of a version whose own are in `files`."""
+    return files.parent / PARTS_FOLDER
 
 
 def size_of(shape: Sequence[int]) -> int:

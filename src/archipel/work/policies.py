@@ -16,7 +16,7 @@ from archipel.model.versions import apply_delta, decode_anchor
 from archipel.work.bases import Bases, Ground, require_whole
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.messages import LinkMessage
-from archipel.work.parted import assembled, index_of
+from archipel.work.parted import assembled, files_of, index_of
 from archipel.work.recent import Recent
 
 Check = Callable[[Manifest], None]
@@ -92,9 +92,9 @@ def _step(held: Policy | None, link: LinkMessage, check: Check) -> Policy:
 def _step_in_parts(held: Policy | None, link: LinkMessage, check: Check) -> Policy:
     index = index_of(link)
     if link.delta is not None and held is not None and index.parent == held.manifest.state:
-        made = assembled(link, index, held.state, held.manifest)
+        made = assembled(index, files_of(link), held.state, held.manifest)
     elif link.anchor is not None:
-        made = assembled(link, index, None, None)
+        made = assembled(index, files_of(link))
     else:
         raise WorkFailed(f"version {link.version} has no anchor and its parent is missing")
     check(made.manifest)

@@ -10,11 +10,8 @@ from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.weight_parts import PartBlobs
 from archipel.work.joining import Joined, Receipt, join
 from archipel.work.part_files import part_of, write_part
-from archipel.work.parting import Planned, goal_of, planned
+from archipel.work.parting import Planned, goal_of, parts_folder, planned
 from archipel.work.policies import Policy
-
-PARTS_FOLDER = "parts"
-"""Beside the folder of a version's files."""
 
 
 def write_weights(
@@ -63,11 +60,6 @@ def parts_of(policy: Policy, parts: int) -> Sequence[Planned]:
     manifest = policy.manifest
     forms = ((each.name, each.shape) for each in manifest.tensors)
     return list(planned(forms, goal_of(manifest.num_bytes, parts)))
-
-
-def parts_folder(files: Path) -> Path:
-    """Where the parts' files lie of a version whose own are in `files`."""
-    return files.parent / PARTS_FOLDER
 
 
 def write_joined(
