@@ -57,6 +57,11 @@ class InParts(BlobRef):
     parts: Annotated[int, Field(ge=1, le=MAX_PARTS)]
     """How many it has."""
 
+    @property
+    def plain(self) -> BlobRef:
+        """The same bytes, for whoever does not ask what they are."""
+        return BlobRef(digest=self.digest, size=self.size)
+
 
 class Rows(Closed):
     """Which rows of a tensor a part holds, and what the whole tensor is."""

@@ -106,7 +106,11 @@ def _manifest(told: Told) -> InParts | BlobRef:
 
 def _blobs(answer: UpdateAnswer) -> tuple[BlobRef, ...]:
     optional = (answer.anchor, answer.delta, answer.memory)
-    named = (answer.manifest, *(blob for blob in optional if blob is not None))
+    manifest = answer.manifest
+    named = (
+        manifest.plain if isinstance(manifest, InParts) else manifest,
+        *(blob for blob in optional if blob is not None),
+    )
     return (*named, *(batch.blob for batch in answer.prompts))
 
 
