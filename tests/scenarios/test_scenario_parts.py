@@ -1,11 +1,19 @@
 """A whole run published in parts: the same versions as unparted, kept, fetched and verified part by part."""
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from archipel import source_environment
 from archipel.bench.site import Site
@@ -39,6 +47,37 @@ def in_parts(stage: Stage) -> Stage:
     return stage
 
 
+def parts_of_a_stage(site: Site, tmp_path: Path) -> None:
+    """From a mirror, and the lab behind it: the very tensors of the whole model."""
+    shutil.copytree(site.home("lab") / "blobs", tmp_path / "mirror" / "blobs")
+    whole = load_file(tmp_path / "model" / "model.safetensors")
+    words = ["run", "parts", NAME, "--lab", site.url, "--into", str(tmp_path / "stage"), "--json"]
+    words += ["--home", str(tmp_path / "stage-home"), "--layers", "0:1"]
+    planned = json.loads(archipel(*words, "--plan"))
+    assert not planned["files"]
+    assert 0 < len(planned["parts"]) < planned["parts_of_version"]
+    with served(tmp_path / "mirror") as url:
+        told = json.loads(archipel(*words, "--mirror", url))
+    assert told["bytes_from_mirrors"] > 0
+    found = {}
+    for path in told["files"]:
+        found |= load_file(path)
+    assert {name for name in whole if name.startswith("model.layers.0.")} <= found.keys()
+    assert all(torch.equal(found[name], whole[name]) for name in found)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Plain files over HTTP, as any web server shows them."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join(10)
+
+
 def test_a_run_in_parts_makes_the_versions_of_one_that_is_not(
     start: Path, tmp_path: Path, undisturbed: Outcome
 ) -> None:
@@ -66,6 +105,7 @@ def test_a_run_in_parts_makes_the_versions_of_one_that_is_not(
             )
         )
         assert not told.get("faults"), told
+        parts_of_a_stage(site, tmp_path)
         archipel("lab", "backup", str(tmp_path / "copy"), "--home", str(home))
     copied = BlobStore(tmp_path / "copy" / "blobs")
     assert kept <= set(copied.digests())

@@ -95,17 +95,27 @@ class Weights:
         Raises:
             LabUnreachable, LabRefused: from the lab; also when its list does not lead there.
         """
+        steps = await self.steps(opened, held, target)
+        self._known[opened.run].forget_before(lowest)
+        return [await self._fetched(entry, step) for entry, step in steps]
+
+    async def steps(
+        self, opened: RunOpened, held: int, target: int
+    ) -> list[tuple[Publication, str]]:
+        """The publications that lead from version `held` (-1: none) to `target`, each with "anchor" or "delta".
+
+        Raises:
+            LabUnreachable, LabRefused: from the lab; also when its list does not lead there.
+        """
         known = self._known[opened.run]
         try:
-            steps = chain_to(known.versions.get, held, target)
+            return chain_to(known.versions.get, held, target)
         except ValueError:
             await self._read_on(opened, 0 if target <= known.newest else known.newest + 1, target)
-            try:
-                steps = chain_to(known.versions.get, held, target)
-            except ValueError as error:
-                raise LabRefused("broken-chain", str(error), 200) from None
-        known.forget_before(lowest)
-        return [await self._fetched(entry, step) for entry, step in steps]
+        try:
+            return chain_to(known.versions.get, held, target)
+        except ValueError as error:
+            raise LabRefused("broken-chain", str(error), 200) from None
 
     async def _read_on(self, opened: RunOpened, since: int, target: int) -> None:
         """The lab's list from version `since` on, until `target` is in it."""
