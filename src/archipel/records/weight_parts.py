@@ -262,6 +262,24 @@ def tensors_of(data: bytes, part: Part) -> tuple[TensorFact, ...]:
     return found
 
 
+def part_manifest(
+    tensors: Sequence[TensorFact], state: str, version: int, parent: str | None
+) -> bytes:
+    """The manifest of a part with these tensors, in order, whose state digest is `state`.
+
+    parent: state digest of the same part one version before.
+    """
+    return canonical_json(
+        {
+            "format": MANIFEST_FORMAT,
+            "version": version,
+            "parent": parent,
+            "state": state,
+            "tensors": [each.fields() for each in tensors],
+        }
+    )
+
+
 def whole_tensors(part: Part, tensors: Sequence[TensorFact]) -> Sequence[TensorFact]:
     """Those that end with this part, as they are whole."""
     rows = part.rows

@@ -7,11 +7,12 @@ terabytes takes no more memory than one of two kilobytes.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from archipel.model.weight_files import Stored
 from archipel.records.weight_parts import MAX_PART_TENSORS, MAX_PARTS, WEIGHT_BYTES, PartIndex
 
 _LAYER = re.compile(r"(?:.*?\.)?\d+\.")
@@ -86,6 +87,27 @@ def planned(
         yield part
     if not count:
         raise CannotPart("there are no tensors to cut into parts")
+
+
+def ranges_of(part: Planned, stored: Mapping[str, Stored]) -> tuple[tuple[Path, int, int], ...]:
+    """Where a part's bytes lie in a model directory: [start, stop) of each file, neighbours as one.
+
+    Raises:
+        CannotPart: a tensor is not there, or has another shape.
+    """
+    found = list[tuple[Path, int, int]]()
+    for name, shape in part.forms:
+        place = stored.get(name)
+        if place is None or place.shape != tuple(shape):
+            raise CannotPart(f"{name} of shape {shape} does not lie there")
+        start, stop = place.start, place.stop
+        if part.rows is not None:
+            row = size_of(shape[1:])
+            start, stop = place.start + part.rows[0] * row, place.start + part.rows[1] * row
+        if found and found[-1][0] == place.file and found[-1][2] == start:
+            start = found.pop()[1]
+        found.append((place.file, start, stop))
+    return tuple(found)
 
 
 def share(sizes: Sequence[int], rank: int, world: int) -> tuple[int, ...]:
