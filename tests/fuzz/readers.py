@@ -88,6 +88,7 @@ from fuzz import (
     imported,
     logged_in,
     observed_read,
+    parted,
     pool_said,
     pooled,
     presented,
@@ -153,6 +154,7 @@ def _readers() -> dict[str, Reader]:
         | carded.readers()
         | graded.readers()
         | observed_read.readers()
+        | parted.readers()
         | corpora_read.readers()
         | exported.readers()
         | tenanted.readers()
