@@ -39,6 +39,12 @@ class Mirrors:
         self._http: dict[str, httpx.AsyncClient] = {}
         self.bytes_down = 0
 
+    @property
+    def resting(self) -> tuple[str, ...]:
+        """Mirrors that are not asked now, because they did not answer."""
+        now_s = self._clock_s()
+        return tuple(url for url, from_s in self._asked_from.items() if now_s < from_s)
+
     async def fetch(self, blob: BlobRef) -> None:
         """Bring what a mirror has; whether it is whole, the store says.
 
