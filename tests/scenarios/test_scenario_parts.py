@@ -28,7 +28,7 @@ PARTS = 4
 pytestmark = pytest.mark.slow
 
 
-def archipel(*words: str) -> str:
+def archipel(*words: str, fails: bool = False) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "archipel.cli.archipel", *words],
         env={**source_environment(), **EVERY_PROCESS},
@@ -37,8 +37,8 @@ def archipel(*words: str) -> str:
         timeout=240,
         check=False,
     )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
+    assert (done.returncode != 0) == fails, done.stderr + done.stdout
+    return done.stderr if fails else done.stdout
 
 
 def in_parts(stage: Stage) -> Stage:
@@ -106,6 +106,10 @@ def test_a_run_in_parts_makes_the_versions_of_one_that_is_not(
         )
         assert not told.get("faults"), told
         parts_of_a_stage(site, tmp_path)
+        archipel("release", "collect", NAME, "--lab", site.url, "--into", str(tmp_path / "kept"))
         archipel("lab", "backup", str(tmp_path / "copy"), "--home", str(home))
-    copied = BlobStore(tmp_path / "copy" / "blobs")
-    assert kept <= set(copied.digests())
+    for folder in ("copy", "kept"):
+        found = set(BlobStore(tmp_path / folder / "blobs").digests())
+        assert Parted(store).digests(versions_in_parts(outcome.state)) <= found, folder
+    words = ["release", "make", NAME, "--home", str(tmp_path / "kept"), "--out"]
+    assert "run.parts" in archipel(*words, str(tmp_path / "bundle"), fails=True)

@@ -46,7 +46,8 @@ class Store(Protocol):
 class Parted:
     """What a lab knows of versions in parts; asked from any thread."""
 
-    def __init__(self, blobs: Store) -> None:
+    def __init__(self, blobs: Store | None = None) -> None:
+        """blobs: None where every question says how documents are read."""
         self._blobs = blobs
         self._named: OrderedDict[tuple[str, ...], tuple[BlobRef, ...]] = OrderedDict()
         self._packed: OrderedDict[tuple[str, ...], bytes] = OrderedDict()
@@ -136,6 +137,8 @@ class Parted:
                 held.popitem(last=False)
 
     def _stored(self, blob: BlobRef) -> bytes:
+        if self._blobs is None:
+            raise BadParts(f"nobody said where {blob.digest} lies")
         return self._blobs.read_bytes(blob.digest, blob.size)
 
 
