@@ -8,17 +8,8 @@ from archipel.model.config_files import InvalidModel
 from archipel.model.weight_files import SINGLE_FILE, stored_tensors
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
-from archipel.records.weight_parts import (
-    BadParts,
-    Part,
-    PartBlobs,
-    Rows,
-    TensorFact,
-    part_manifest,
-    read_blobs,
-    read_index,
-    tensors_of,
-)
+from archipel.records.part_manifest import TensorFact, part_manifest, tensors_of
+from archipel.records.weight_parts import BadParts, Part, PartBlobs, Rows, read_blobs, read_index
 from archipel.records.weight_state import state_of
 from archipel.work.joining import Joined, Receipt, join
 from fuzz.reading import Reader

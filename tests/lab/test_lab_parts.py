@@ -12,8 +12,9 @@ from archipel.lab.parted import Parted
 from archipel.lab.snapshots import decode_state, encode_state
 from archipel.lab.upkeep import Upkeep
 from archipel.records.fields import BlobRef
+from archipel.records.part_manifest import TensorFact, part_manifest
 from archipel.records.statements import LeaseGranted
-from archipel.records.weight_parts import InParts, Part, PartBlobs, TensorFact, part_manifest
+from archipel.records.weight_parts import InParts, Part, PartBlobs
 from archipel.records.weight_state import state_of
 from archipel.work.joining import Joined, Receipt, join
 from people import Learner, ref

@@ -19,12 +19,8 @@ from archipel.node.parts import AT_ONCE, fetch_parts, in_parts, read_parts
 from archipel.records.canonical import sha256_digest
 from archipel.records.chain import Publication
 from archipel.records.fields import BlobRef
-from archipel.records.weight_parts import (
-    InParts,
-    Part,
-    TensorFact,
-    part_manifest,
-)
+from archipel.records.part_manifest import TensorFact, part_manifest
+from archipel.records.weight_parts import InParts, Part
 from archipel.records.weight_state import state_of
 from archipel.work.joining import Receipt, join
 
@@ -101,7 +97,7 @@ def test_only_the_parts_that_are_wanted_are_fetched_a_few_at_a_time(lab: Lab) ->
         files = await fetch_parts(documents, wanted, lab.fetch, lambda *told: heard.append(told))
         pairs = [(documents.index.parts[n].manifest, documents.blobs.blobs[n]) for n in wanted]
         assert sorted(lab.asked) == sorted(each.digest for pair in pairs for each in pair)
-        assert [each.weights.name for each in files] == [blob.digest[7:] for _, blob in pairs]
+        assert [weights.name for _, weights in files] == [blob.digest[7:] for _, blob in pairs]
         size = sum(each.size for pair in pairs for each in pair)
         assert heard[-1] == (size, size)
         assert [here for here, _ in heard] == sorted(here for here, _ in heard)

@@ -8,17 +8,12 @@ import torch
 
 from archipel.model.manifest import BadWeights, describe
 from archipel.records.canonical import sha256_digest
-from archipel.records.weight_parts import (
-    BadParts,
-    PartIndex,
-    read_blobs,
-    read_index,
-    tensors_of,
-)
+from archipel.records.part_manifest import tensors_of
+from archipel.records.weight_parts import BadParts, PartIndex, read_blobs, read_index
 from archipel.records.weight_state import state_of
 from archipel.work.joining import Receipt, join
 from archipel.work.kind import WorkFailed
-from archipel.work.messages import LinkMessage, PartMessage
+from archipel.work.messages import LinkMessage
 from archipel.work.part_files import part_of, write_part
 from archipel.work.parting import (
     CannotPart,
@@ -82,7 +77,7 @@ def link(files: Path, made: Policy, of: str) -> LinkMessage:
         anchor=files / of if of == "anchor" else None,
         delta=files / of if of == "delta" else None,
         parts=tuple(
-            PartMessage(manifest=path(part.manifest), weights=path(blob))
+            (path(part.manifest), path(blob))
             for part, blob in zip(index.parts, said.blobs, strict=True)
         ),
     )
@@ -107,8 +102,8 @@ def test_a_chain_in_parts_gives_the_weights_and_the_digest_of_the_chain_unparted
 def test_a_part_is_refused_by_its_own_digests(tmp_path: Path) -> None:
     links = published(tmp_path, 6)
     victim = links[1].parts[2]
-    for path, good in ((p, p.read_bytes()) for p in (victim.manifest, victim.weights)):
-        path.write_bytes(links[1].parts[3].weights.read_bytes())
+    for path, good in ((p, p.read_bytes()) for p in victim):
+        path.write_bytes(links[1].parts[3][1].read_bytes())
         with pytest.raises((BadWeights, WorkFailed)):
             follow(links, None, links[-1].policy)
         path.write_bytes(good)

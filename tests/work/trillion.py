@@ -14,16 +14,8 @@ from pathlib import Path
 
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
-from archipel.records.weight_parts import (
-    Part,
-    PartIndex,
-    Rows,
-    TensorFact,
-    part_manifest,
-    read_index,
-    tensors_of,
-    whole_tensors,
-)
+from archipel.records.part_manifest import TensorFact, part_manifest, tensors_of, whole_tensors
+from archipel.records.weight_parts import Part, PartIndex, Rows, read_index
 from archipel.records.weight_state import StateHasher, state_of
 from archipel.work.joining import Joined, Receipt, join
 from archipel.work.parting import Planned, goal_of, layers, planned, rows_wanted, share, wanted

@@ -13,10 +13,10 @@ from pathlib import Path
 from archipel.node.exchange import LabRefused
 from archipel.records.chain import Publication
 from archipel.records.fields import BlobRef
+from archipel.records.part_manifest import MAX_PART_MANIFEST_BYTES
 from archipel.records.weight_parts import (
     MAX_INDEX_BYTES,
     MAX_LIST_BYTES,
-    MAX_PART_MANIFEST_BYTES,
     BadParts,
     InParts,
     PartBlobs,
@@ -24,7 +24,7 @@ from archipel.records.weight_parts import (
     read_blobs,
     read_index,
 )
-from archipel.work.messages import LinkMessage, PartMessage
+from archipel.work.messages import LinkMessage, PartFiles
 
 AT_ONCE = 4
 """Parts on their way to one machine: one of them waits for its last chunk while others fill the line."""
@@ -82,7 +82,7 @@ async def read_parts(entry: Publication, step: str, fetch: Fetch) -> Documents:
 
 async def fetch_parts(
     documents: Documents, numbers: Sequence[int], fetch: Fetch, told: Told = tell_nobody
-) -> list[PartMessage]:
+) -> list[PartFiles]:
     """Files of these parts, in order, AT_ONCE at a time.
 
     Raises:
@@ -93,7 +93,7 @@ async def fetch_parts(
     all_bytes, here = sum(one.size + other.size for one, other in pairs), 0
     turn = asyncio.Semaphore(AT_ONCE)
 
-    async def one(pair: tuple[BlobRef, BlobRef]) -> PartMessage:
+    async def one(pair: tuple[BlobRef, BlobRef]) -> PartFiles:
         nonlocal here
         async with turn:
             if pair[0].size > MAX_PART_MANIFEST_BYTES:
@@ -101,7 +101,7 @@ async def fetch_parts(
             manifest, weights = await fetch(*pair)
             here += sum(each.size for each in pair)
             told(here, all_bytes)
-            return PartMessage(manifest=manifest, weights=weights)
+            return manifest, weights
 
     tasks = [asyncio.create_task(one(pair)) for pair in pairs]
     try:

@@ -16,7 +16,7 @@ from archipel.node.weights import Weights
 from archipel.records.chain import Publication
 from archipel.records.documents import Opening, RunView
 from archipel.records.weight_parts import InParts, Part, PartIndex
-from archipel.work.messages import PartMessage
+from archipel.work.messages import PartFiles
 
 Choose = Callable[[PartIndex], Sequence[int]]
 
@@ -39,7 +39,7 @@ class Fetched:
     """One version of a chain, as far as it is here."""
 
     index: PartIndex
-    files: dict[int, PartMessage]
+    files: dict[int, PartFiles]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,14 @@
 A part is a stretch of the version's tensors in the order of their names, or some rows of one tensor. It has a manifest,
 an anchor and a delta of its own, in the forms that a version of few weights has whole: a part's delta follows from that
 part alone. A record names the index where it names the manifest of other versions, and says that it is one (`InParts`).
-Parts: `InParts`; `PartIndex` of `Part`, `PartBlobs`; `read_index`, `read_blobs`, `tensors_of` (a part's manifest).
+Parts: `InParts`; `PartIndex` of `Part`, `PartBlobs`; `read_index`, `read_blobs`; a part's own manifest stands
+in `part_manifest`.
 Laws: the parts follow each other in the order of names, without overlap, so that whoever reads one manifest after the
 other finds the digest that the version has unparted (`weight_state`); every count is bounded before anything is kept.
 """
 
 import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -31,20 +29,14 @@ MAX_PARTS = 4096
 """Of one version: at 2 TB half a gigabyte each."""
 MAX_INDEX_BYTES = 4 * 1024 * 1024
 MAX_LIST_BYTES = 1024 * 1024
-MAX_PART_MANIFEST_BYTES = 8 * 1024 * 1024
 MAX_PART_TENSORS = 65_536
 MAX_RANK = 4
 WEIGHT_BYTES = 2
 """Of one weight: bf16."""
-MANIFEST_FORMAT = "archipel/weights/1"
-DTYPE = "bfloat16"
 
 TensorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]{0,199}$")]
 Size = Annotated[int, Field(ge=0, le=MAX_SEQ)]
 Shape = Annotated[tuple[Size, ...], Field(max_length=MAX_RANK)]
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_KEYS = frozenset({"format", "version", "parent", "state", "tensors"})
 
 
 class BadParts(ValueError):
@@ -178,29 +170,6 @@ class PartBlobs(Closed):
         return _bounded(canonical_json(self.model_dump(mode="json")), MAX_LIST_BYTES, "list")
 
 
-@dataclass(frozen=True, slots=True)
-class TensorFact:
-    """One tensor of a part's manifest."""
-
-    name: str
-    shape: tuple[int, ...]
-    digest: str
-
-    @property
-    def num_weights(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
-
-    def fields(self) -> dict[str, Any]:
-        """As it stands in a manifest."""
-        return {
-            "name": self.name,
-            "dtype": DTYPE,
-            "shape": list(self.shape),
-            "digest": self.digest,
-        }
-
-
 D = TypeVar("D", PartIndex, PartBlobs)
 
 
@@ -228,70 +197,6 @@ def read_blobs(data: bytes, index: PartIndex, of: Literal["anchor", "delta"]) ->
     return said
 
 
-def tensors_of(data: bytes, part: Part) -> tuple[TensorFact, ...]:
-    """The tensors that a part's manifest names, in order; its digest is the caller's to check.
-
-    Raises:
-        BadParts: it is none, or of another part.
-    """
-    if len(data) > MAX_PART_MANIFEST_BYTES:
-        raise BadParts(
-            f"a part's manifest of {len(data)} bytes; at most {MAX_PART_MANIFEST_BYTES} are read"
-        )
-    try:
-        fields = parse_canonical(data)
-    except NotCanonical as error:
-        raise BadParts(f"a part's manifest: {error!s:.200}") from None
-    if (
-        not isinstance(fields, dict)
-        or fields.keys() != _KEYS
-        or fields["format"] != MANIFEST_FORMAT
-        or not isinstance(fields["tensors"], list)
-        or len(fields["tensors"]) != part.tensors
-    ):
-        raise BadParts(
-            f"a part's manifest needs format {MANIFEST_FORMAT}, the fields {', '.join(sorted(_KEYS))} and "
-            f"{part.tensors} tensors"
-        )
-    found = tuple(_tensor(each) for each in fields["tensors"])
-    names = [each.name for each in found]
-    if (names[0], names[-1]) != (part.first, part.last) or names != sorted(set(names)):
-        raise BadParts(f"a part's manifest does not name tensors {part.first} to {part.last}")
-    if sum(each.num_weights for each in found) != part.weights or fields["state"] != part.state:
-        raise BadParts(f"a part's manifest is not of {part.weights} weights with {part.state}")
-    return found
-
-
-def part_manifest(
-    tensors: Sequence[TensorFact], state: str, version: int, parent: str | None
-) -> bytes:
-    """The manifest of a part with these tensors, in order, whose state digest is `state`.
-
-    parent: state digest of the same part one version before.
-    """
-    return canonical_json(
-        {
-            "format": MANIFEST_FORMAT,
-            "version": version,
-            "parent": parent,
-            "state": state,
-            "tensors": [each.fields() for each in tensors],
-        }
-    )
-
-
-def whole_tensors(part: Part, tensors: Sequence[TensorFact]) -> Sequence[TensorFact]:
-    """Those that end with this part, as they are whole."""
-    rows = part.rows
-    if rows is None:
-        return tensors
-    if tensors[0].shape != (rows.stop - rows.start, *rows.shape[1:]):
-        raise BadParts(f"{part.first} has shape {tensors[0].shape}; its rows say otherwise")
-    if rows.stop < rows.shape[0]:
-        return ()
-    return (TensorFact(part.first, rows.shape, rows.digest),)
-
-
 def _check_order(before: Part, after: Part | None) -> None:
     """Whether a part goes on where the one before ends."""
     rows, more = before.rows, None if after is None else after.rows
@@ -309,23 +214,6 @@ def _check_order(before: Part, after: Part | None) -> None:
             raise ValueError(f"{after.first} comes after {before.last}; expected ascending names")
         if more is not None and more.start:
             raise ValueError(f"{after.first} begins at row {more.start}")
-
-
-def _tensor(item: Any) -> TensorFact:
-    if not isinstance(item, dict) or item.keys() != {"name", "dtype", "shape", "digest"}:
-        raise BadParts("a tensor needs exactly the fields name, dtype, shape and digest")
-    name, shape, digest = item["name"], item["shape"], item["digest"]
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or item["dtype"] != DTYPE:
-        raise BadParts(f"{name!r:.80} is no name of a tensor of {DTYPE}")
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise BadParts(f"digest of {name} is not sha256:<64 hex>")
-    if (
-        not isinstance(shape, list)
-        or len(shape) > MAX_RANK
-        or not all(type(each) is int and 0 <= each <= MAX_SEQ for each in shape)
-    ):
-        raise BadParts(f"{name} has no shape of at most {MAX_RANK} sizes")
-    return TensorFact(name, tuple(shape), digest)
 
 
 def _bounded(data: bytes, most: int, what: str) -> bytes:

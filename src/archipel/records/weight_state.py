@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Iterable
 
 from archipel.records.canonical import canonical_json
-from archipel.records.weight_parts import BadParts, TensorFact
+from archipel.records.part_manifest import TensorFact
+from archipel.records.weight_parts import BadParts
 
 
 class StateHasher:

@@ -11,14 +11,8 @@ from pydantic import ValidationError
 
 from archipel.records.canonical import canonical_json, sha256_digest
 from archipel.records.fields import BlobRef, Closed
-from archipel.records.weight_parts import (
-    BadParts,
-    Part,
-    PartBlobs,
-    PartIndex,
-    tensors_of,
-    whole_tensors,
-)
+from archipel.records.part_manifest import tensors_of, whole_tensors
+from archipel.records.weight_parts import BadParts, Part, PartBlobs, PartIndex
 from archipel.records.weight_state import StateHasher
 
 MAX_RECEIPT_BYTES = 8192

@@ -37,6 +37,7 @@ STEPS = "steps"
 """Under which name of a child's values the answers to turns stand: [tokens, is over, retells] of each episode."""
 
 LocalPath = Annotated[Path, Field(strict=False)]
+PartFiles = tuple[LocalPath, LocalPath]
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
 Text = Annotated[bytes, Field(strict=False)]
 """Bytes that are UTF-8."""
@@ -83,14 +84,6 @@ class Setup(Closed):
     """It may reach the network: an environment that answers turns needs a service."""
 
 
-class PartMessage(Closed):
-    """One part of a version as files."""
-
-    manifest: LocalPath
-    weights: LocalPath
-    """Its anchor or its delta, as the link has one or the other."""
-
-
 class LinkMessage(Closed):
     """A policy version as files: how to get there from its parent, or from nothing."""
 
@@ -100,8 +93,8 @@ class LinkMessage(Closed):
     manifest: LocalPath
     anchor: LocalPath | None
     delta: LocalPath | None
-    parts: tuple[PartMessage, ...] | None = None
-    """Of a version in parts: all of them, in order; its manifest then is an index. None: it is whole."""
+    parts: tuple[PartFiles, ...] | None = None
+    """Of a version in parts, whose manifest is an index: of each, in order, its manifest, and its anchor or delta."""
 
 
 class ReplayMessage(Closed):

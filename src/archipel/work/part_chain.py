@@ -14,7 +14,7 @@ from torch import Tensor
 from archipel.model.manifest import BadWeights
 from archipel.records.weight_parts import Part, PartIndex
 from archipel.work.export import ExportFailed
-from archipel.work.messages import PartMessage
+from archipel.work.messages import PartFiles
 from archipel.work.part_files import PartWeights, manifest_of, read_part
 
 
@@ -23,7 +23,7 @@ class SomeParts:
     """One version of a chain, as far as it was fetched."""
 
     index: PartIndex
-    files: Mapping[int, PartMessage]
+    files: Mapping[int, PartFiles]
     """By number of the part; anchors in the first link of a chain, deltas in the others."""
 
 
@@ -66,8 +66,8 @@ def _followed(links: Sequence[SomeParts], number: int) -> Mapping[str, Tensor]:
     held: PartWeights | None = None
     for link in links:
         part, files = link.index.parts[number], link.files[number]
-        manifest = manifest_of(part, files.manifest.read_bytes())
-        state = read_part(manifest, files.weights.read_bytes(), held)
+        manifest = manifest_of(part, files[0].read_bytes())
+        state = read_part(manifest, files[1].read_bytes(), held)
         held = PartWeights(state, manifest, part.rows)
     if held is None:
         raise ExportFailed("there are no versions to write")

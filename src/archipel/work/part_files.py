@@ -17,7 +17,8 @@ from archipel.model.manifest import Manifest, TensorEntry, WrongTarget, describe
 from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, encode_delta
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
-from archipel.records.weight_parts import Part, Rows, TensorFact
+from archipel.records.part_manifest import TensorFact
+from archipel.records.weight_parts import Part, Rows
 from archipel.records.weight_state import state_of
 from archipel.work.joining import Receipt
 from archipel.work.parting import Planned

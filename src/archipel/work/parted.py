@@ -95,7 +95,7 @@ def documents_of(
 
 def files_of(link: LinkMessage) -> Iterator[Files]:
     """Of a link in parts, each part's two files, read one after the other."""
-    return ((each.manifest.read_bytes(), each.weights.read_bytes()) for each in link.parts or ())
+    return ((told.read_bytes(), data.read_bytes()) for told, data in link.parts or ())
 
 
 def assembled(
