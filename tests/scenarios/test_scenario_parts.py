@@ -25,7 +25,7 @@ from stage import EVERY_PROCESS, Outcome, Stage
 from tiny import NAME
 
 PARTS = 4
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def archipel(*words: str, fails: bool = False) -> str:
