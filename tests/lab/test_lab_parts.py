@@ -11,10 +11,11 @@ from archipel.lab.garbage import needed, versions_in_parts
 from archipel.lab.parted import Parted
 from archipel.lab.snapshots import decode_state, encode_state
 from archipel.lab.upkeep import Upkeep
+from archipel.lab.uploads import MAX_OFFERS_PER_LEASE, OFFERS, Uploads
 from archipel.records.fields import BlobRef
 from archipel.records.part_manifest import TensorFact, part_manifest
 from archipel.records.statements import LeaseGranted
-from archipel.records.weight_parts import InParts, Part, PartBlobs
+from archipel.records.weight_parts import MAX_PARTS, InParts, Part, PartBlobs
 from archipel.records.weight_state import state_of
 from archipel.work.joining import Joined, Receipt, join
 from people import Learner, ref
@@ -147,3 +148,17 @@ def test_of_each_step_of_a_chain_the_blobs_that_it_takes_are_told(world: World) 
     for step, said in (("anchor", made.joined.anchor), ("delta", made.joined.delta)):
         assert said is not None
         assert Parted(world.blobs).weights_of(version, step) == (*manifests, *said.blobs)
+
+
+def test_a_trusted_lease_may_offer_all_parts_of_a_version_and_no_more() -> None:
+    uploads = Uploads(lambda digest: False)
+    most = OFFERS[True]
+    assert most >= 3 * MAX_PARTS > OFFERS[False] == MAX_OFFERS_PER_LEASE
+    for number in range(most):
+        uploads.note("run.1", str(number), 1, most)
+    with pytest.raises(refusals.TooLarge):
+        uploads.note("run.1", "one more", 1, most)
+    for number in range(MAX_OFFERS_PER_LEASE):
+        uploads.note("run.2", str(number), 1)
+    with pytest.raises(refusals.TooLarge):
+        uploads.note("run.2", "one more", 1)

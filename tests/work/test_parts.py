@@ -9,6 +9,7 @@ import torch
 from archipel.model.manifest import BadWeights, describe
 from archipel.records.canonical import sha256_digest
 from archipel.records.part_manifest import tensors_of
+from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.records.weight_parts import BadParts, PartIndex, read_blobs, read_index
 from archipel.records.weight_state import state_of
 from archipel.work.joining import Receipt, join
@@ -27,6 +28,7 @@ from archipel.work.parting import (
 )
 from archipel.work.policies import Policy, follow
 from archipel.work.publishing import write_in_parts
+from tiny import tiny_recipe
 
 State = dict[str, torch.Tensor]
 
@@ -269,3 +271,14 @@ def test_the_state_digest_of_facts_is_that_of_a_manifest() -> None:
     assert part.manifest == whole
     assert sha256_digest(part.manifest.to_bytes()) == sha256_digest(whole.to_bytes())
     assert state_of([]) == sha256_digest(b"[]")
+
+
+def test_a_recipe_without_parts_has_the_bytes_that_it_always_had() -> None:
+    plain = tiny_recipe(2, 0)
+    parted = plain.model_dump() | {"run": plain.run.model_dump() | {"parts": 4}}
+    assert b"parts" not in plain.canonical_bytes()
+    recipe = Recipe.model_validate(parted)
+    assert recipe_from_canonical(recipe.canonical_bytes()).run == recipe.run
+    assert recipe.digest != plain.digest
+    with pytest.raises(ValueError, match=r"run\.parts = 4 and \[adapter\]"):
+        Recipe.model_validate(parted | {"adapter": {"rank": 4}})
