@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from archipel.model.manifest import BadWeights, describe
 from archipel.records.canonical import sha256_digest
-from archipel.records.part_manifest import tensors_of
+from archipel.records.part_manifest import TensorFact, tensors_of
 from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.records.weight_parts import BadParts, PartIndex, read_blobs, read_index
 from archipel.records.weight_state import state_of
+from archipel.work.export import ExportFailed
 from archipel.work.joining import Receipt, join
 from archipel.work.kind import WorkFailed
 from archipel.work.messages import LinkMessage
+from archipel.work.part_chain import SomeParts, write_some
 from archipel.work.part_files import part_of, write_part
 from archipel.work.parting import (
     CannotPart,
@@ -282,3 +285,23 @@ def test_a_recipe_without_parts_has_the_bytes_that_it_always_had() -> None:
     assert recipe.digest != plain.digest
     with pytest.raises(ValueError, match=r"run\.parts = 4 and \[adapter\]"):
         Recipe.model_validate(parted | {"adapter": {"rank": 4}})
+
+
+def test_a_part_is_read_by_itself_and_another_in_its_place_is_refused(tmp_path: Path) -> None:
+    links = published(tmp_path, 6)
+    steps = [
+        SomeParts(read_index(each.manifest.read_bytes()), dict(enumerate(each.parts)))
+        for each in links
+    ]
+    for path in write_some(steps, (2, 4), tmp_path / "out"):
+        for name, tensor in load_file(path).items():
+            assert torch.equal(tensor, weights(1)[name])
+    swapped = SomeParts(steps[1].index, dict(enumerate(links[1].parts)) | {2: links[1].parts[3]})
+    with pytest.raises(ExportFailed, match="part 2: a part's manifest is of"):
+        write_some([steps[0], swapped], (2,), tmp_path / "out")
+
+
+def test_names_out_of_order_have_no_state() -> None:
+    facts = [TensorFact(name, (1,), sha256_digest(b"w")) for name in ("b", "a")]
+    with pytest.raises(BadParts, match="a comes after b"):
+        state_of(facts)
