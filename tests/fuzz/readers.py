@@ -89,6 +89,7 @@ from fuzz import (
     logged_in,
     mirrored,
     observed_read,
+    parted,
     pool_said,
     pooled,
     presented,
@@ -155,6 +156,7 @@ def _readers() -> dict[str, Reader]:
         | carded.readers()
         | graded.readers()
         | observed_read.readers()
+        | parted.readers()
         | corpora_read.readers()
         | exported.readers()
         | tenanted.readers()

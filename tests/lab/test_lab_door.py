@@ -40,6 +40,15 @@ def test_the_description_lists_every_route_and_every_reference_in_it_leads_somew
     description = door.get("/openapi.json").json()
     assert description["openapi"].startswith("3.1")
     assert set(description["paths"]) == {
+        "/blobs/{digest}/landing",
+        "/blobs/{digest}/landing/{name}",
+        "/card",
+        "/labs",
+        "/ledger/cosignatures",
+        "/ledger/witnesses",
+        "/mirrors",
+        "/mirrors/{name}/blobs/{digest}",
+        "/mirrors/{name}/{path}",
         "/leader",
         "/turns",
         "/runs/{name}/market",

@@ -167,10 +167,14 @@ def _require_private(folder: Path) -> None:
 
 
 def _blobs(source: Path, target: Path, checked: "Checked", more: Collection[str] = ()) -> "Copied":
+    from archipel.blobs.store import BlobStore
     from archipel.lab import backups
-    from archipel.lab.garbage import needed
+    from archipel.lab.garbage import needed, versions_in_parts
+    from archipel.lab.parted import Parted
 
-    needs = needed(checked.found.state).union(more)
+    state = checked.found.state
+    parts = Parted(BlobStore(source / "blobs")).digests(versions_in_parts(state))
+    needs = needed(state).union(more, parts)
     return backups.copy_blobs(source / "blobs", target / "blobs", needs)
 
 

@@ -7,13 +7,21 @@ from typing import Any, TypeVar
 
 import click
 
-from archipel.cli.doors import KeyName, Mendable
+from archipel.cli.doors import KeyName, LabUrl, Mendable
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 EXPECT = click.option(
     "--expect", metavar="DID", type=KeyName(), help="Refuse the ledger of any other lab."
+)
+MIRRORS = click.option(
+    "--mirror",
+    "mirrors",
+    metavar="URL",
+    type=LabUrl(),
+    multiple=True,
+    help="Where blobs are asked for before the lab; nothing from there is believed. May be given several times.",
 )
 HEAD = click.option(
     "--head",

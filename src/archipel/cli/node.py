@@ -15,6 +15,7 @@ from archipel.cli.doors import (
 )
 from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
+from archipel.cli.lab_door import MIRRORS
 from archipel.cli.node_asks import asking_of, asking_options, is_somebody_there
 from archipel.cli.node_audits import contest, disputes, reputation
 from archipel.cli.node_key import key
@@ -124,6 +125,7 @@ for each in (status, key, service, reputation, disputes, contest, stake, decoy):
     help="Pass published versions on to other nodes from here, at HOST:PORT; alone, to this machine's own nodes "
     "[this node only dials out].",
 )
+@MIRRORS
 @click.option(
     "--serve-mbit",
     default=20.0,
@@ -164,6 +166,7 @@ def join(
     not_on_battery: bool,
     max_load: float | None,
     serve_blobs: tuple[str, int] | None,
+    mirrors: tuple[str, ...],
     serve_mbit: float,
     latency: float,
     max_memory_gb: float | None,
@@ -214,6 +217,7 @@ def join(
         delegation=delegation,
         invitation=invitation,
         serve_blobs=serve_blobs,
+        mirrors=mirrors,
         serve_rate=int(serve_mbit * 125_000),
         latency_s=latency,
         max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,

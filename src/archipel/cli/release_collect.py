@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from archipel.plurals import counted
 if TYPE_CHECKING:
     from archipel.cli.release_sources import Place
     from archipel.records.fields import BlobRef
+    from archipel.release.gathering import Find
 
 
 @click.command()
@@ -92,7 +94,7 @@ def _once(place: "Place", name: str) -> dict[str, Any]:
     kept = lost = new = 0
     with blobs_at(place) as blobs, mending(OSError):
         find = finder(blobs)
-        for blob in _wanted(ledger.hearing):
+        for blob in (*_wanted(ledger.hearing), *_parts(ledger.hearing, find)):
             if find(blob) is None:
                 lost += 1
             else:
@@ -113,6 +115,23 @@ def _wanted(heard: Any) -> "Iterator[BlobRef]":
     from archipel.release.contents import blobs_of
 
     yield from reversed(list(dict.fromkeys(blobs_of(heard.story))))
+
+
+def _parts(heard: Any, find: "Find") -> "Iterator[BlobRef]":
+    """Of versions in parts all parts, as far as their documents are to be had."""
+    from archipel.lab.parted import Parted
+    from archipel.records.weight_parts import BadParts
+
+    def read(blob: "BlobRef") -> bytes:
+        path = find(blob)
+        if path is None:
+            raise BadParts("it is gone")
+        return path.read_bytes()
+
+    parted = Parted()
+    for update in reversed(heard.story.updates):
+        with suppress(BadParts):
+            yield from parted.blobs_of(update.published, read)
 
 
 def _words(told: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from archipel.cli.run_export import export
 from archipel.cli.run_fund import fund
 from archipel.cli.run_look import show_, watch, why_stuck
 from archipel.cli.run_open import open_
+from archipel.cli.run_parts import parts
 from archipel.cli.run_replay import replay
 from archipel.cli.run_report import report
 from archipel.cli.run_rollouts import rollouts
@@ -25,7 +26,7 @@ def command() -> None:
 
 
 for each in (
-    open_, fund, show_, watch, why_stuck, pause, resume, stop, retry, curve, export, rollouts,
+    open_, fund, show_, watch, why_stuck, pause, resume, stop, retry, curve, export, parts, rollouts,
     report, verify, replay,
 ):  # fmt: skip
     command.add_command(each)

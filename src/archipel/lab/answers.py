@@ -7,19 +7,20 @@ Law: the state may have moved on when they are done, so the caller judges the an
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from archipel.blobs import BlobError, StorageFull
 from archipel.blobs.errors import StorageFailed
 from archipel.blobs.port import LabBlobs
 from archipel.lab import refusals
-from archipel.lab.admission import HasBlob, answer_blobs, run_of
+from archipel.lab.admission import HasBlob, answer_blobs, named_blobs, run_of
 from archipel.lab.kinds import RULES_OF
+from archipel.lab.parted import Parted
 from archipel.lab.state import LabState
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
-from archipel.records.statements import WorkAnswered
+from archipel.records.statements import Recorded, WorkAnswered
 
 INLINE_BYTES = 64 * 1024
 """So much is checked faster than a thread is asked."""
@@ -35,6 +36,7 @@ class Answers:
     def __init__(self, blobs: LabBlobs, *, in_thread: bool) -> None:
         self._blobs = blobs
         self._in_thread = in_thread
+        self._parted = Parted(blobs)
         self._inline_bytes = INLINE_BYTES if blobs.is_near else 0
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
         self._at_work: Counter[str] = Counter()
@@ -68,6 +70,10 @@ class Answers:
 
         def work() -> None:
             rules.inspect(run, lease, answered.answer, read)
+            made = rules.words.publishes(answered.answer)
+            if made is not None:
+                most = rules.upload_limit(run, lease)
+                self._parted.require(made, read, self._is_here, most)
             self._keep(brought, is_trusted=rules.words.trusted)
 
         if self._in_thread and (brought or sum(blob.size for blob in named) > self._inline_bytes):
@@ -75,6 +81,14 @@ class Answers:
             return True
         work()
         return False
+
+    def named(self, statement: Recorded) -> Iterator[str]:
+        """Digests of all that a recorded statement names, and of the parts of a version that it publishes."""
+        yield from (blob.digest for blob in named_blobs(statement))
+        if isinstance(statement, WorkAnswered):
+            made = RULES_OF[statement.answer.kind].words.publishes(statement.answer)
+            if made is not None:
+                yield from (blob.digest for blob in self._parted.known(made))
 
     async def _beside(self, author: str, work: Callable[[], None]) -> None:
         """In a thread; whoever asked may go, the thread's end is what counts."""

@@ -17,6 +17,7 @@ from archipel.lab.commit import Recorded
 from archipel.lab.entry import Entry, read_entry
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.mesh import Mesh
+from archipel.lab.parted import Parted
 from archipel.lab.recovery import Blobs
 from archipel.lab.state import LabState, Run, Version
 from archipel.ledger.log import Log
@@ -33,6 +34,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF, Spec
 from archipel.records.parcel import MAX_PARCEL_BLOBS, SMALL_BLOB_BYTES
 from archipel.records.statements import LeaseGranted, RunOpened, WorkAnswered
+from archipel.records.weight_parts import BadParts, InParts
 
 MAX_SEALED_REMEMBERED = 4096
 MAX_SHELF_BYTES = 32 * 1024 * 1024
@@ -100,6 +102,7 @@ class Shelf:
     ) -> None:
         """`in_thread`: read beside the event loop; False for blobs in memory."""
         self._blobs = blobs
+        self._parted = Parted(blobs)
         self._left = max_bytes
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._in_thread = in_thread
@@ -115,6 +118,19 @@ class Shelf:
                 self._keep(digest, data)
             found.update(read)
         return tuple(each for blob in wanted if (each := found[blob.digest]) is not None)
+
+    async def weights(self, steps: Sequence[tuple[Version, str]]) -> list[BlobRef]:
+        """What a chain's steps take, with the blobs of versions in parts."""
+        if not any(isinstance(version.manifest, InParts) for version, _ in steps):
+            return list(_weights(steps))
+        return await asyncio.to_thread(self._with_parts, steps)
+
+    def _with_parts(self, steps: Sequence[tuple[Version, str]]) -> list[BlobRef]:
+        found = list(_weights(steps))
+        for version, step in steps:
+            with contextlib.suppress(BlobError, BadParts, OSError):
+                found.extend(self._parted.weights_of(version, step))
+        return found
 
     def _taken(self, digest: str) -> bytes | None:
         data = self._kept.get(digest)
@@ -177,7 +193,7 @@ async def handout(
         opening=None if known.opening else await records.at(run.entry),
         versions=versions,
         inputs=inputs,
-        sources=await mesh.sources(grant.node, _weights(steps)),
+        sources=await mesh.sources(grant.node, await shelf.weights(steps)),
     )
     wanted = [*needs.blobs, *_weights(steps), *_results(inputs)]
     if needs.recipe and not known.opening:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from archipel.blobs.port import LabBlobs
 from archipel.identity import Identity, sign
 from archipel.lab import refusals
-from archipel.lab.admission import admit, admit_upload, is_trusted, named_blobs
+from archipel.lab.admission import admit, admit_upload, is_trusted
 from archipel.lab.answers import Answers
 from archipel.lab.arrivals import event_fields, open_record
 from archipel.lab.auctioneer import Auctioneer
@@ -36,7 +36,7 @@ from archipel.lab.remnants import Remnants
 from archipel.lab.start import PLAIN, Start
 from archipel.lab.state import LabState
 from archipel.lab.turns import Turns
-from archipel.lab.uploads import Permit, Uploads
+from archipel.lab.uploads import OFFERS, Permit, Uploads
 from archipel.lab.waiting import Waiter
 from archipel.ledger.log import Log
 from archipel.ledger.storage import LedgerError
@@ -182,7 +182,7 @@ class Lab:
         if work is None:
             self.uploads.note_lasting(digest)
             return Permit(is_trusted(self.ahead, offer))
-        self.uploads.note(work, digest, offer.blob.size)
+        self.uploads.note(work, digest, offer.blob.size, OFFERS[is_trusted(self.ahead, offer)])
         left_ms = self.ahead.leases[work].deadline_ms - self.clock_ms()
         return Permit(is_trusted(self.ahead, offer), max(left_ms, 0) / 1000)
 
@@ -281,7 +281,7 @@ class Lab:
             self._remnants.expect(entry.statement, ended)
         recording = self._committer.record(entries)
         for entry, ended in zip(entries, ended_by, strict=True):
-            self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
+            self.uploads.named(self._answers.named(entry.statement))
             self._remnants.let_go(ended)
             self._leasing.follow(entry.statement, ended)
         self._leasing.offer()

@@ -13,8 +13,9 @@ from archipel.blobs.sweep import SweepReport
 from archipel.lab import refusals
 from archipel.lab.apply import MAX_SNAPSHOT_LAG
 from archipel.lab.decide import next_seq
-from archipel.lab.garbage import needed
+from archipel.lab.garbage import needed, versions_in_parts
 from archipel.lab.lab import Lab
+from archipel.lab.parted import Parted
 from archipel.lab.recovery import snapshot_ref
 from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.lab.state import LabState
@@ -41,6 +42,7 @@ class Upkeep:
 
     def __init__(self, lab: Lab, snapshot_every: int = SNAPSHOT_EVERY) -> None:
         self._lab = lab
+        self._parted = Parted(lab.blobs)
         self._snapshot_every = snapshot_every
         self._next_sweep_s = 0.0
         self._next_try_s = 0.0
@@ -103,9 +105,8 @@ class Upkeep:
         """In a thread: states cannot change. A lab that leads no more knows not what is needed."""
         self._lab.log.check_writer()
         grace_s = self.grace_s() if grace_s is None else grace_s
-        return self._lab.blobs.sweep(
-            needed(*states) | offered, now_s=time.time(), older_than_s=grace_s, idle_s=grace_s
-        )
+        live = needed(*states) | self._parted.digests(versions_in_parts(*states)) | offered
+        return self._lab.blobs.sweep(live, now_s=time.time(), older_than_s=grace_s, idle_s=grace_s)
 
     def grace_s(self) -> float:
         """Shorter when the disk is nearly full, unless somebody still holds work from before this start: what

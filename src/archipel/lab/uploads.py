@@ -11,9 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from archipel.lab import refusals
+from archipel.records.weight_parts import MAX_PARTS
 
 MAX_OFFERS_PER_LEASE = 256
 """Different blobs; no honest answer names so many."""
+MAX_OFFERS_IN_PARTS = 3 * MAX_PARTS + MAX_OFFERS_PER_LEASE
+"""Of a trusted role, which publishes versions in parts: a manifest, an anchor and a delta of each, and the rest."""
+OFFERS = {False: MAX_OFFERS_PER_LEASE, True: MAX_OFFERS_IN_PARTS}
+"""By whether the work is a trusted role's."""
 MAX_STREAMS_PER_LEASE = 4
 """Uploads at the same time: each keeps room on the disk for all that it announced."""
 MAX_LASTING = 65_536
@@ -47,14 +52,14 @@ class Uploads:
         sizes = self._sizes.get(work, {})
         return sum(size for other, size in sizes.items() if other != digest)
 
-    def note(self, work: str, digest: str, size: int) -> None:
-        """An upload is about to start.
+    def note(self, work: str, digest: str, size: int, most: int = MAX_OFFERS_PER_LEASE) -> None:
+        """An upload is about to start; `most`: blobs that the lease may offer.
 
         Raises:
             TooLarge: of more blobs than any answer to this lease can name.
         """
         sizes = self._sizes.setdefault(work, {})
-        if digest not in sizes and len(sizes) >= MAX_OFFERS_PER_LEASE:
+        if digest not in sizes and len(sizes) >= most:
             raise refusals.TooLarge(
                 f"{len(sizes)} blobs were offered for {work} already; at most that many are taken"
             )

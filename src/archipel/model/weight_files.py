@@ -6,6 +6,7 @@ Law: loads no tensor library; a name in an index cannot lead out of the director
 import json
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,43 @@ def num_weights(path: Path) -> int:
         return sum(math.prod(map(int, entry["shape"])) for entry in entries)
     except (KeyError, TypeError, ValueError):
         raise InvalidModel(f"{path}: a tensor has no shape; fetch the weights again") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a tensor lies."""
+
+    file: Path
+    shape: tuple[int, ...]
+    start: int
+    """In bytes from the beginning of the file."""
+    stop: int
+
+
+def stored_tensors(path: Path) -> dict[str, Stored]:
+    """Where each tensor of a model directory lies, by its files' tables of contents; no weight is read.
+
+    Raises:
+        InvalidModel: as `stored_kinds`; also of a tensor that is no bfloat16, or lies in other bytes than its shape needs.
+    """
+    found = {}
+    for file in weight_files(path):
+        with file.open("rb") as data:
+            first = 8 + int.from_bytes(data.read(8), "little")
+        for name, entry in _header(file).items():
+            if name == "__metadata__":
+                continue
+            try:
+                shape = tuple(map(int, entry["shape"]))
+                start, stop = map(int, entry["data_offsets"])
+            except (KeyError, TypeError, ValueError):
+                raise InvalidModel(f"{file}: {name:.80} has no shape and place") from None
+            if entry.get("dtype") != "BF16" or stop - start != 2 * math.prod(shape):
+                raise InvalidModel(
+                    f"{file}: {name:.80} is {entry.get('dtype')!r:.20} in {stop - start} bytes; expected BF16 of {shape}"
+                )
+            found[name] = Stored(file, shape, first + start, first + stop)
+    return found
 
 
 def rounding_note(path: Path) -> str | None:

@@ -19,6 +19,7 @@ from archipel.node.client import LabClient
 from archipel.node.decoys import at_work, planted
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.lease import Lease, Wanted
+from archipel.node.part_uploads import send_parts
 from archipel.node.patience import NodeFailed, Patience
 from archipel.node.sealed import NotBelieved
 from archipel.node.settings import NodeSettings
@@ -169,6 +170,8 @@ class Deliveries:
             large = [file for file in opened.large if file.blob.digest in named]
             for file in large:
                 await send(self._client, file.rest, file.blob, grant.work)
+            if "parts" in told.values:
+                await send_parts(self._client, done.files, self._roots, grant.work)
             small = [data for digest, data in opened.small.items() if digest in named]
             wanted = None if large else ask_along()
             _, lease = await self._client.answer(grant.work, answer, small, wanted)

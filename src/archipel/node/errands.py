@@ -52,7 +52,7 @@ class Errands:
         self._settings = settings
         self._held: defaultdict[str, Recent[str, int]] = defaultdict(Recent)
         """Kind of work -> run -> version of the weights that the child holds; -1: nobody knows."""
-        self._supply = Supply(client, store)
+        self._supply = Supply(client, store, settings.mirrors)
         self.runs = OpenRuns(client, self._supply, settings)
         self._weights = Weights(client, self._supply.fetch_published)
         self.door = door_of(settings, self._supply.shared)

@@ -48,6 +48,8 @@ class NodeSettings:
     """The lab's; None: `home/invitation.json`, if it is there."""
     serve_blobs: tuple[str, int] | None = None
     """Where to listen for other nodes, which fetch published versions here; None: this node only dials out."""
+    mirrors: tuple[str, ...] = ()
+    """Addresses where blobs are asked for before the lab; none is believed."""
     serve_rate: int = 2_500_000
     """Bytes a second that all of them get together."""
     latency_s: float = 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from archipel.blobs import BlobStore
 from archipel.node.client import LabReader
+from archipel.node.mirrors import Mirrors
 from archipel.node.peers import Peers
 from archipel.node.sharing import Shared
 from archipel.records.canonical import sha256_digest
@@ -22,9 +23,11 @@ from archipel.records.sources import BlobSources
 class Supply:
     """Brings blobs into one store."""
 
-    def __init__(self, lab: LabReader, store: BlobStore) -> None:
+    def __init__(self, lab: LabReader, store: BlobStore, mirrors: Iterable[str] = ()) -> None:
+        """mirrors: addresses that are asked before the lab."""
         self._lab = lab
         self._store = store
+        self.mirrors = Mirrors(mirrors, store)
         self.shared = Shared(store)
         """What may be passed on to other nodes."""
         self.peers = Peers(lab, store, self.shared)
@@ -77,6 +80,7 @@ class Supply:
         if not self._store.is_at_hand(blob.digest):  # an earlier agent may have left gigabytes
             await asyncio.to_thread(self._store.exists, blob.digest)
         await self.peers.fetch(blob)
+        await self.mirrors.fetch(blob)
         path = await self._lab.fetch(blob, self._store)
         if blob.size <= SMALL_BLOB_BYTES:
             self._latest[blob.digest] = None

@@ -4,25 +4,26 @@ What there is to fetch is said by publications, which a key that the run trusts 
 """
 
 import asyncio
+import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabRefused, believed
+from archipel.node.parts import Fetch, Told, in_parts
 from archipel.node.sealed import NotBelieved, publication_of
 from archipel.records.chain import Publication, chain_to
 from archipel.records.documents import MAX_VERSIONS_PER_PAGE
-from archipel.records.fields import BlobRef
 from archipel.records.statements import RunOpened
+from archipel.records.weight_parts import InParts
 from archipel.work.messages import LinkMessage
+
+logger = logging.getLogger("archipel.node")
 
 MAX_PAGES = 128
 """Of publications: more than a run's longest keeping fills (100,000 versions)."""
 FEW = 4
 """So many publications are verified faster than a thread is asked to."""
-
-Fetch = Callable[[BlobRef, BlobRef], Awaitable[list[Path]]]
 
 
 class Known:
@@ -94,17 +95,27 @@ class Weights:
         Raises:
             LabUnreachable, LabRefused: from the lab; also when its list does not lead there.
         """
+        steps = await self.steps(opened, held, target)
+        self._known[opened.run].forget_before(lowest)
+        return [await self._fetched(entry, step) for entry, step in steps]
+
+    async def steps(
+        self, opened: RunOpened, held: int, target: int
+    ) -> list[tuple[Publication, str]]:
+        """The publications that lead from version `held` (-1: none) to `target`, each with "anchor" or "delta".
+
+        Raises:
+            LabUnreachable, LabRefused: from the lab; also when its list does not lead there.
+        """
         known = self._known[opened.run]
         try:
-            steps = chain_to(known.versions.get, held, target)
+            return chain_to(known.versions.get, held, target)
         except ValueError:
             await self._read_on(opened, 0 if target <= known.newest else known.newest + 1, target)
-            try:
-                steps = chain_to(known.versions.get, held, target)
-            except ValueError as error:
-                raise LabRefused("broken-chain", str(error), 200) from None
-        known.forget_before(lowest)
-        return [await self._fetched(entry, step) for entry, step in steps]
+        try:
+            return chain_to(known.versions.get, held, target)
+        except ValueError as error:
+            raise LabRefused("broken-chain", str(error), 200) from None
 
     async def _read_on(self, opened: RunOpened, since: int, target: int) -> None:
         """The lab's list from version `since` on, until `target` is in it."""
@@ -119,6 +130,8 @@ class Weights:
             since = newest + 1
 
     async def _fetched(self, entry: Publication, step: str) -> LinkMessage:
+        if isinstance(entry.manifest, InParts):
+            return await in_parts(entry, step, self._fetch, _tells(entry, step))
         blob = entry.anchor if step == "anchor" else entry.delta
         if blob is None:
             raise LabRefused("broken-chain", f"version {entry.version} has no {step}", 200)
@@ -130,6 +143,20 @@ class Weights:
             anchor=weights if step == "anchor" else None,
             delta=weights if step == "delta" else None,
         )
+
+
+def _tells(entry: Publication, step: str) -> Told:
+    """A line in the log for every tenth of a version's bytes."""
+    tenth = 0
+
+    def told(here: int, wanted: int) -> None:
+        nonlocal tenth
+        if wanted and 10 * here // wanted > tenth:
+            tenth = 10 * here // wanted
+            said = {"version": entry.version, "of": step, "bytes": here, "of_bytes": wanted}
+            logger.info("parts", extra=said)
+
+    return told
 
 
 def _all_opened(

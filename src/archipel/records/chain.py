@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from archipel.records.fields import BlobRef, Digest
+from archipel.records.weight_parts import InParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class Publication:
     version: int
     policy: Digest
     """State digest."""
-    manifest: BlobRef
+    manifest: InParts | BlobRef
+    """What it is; an index, where it is in parts: then anchor and delta are lists of blobs."""
     anchor: BlobRef | None
     delta: BlobRef | None
 

@@ -6,11 +6,11 @@ Laws: no I/O here (`parse` takes text); a recipe's digest is over its canonical 
 file's comments and layout do not matter.
 """
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
+from archipel.records.canonical import NotCanonical, canonical_json
 from archipel.records.episodes import check_answers
 from archipel.records.exact import VariantName
 from archipel.records.fields import MAX_GROUPS_PER_UPDATE
@@ -19,8 +19,6 @@ from archipel.records.recipe_audit import AuditSection
 from archipel.records.recipe_charter import CharterSection
 from archipel.records.recipe_form import (
     RecipeForm,
-    RunHeader,
-    Section,
     names_file,
     read_canonical,
     read_toml,
@@ -43,6 +41,7 @@ from archipel.records.recipe_model import (
     ModelSection,
     PromptSection,
 )
+from archipel.records.recipe_run import EnvironmentSection, RunSection
 from archipel.records.recipe_sampling import SamplingSection
 from archipel.records.recipe_work import EvaluationSection, LeaseSection
 
@@ -73,45 +72,6 @@ __all__ = [
     "parse_recipe",
     "recipe_from_canonical",
 ]
-
-Positive = Annotated[float, Field(gt=0.0)]
-
-
-class RunSection(RunHeader):
-    """How the run is paced."""
-
-    programme: Literal["rl"] = "rl"
-    """What the run follows; `rl` is reinforcement learning."""
-    versions: Annotated[int, Field(ge=1, le=1_000_000)]
-    """Number of updates; the last policy version has this number."""
-    groups_per_update: Annotated[int, Field(ge=1, le=65_536)] = 32
-    """B: groups that one update consumes."""
-    group_size: Annotated[int, Field(ge=2, le=1024)] = 8
-    """G: rollouts of one prompt."""
-    max_staleness: Annotated[int, Field(ge=0, le=64)] = 1
-    """S: an update never sees a rollout more than S versions old."""
-    seed: Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)] = 0
-    """Everything random in the run follows from it."""
-    anchor_every: Annotated[int, Field(ge=1, le=10_000)] = 20
-    """Every K-th version is also published whole, so a late joiner replays at most K deltas."""
-    checkpoint_every: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    """Every K-th version also brings the learner's checkpoint; older rollouts may then go."""
-    keep_versions: Annotated[int, Field(ge=1, le=100_000)] = 256
-    """So many of the newest versions stay fetchable, with the anchor that leads to them."""
-
-
-class EnvironmentSection(Section):
-    """Where tasks and rewards come from."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-    """`secret_order`, `reasoning_gym`, `jsonl`, `python`, `verifiers`, `drawers`, `guess`."""
-    parameters: dict[str, str | int | float | bool] = Field(default={})
-    """The environment's own settings; it refuses those it does not know. A file that one names is read
-    by the trusted role if the parameter is called `path` or `..._path`."""
-    secret: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
-    """Name of a secret that only the trusted role holds; never its value."""
-    time_limit_s: Positive = 5.0
-    """One grading call may take this long; then the reward is 0 and the timeout is counted."""
 
 
 class Recipe(RecipeForm):
@@ -175,6 +135,7 @@ class Recipe(RecipeForm):
                 f"optimiser.minibatches is {self.optimiser.minibatches}, more than "
                 f"run.groups_per_update = {self.run.groups_per_update}; lower it"
             )
+        self._check_parts()
         self._check_batch()
         self._check_cut()
         heads, kv_heads = self.model.num_heads, self.model.num_kv_heads
@@ -187,6 +148,12 @@ class Recipe(RecipeForm):
         except NotCanonical as error:
             raise ValueError(f"a value has no place in a record: {error}") from None
         return self
+
+    def _check_parts(self) -> None:
+        if self.run.parts is not None and self.adapter is not None:
+            raise ValueError(
+                f"run.parts = {self.run.parts} and [adapter]: an adapter is small and is published whole; remove one"
+            )
 
     def _check_batch(self) -> None:
         """How large a batch may become, and of how many tasks."""

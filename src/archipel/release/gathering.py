@@ -21,6 +21,7 @@ from archipel.records.kinds.rollout import RolloutAnswer
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.records.statements import RunOpened
+from archipel.records.weight_parts import InParts
 from archipel.release.facts import (
     Cost,
     DataFact,
@@ -67,7 +68,7 @@ def gather(ledger: Ledger, find: Find, stated: Stated) -> Facts:
     """Everything that the ledger, the recipe and what lies under digests in them say of the run.
 
     Raises:
-        CannotRelease: no such run, none with a version, or its recipe is not to be had.
+        CannotRelease: no such run, none with a version, one in parts, or its recipe is not to be had.
     """
     heard = ledger.hearing
     story = heard.story
@@ -76,6 +77,7 @@ def gather(ledger: Ledger, find: Find, stated: Stated) -> Facts:
         raise CannotRelease(f"this ledger opens no run {heard.name!r:.80}")
     if not story.updates:
         raise CannotRelease(f"run {heard.name} has no version yet; release it when it has one")
+    _refuse_parts(heard)
     _ = story.pace  # of another programme: its own sentence
     recipe, config = _recipe(story.opened, find), _config(story.opened, find)
     versions = tuple(_versions(heard))
@@ -104,6 +106,17 @@ def gather(ledger: Ledger, find: Find, stated: Stated) -> Facts:
         files={},
         withdrawn=dict(story.taken_out),
     )
+
+
+def _refuse_parts(heard: Hearing) -> None:
+    """Whoever verifies a release reads whole versions, without a tensor library."""
+    for each in heard.story.updates:
+        if isinstance(each.answer.manifest, InParts):
+            raise CannotRelease(
+                f"version {each.answer.version} of {heard.name} is published in {each.answer.manifest.parts} parts, and a "
+                f"release holds whole versions; write the model with `archipel run export {heard.name}`, or leave "
+                "run.parts out of the recipe of a run that is to be released"
+            )
 
 
 def _versions(heard: Hearing) -> Iterator[VersionFact]:

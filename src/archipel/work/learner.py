@@ -21,6 +21,7 @@ from archipel.model.devices import CPU
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import Recipe
+from archipel.records.weight_parts import BadParts
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
 from archipel.training.curriculum import Curriculum, NotChosen
@@ -35,9 +36,10 @@ from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.measured import measured
 from archipel.work.memory import same_secret, started_trainer
 from archipel.work.outbox import Outbox
+from archipel.work.parting import CannotPart
 from archipel.work.policies import Policy
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
-from archipel.work.publishing import write_weights
+from archipel.work.publishing import write_in_parts, write_weights
 from archipel.work.start_check import Subject, at_start
 
 log = logging.getLogger(__name__)
@@ -215,15 +217,28 @@ class Learner:
         if self._site.is_first:
             files = self._outbox.begin(version)
             anchored = self._is_anchored(version)
-            sizes = write_weights(files, parent, policy, is_anchor=anchored)
+            sizes, parts = self._write(files, parent, policy, is_anchor=anchored)
             self._prompts.write(version, files)
-            values = {"policy": policy.manifest.state, "metrics": {**metrics, **sizes}}
+            values = {"policy": policy.manifest.state, "metrics": {**metrics, **sizes}, **parts}
             saved = checkpoint_file(self.folder, version)
             beside = {"memory": saved} if self._is_published(version) else {}
             self._outbox.finish(version, values, beside)
         if self._is_saved(version):
             self._trainer.save(self.folder)
         return self.again(version)
+
+    def _write(
+        self, files: Path, parent: Policy | None, policy: Policy, *, is_anchor: bool
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """The version's files, whole or in parts as the recipe says; their sizes, and how many parts."""
+        parts = self.recipe.run.parts
+        if parts is None:
+            return write_weights(files, parent, policy, is_anchor=is_anchor), {}
+        try:
+            sizes, count = write_in_parts(files, parent, policy, parts, is_anchor=is_anchor)
+        except (BadParts, CannotPart) as error:
+            raise WorkFailed(f"version {policy.manifest.version} in parts: {error}") from None
+        return sizes, {"parts": count}
 
     def _is_anchored(self, version: int) -> bool:
         run = self.recipe.run

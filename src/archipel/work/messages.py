@@ -37,6 +37,7 @@ STEPS = "steps"
 """Under which name of a child's values the answers to turns stand: [tokens, is over, retells] of each episode."""
 
 LocalPath = Annotated[Path, Field(strict=False)]
+PartFiles = tuple[LocalPath, LocalPath]
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
 Text = Annotated[bytes, Field(strict=False)]
 """Bytes that are UTF-8."""
@@ -92,6 +93,8 @@ class LinkMessage(Closed):
     manifest: LocalPath
     anchor: LocalPath | None
     delta: LocalPath | None
+    parts: tuple[PartFiles, ...] | None = None
+    """Of a version in parts, whose manifest is an index: of each, in order, its manifest, and its anchor or delta."""
 
 
 class ReplayMessage(Closed):

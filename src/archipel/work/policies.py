@@ -16,6 +16,7 @@ from archipel.model.versions import apply_delta, decode_anchor
 from archipel.work.bases import Bases, Ground, require_whole
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.messages import LinkMessage
+from archipel.work.parted import assembled, files_of, index_of
 from archipel.work.recent import Recent
 
 Check = Callable[[Manifest], None]
@@ -72,6 +73,8 @@ def follow(
 
 
 def _step(held: Policy | None, link: LinkMessage, check: Check) -> Policy:
+    if link.parts is not None:
+        return _step_in_parts(held, link, check)
     manifest = Manifest.from_bytes(link.manifest.read_bytes())
     if manifest.state != link.policy:
         raise WorkFailed(f"manifest of version {link.version} is not for {link.policy}")
@@ -84,6 +87,18 @@ def _step(held: Policy | None, link: LinkMessage, check: Check) -> Policy:
     else:
         raise WorkFailed(f"version {link.version} has no anchor and its parent is missing")
     return Policy(state, manifest)
+
+
+def _step_in_parts(held: Policy | None, link: LinkMessage, check: Check) -> Policy:
+    index = index_of(link)
+    if link.delta is not None and held is not None and index.parent == held.manifest.state:
+        made = assembled(index, files_of(link), held.state, held.manifest)
+    elif link.anchor is not None:
+        made = assembled(index, files_of(link))
+    else:
+        raise WorkFailed(f"version {link.version} has no anchor and its parent is missing")
+    check(made.manifest)
+    return Policy(made.state, made.manifest)
 
 
 def _ahead(chain: Sequence[LinkMessage], held: Policy | None) -> Sequence[LinkMessage]:

@@ -21,6 +21,7 @@ from archipel.records.payload import BadPayload
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.records.statements import RunOpened
+from archipel.records.weight_parts import InParts
 from archipel.training.batch import BadGroup
 from archipel.training.checkpoint import BadCheckpoint
 from archipel.training.curriculum import Curriculum, NotChosen, shown_as
@@ -35,6 +36,7 @@ from archipel.training.wording import wording_of_recipe
 from archipel.work.episodes import upheld, upholding
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.learner import Learner
+from archipel.work.parted import assembled, documents_of
 from archipel.work.policies import Policy
 from archipel.work.prompts import Prompts
 
@@ -67,6 +69,8 @@ class ChainCheck:
             Whatever `read` raises; the weights of the version before are then let go.
         """
         before, self.held = self.held, None
+        if isinstance(made.manifest, InParts):
+            return self._step_in_parts(made, parent, before, read)
         manifest = Manifest.from_bytes(read(made.manifest))
         if (manifest.state, manifest.version) != (made.policy, made.version):
             raise WrongManifest(
@@ -83,6 +87,27 @@ class ChainCheck:
             ways["delta"] = apply_delta(before.state, before.manifest, read(made.delta), manifest)
         for state in ways.values():
             self.held = Policy(state, manifest)
+        return tuple(ways)
+
+    def _step_in_parts(
+        self, made: Publication, parent: str | None, before: Policy | None, read: ReadBlob
+    ) -> tuple[str, ...]:
+        index, lists = documents_of(made, read)
+        if index.parent != parent:
+            raise WrongManifest(f"the index's parent is {index.parent}, expected {parent}")
+        ways = []
+        for way, listed in lists.items():
+            pairs = zip(index.parts, listed.blobs, strict=True)
+            files = ((read(part.manifest), read(blob)) for part, blob in pairs)
+            if way == "anchor":
+                found = assembled(index, files)
+            elif before is None:
+                continue
+            else:
+                found = assembled(index, files, before.state, before.manifest)
+            self._check_over(found.manifest)
+            self.held = Policy(found.state, found.manifest)
+            ways.append(way)
         return tuple(ways)
 
     def _check_over(self, manifest: Manifest) -> None:

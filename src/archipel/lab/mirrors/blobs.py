@@ -4,11 +4,13 @@ Law: what `garbage` calls needed is kept and nothing else, the newest first; wha
 blob goes on where it stopped; a lab that lost one, or drips, keeps no other blob from coming.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from archipel.blobs import BlobStore, StorageFull
-from archipel.lab.garbage import needed_blobs
+from archipel.blobs import BlobMissing, BlobStore, StorageFull
+from archipel.lab.garbage import needed_blobs, versions_in_parts
+from archipel.lab.parted import BadParts, Parted
 from archipel.lab.state import LabState
 from archipel.records.fields import BlobRef
 from archipel.records.mirror_documents import MirrorBlobs
@@ -37,6 +39,7 @@ class KeptBlobs:
     def __init__(self, folder: Path, quota_bytes: int) -> None:
         """Raises OSError: the folder cannot be made or read."""
         self._store = BlobStore(folder, quota_bytes=quota_bytes, is_lasting=False)
+        self._parted = Parted(self._store)
         self._gone: set[str] = set()
         self._asked_again_s = 0.0
 
@@ -48,7 +51,7 @@ class KeptBlobs:
         Raises:
             BlobError, OSError: the disk.
         """
-        wanted = list(dict.fromkeys(needed_blobs(state)))
+        wanted = list(dict.fromkeys((*needed_blobs(state), *self._parts(state))))
         live = {blob.digest for blob in wanted}
         self._gone &= live
         if now_s - self._asked_again_s > GONE_S:
@@ -71,6 +74,14 @@ class KeptBlobs:
                 if late == MAX_LATE:
                     break
         return self._counted(wanted, unfit)
+
+    def _parts(self, state: LabState) -> Iterator[BlobRef]:
+        """What versions in parts need besides, as far as the documents that name it are here."""
+        for version in versions_in_parts(state):
+            with contextlib.suppress(
+                BlobMissing, BadParts
+            ):  # fetched in this round, or the lab's fault
+                yield from self._parted.blobs_of(version)
 
     def _bring(self, blob: BlobRef, fetch: Fetch, live: set[str], now_s: float) -> None:
         """Where there is no room, what is needed no more goes at once."""

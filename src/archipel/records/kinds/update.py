@@ -17,6 +17,7 @@ from archipel.records.fields import (
     Sparing,
     VersionNumber,
 )
+from archipel.records.weight_parts import InParts
 from archipel.records.words import (
     Memory,
     Needs,
@@ -58,7 +59,8 @@ class UpdateAnswer(WorkAnswer, Sparing):
     parent: Digest | None
     policy: Digest
     """State digest of the new weights; with `more`, of the parent's, which stay the newest."""
-    manifest: BlobRef
+    manifest: InParts | BlobRef
+    """Of a version in parts its index; anchor and delta then are lists of their blobs (`weight_parts`)."""
     anchor: BlobRef | None
     delta: BlobRef | None
     memory: BlobRef | None
@@ -75,7 +77,9 @@ def _needs(spec: UpdateSpec) -> Needs:
 
 
 def _answer(spec: UpdateSpec, told: Told) -> UpdateAnswer:
-    """From files `manifest`, `anchor`, `delta`, `memory`, `prompts-<batch>`; values `policy`, `metrics`."""
+    """From files `manifest`, `anchor`, `delta`, `memory`, `prompts-<batch>`; values `policy`, `metrics`,
+    perhaps `parts` and `more`.
+    """
     batches = sorted(
         (int(role.removeprefix(PROMPTS_ROLE)), blob)
         for role, blob in told.blobs.items()
@@ -85,7 +89,7 @@ def _answer(spec: UpdateSpec, told: Told) -> UpdateAnswer:
         version=spec.version,
         parent=spec.parent,
         policy=told.values["policy"],
-        manifest=told.blobs["manifest"],
+        manifest=_manifest(told),
         anchor=told.blobs.get("anchor"),
         delta=told.blobs.get("delta"),
         memory=told.blobs.get("memory"),
@@ -95,9 +99,18 @@ def _answer(spec: UpdateSpec, told: Told) -> UpdateAnswer:
     )
 
 
+def _manifest(told: Told) -> InParts | BlobRef:
+    blob, parts = told.blobs["manifest"], told.values.get("parts")
+    return blob if parts is None else InParts(digest=blob.digest, size=blob.size, parts=parts)
+
+
 def _blobs(answer: UpdateAnswer) -> tuple[BlobRef, ...]:
     optional = (answer.anchor, answer.delta, answer.memory)
-    named = (answer.manifest, *(blob for blob in optional if blob is not None))
+    manifest = answer.manifest
+    named = (
+        manifest.plain if isinstance(manifest, InParts) else manifest,
+        *(blob for blob in optional if blob is not None),
+    )
     return (*named, *(batch.blob for batch in answer.prompts))
 
 
