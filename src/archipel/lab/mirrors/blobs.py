@@ -8,12 +8,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from archipel.blobs import BlobMissing, BlobStore, StorageFull
+from archipel.blobs import BlobStore, StorageFull
+from archipel.blobs.errors import BlobMissing
 from archipel.lab.garbage import needed_blobs, versions_in_parts
-from archipel.lab.parted import BadParts, Parted
+from archipel.lab.parted import Parted
 from archipel.lab.state import LabState
 from archipel.records.fields import BlobRef
 from archipel.records.mirror_documents import MirrorBlobs
+from archipel.records.weight_parts import BadParts
 
 GRACE_S = 3600.0
 """A blob that is needed no more stays so long: the ledger may say otherwise in a moment."""
