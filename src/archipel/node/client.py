@@ -35,7 +35,7 @@ from archipel.node.exchange import (
     unreachable,
 )
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
-from archipel.node.sealed import NotBelieved, founding_of
+from archipel.node.sealed import Founding, NotBelieved, founding_of
 from archipel.node.turning import Asking
 from archipel.records import documents
 from archipel.records.document import BadDocument, read_document
@@ -57,6 +57,7 @@ FIRST_PAUSE_S = 0.2
 JSON = {"Content-Type": "application/json"}
 PARCEL = {"Content-Type": MEDIA_TYPE}
 
+NOBODY_S = Founding("", frozenset())
 D = TypeVar("D", bound=BaseModel)
 S = TypeVar("S", bound=Statement)
 
@@ -67,8 +68,8 @@ class LabReader(Asking):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.direct = Direct(lambda: self.url)
-        self.lab = ""
-        self.operators: frozenset[str] = frozenset()
+        self.founding = NOBODY_S
+        """Whose lab it is, once it was met."""
         self.bytes_down = 0
 
     async def close(self) -> None:
@@ -76,15 +77,25 @@ class LabReader(Asking):
         await self.direct.close()
         await super().close()
 
-    async def meet(self) -> None:
-        """Learn who the lab is and who may open runs at it.
+    async def meet(self) -> documents.LabFacts:
+        """Learn who the lab is and who may open runs at it; returns all that it says of itself.
 
         Raises:
             LabRefused: `bad-founding`, its own key does not say so.
         """
         facts = await self.read(documents.LabFacts, "/lab")
-        founding = believed(lambda: founding_of(facts))
-        self.lab, self.operators = founding.lab, founding.operators
+        self.founding = believed(lambda: founding_of(facts))
+        return facts
+
+    @property
+    def lab(self) -> str:
+        """Its key; empty before it was met."""
+        return self.founding.lab
+
+    @property
+    def operators(self) -> frozenset[str]:
+        """Who may open runs there."""
+        return self.founding.operators
 
     async def get(self, path: str, **params: Any) -> Any:
         """A JSON document as it came."""
@@ -195,15 +206,16 @@ class LabClient(LabReader):
         self.numbers = Numbers(self.clock)
         self._speaking = asyncio.Lock()
 
-    async def greet(self) -> None:
+    async def greet(self) -> documents.LabFacts:
         """Learn who the lab is and which number it heard last from us; must precede any statement.
 
         Nobody signs its clock and that number, so what was believed of them before is forgotten.
         """
-        await self.meet()
+        facts = await self.meet()
         self.numbers.forget()
         await self.set_clock()
         self.numbers.begin()
+        return facts
 
     async def set_clock(self) -> None:
         """Learn the lab's time, and the number that it heard last from us."""
@@ -211,6 +223,20 @@ class LabClient(LabReader):
         spoken = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
         believed(lambda: self.numbers.heard(spoken))
         self.clock.set(spoken.now_ms, before_ns, self.clock.ticks())
+
+    def turn(
+        self, url: str, founding: Founding, spoken: documents.KeyFacts, before_ns: int
+    ) -> None:
+        """Speak to the lab at `url` from now on, which continues this one's ledger; before_ns: as of `LabClock.set`.
+
+        Nothing is awaited: every statement is to one lab or the other.
+        """
+        self.turn_to(url)
+        self.founding = founding
+        self.numbers.forget()
+        believed(lambda: self.numbers.heard(spoken))
+        self.clock.set(spoken.now_ms, before_ns, self.clock.ticks())
+        self.numbers.begin()
 
     async def hears_another(self) -> bool:
         """Whether the lab heard a number from this key, since we met it, that we did not say."""
