@@ -350,7 +350,7 @@ def test_a_list_of_nothing_is_one(world: World) -> None:
 def test_bytes_that_do_not_hash_to_their_name_are_refused_and_not_kept(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archipel.node.client.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("archipel.node.lab_reader.FIRST_PAUSE_S", 0.001)
     store = BlobStore(folder / "node")
     for lie in (b"other bytes", b"longer than what was announced"):
         with pytest.raises(LabRefused, match="wrong-digest"):
