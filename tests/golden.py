@@ -12,8 +12,9 @@ from archipel.identity import Identity
 from archipel.lab.decide import next_seq
 from archipel.lab.forgetting import forgettable
 from archipel.lab.programmes import door
-from archipel.lab.recovery import pages, snapshot_ref
+from archipel.lab.recovery import replay, snapshot_ref
 from archipel.lab.snapshots import FORMAT, encode_state
+from archipel.ledger.verification import lab_key
 from archipel.records.audits import AuditTerms, VerdictContested
 from archipel.records.canonical import sha256_digest
 from archipel.records.exact import CONTRACTS
@@ -52,6 +53,7 @@ from archipel.records.recipe_charter import CharterSection, charter_terms
 from archipel.records.rounds import BidWithdrawn
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import SnapshotTaken
+from archipel.records.succession import Successor, SuccessorsNamed
 from archipel.records.withdrawal import ContributionWithdrawn
 from granted import DAY_MS, DOOR, RULE, attested, permitted
 from keyring import delegation, invitation
@@ -59,6 +61,7 @@ from metered import METER, Book
 from outer import GATE, member, outer_started
 from people import Cheat, Provider, identity
 from questions import hand, open_door
+from succeeding import NEXT, entries, head_over, succession
 from trading import TERMS as TRADING
 from trading import exchange_at
 from world import TERMS, World
@@ -119,6 +122,8 @@ def story() -> World:
     granted(world)
     through_a_door(world)
     with_operators(world)
+    successors = (Successor(did=NEXT.did, address="https://next.example"),)
+    world.speak(world.operator, SuccessorsNamed, successors=successors, ask=())
     _snapshot(world)
     world.check_replay()
     return world
@@ -469,16 +474,19 @@ def _snapshot(world: World) -> None:
 
 
 def golden(world: World) -> dict[str, object]:
-    """What is kept."""
+    """What is kept: all of it, and that another lab goes on from there."""
+    told = entries(world)
+    told.append(succession(told, identity("lab")).to_bytes())
+    state = replay(NEXT.did, told)
     return {
-        "lab": world.state.lab,
-        "ledger_key": world.lab.log.key.to_text(),
-        "entries": [data.decode() for data in pages(world.lab.log)],
-        "head": world.lab.log.head.note.decode(),
+        "lab": state.lab,
+        "ledger_key": lab_key(state.lab).to_text(),
+        "entries": [data.decode() for data in told],
+        "head": head_over(told, NEXT).note.decode(),
         "state_format": FORMAT,
-        "state": sha256_digest(encode_state(world.state)),
-        "balances": dict(sorted(world.state.book.items())),
-        "versions": {name: run.version for name, run in sorted(world.state.runs.items())},
+        "state": sha256_digest(encode_state(state)),
+        "balances": dict(sorted(state.book.items())),
+        "versions": {name: run.version for name, run in sorted(state.runs.items())},
     }
 
 

@@ -48,6 +48,7 @@ from archipel.records.recipe_charter import CharterTerms, Contributor
 from archipel.records.recipe_market import MarketTerms
 from archipel.records.statement import Seq
 from archipel.records.statements import Asking, Capabilities, ModelFile, Recorded
+from archipel.records.succession import Agreement, Successor
 from archipel.records.terms import Terms
 from archipel.records.turns import (
     Question,
@@ -72,6 +73,7 @@ PARTS = (
     DoorPace, Begun, AdaptQuestion, SampleQuestion, PretrainPace, CorpusPace, InnerPace, PayloadPace, OuterPace, MergePace, GatePace, Verdict,
     PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort, Measures, SumTest, Measured,
     MarketTerms, Market, Bid, CharterTerms, Contributor, Spending, UsageReceipt, Usage, Attestation, Permit,
+    Successor, Agreement,
 )  # fmt: skip
 GROUPS: dict[str, tuple[Any, ...]] = {
     "parts": PARTS,

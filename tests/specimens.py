@@ -1,7 +1,12 @@
 """One statement of every kind, and the largest that its bounds allow."""
 
+import hashlib
 from typing import Any, get_args
 
+from archipel.identity import Identity
+from archipel.ledger.taken_over import agreed
+from archipel.ledger.tree_head import sign_tree_head
+from archipel.ledger.verification import lab_key
 from archipel.records import fields as bounds
 from archipel.records.adapter import TARGETS, AdapterForm
 from archipel.records.audits import AuditsDrawn, VerdictContested
@@ -105,6 +110,15 @@ from archipel.records.statements import (
     SnapshotTaken,
     Statement,
     WorkAnswered,
+)
+from archipel.records.succession import (
+    MAX_AGREEMENTS,
+    MAX_ASKED,
+    MAX_SUCCESSORS,
+    Agreement,
+    LabSucceeded,
+    Successor,
+    SuccessorsNamed,
 )
 from archipel.records.terms import Terms
 from archipel.records.withdrawal import ContributionWithdrawn
@@ -260,6 +274,31 @@ def _granted(spec: Any) -> LeaseGranted:
     )
 
 
+NEXT_LAB = identity("next lab")
+
+
+def taken_over(
+    lab: Identity, seq: int, size: int, operators: tuple[str, ...], reason: str, agreements: int
+) -> LabSucceeded:
+    """A succession as it is signed: the head is the first lab's, and so many others agreed."""
+    first, root = identity("lab"), hashlib.sha256(b"root").digest()
+    head = sign_tree_head(first, lab_key(first.did).name, size, root)
+    said = {"predecessor": first.did, "size": size, "root": f"sha256:{root.hex()}"}
+    signers = [identity(f"holder {n}") for n in range(agreements)]
+    return LabSucceeded(
+        lab=lab.did,
+        author=lab.did,
+        seq=seq,
+        **said,
+        head=head.note.decode(),
+        operators=operators,
+        reason=reason,
+        agreements=tuple(
+            agreed(each, Agreement(**said, successor=lab.did, by=each.did)) for each in signers
+        ),
+    )
+
+
 def _by(author: str, seq: int) -> dict[str, Any]:
     return {"lab": LAB, "author": author, "seq": seq}
 
@@ -343,6 +382,12 @@ SMALL: dict[str, Statement] = {
     "key.revoked": KeyRevoked(**_by(OPERATOR, 7), node=NODE, reason="stolen é"),
     "node.paused": NodePaused(**_by(OPERATOR, 8), node=NODE, reason="until Monday é"),
     "node.resumed": NodeResumed(**_by(OPERATOR, 9), node=NODE),
+    "successors.named": SuccessorsNamed(
+        **_by(OPERATOR, 10),
+        successors=(Successor(did=NODE, address="https://next.example:8440"), Successor(did=LAB)),
+        ask=("https://another.example",),
+    ),
+    "lab.succeeded": taken_over(NEXT_LAB, 1, 12, (OPERATOR,), "it burned down é", 1),
     "node.left": NodeLeft(**_by(NODE, 9)),
     "nodes.forgotten": NodesForgotten(**_by(LAB, 7), nodes=(NODE,)),
     "nodes.forgotten (kept)": NodesForgotten(**_by(LAB, 7), nodes=(NODE,), revocations="kept"),
@@ -478,6 +523,9 @@ CHARTER = CharterTerms(
     voting_ms=7_776_000_000,
     least=MILLION,
     contributors=tuple(Contributor(did=did, weight=MAX_WEIGHT) for did in _NAMED),
+    successors=tuple(
+        Successor(did=did, address="https://" + "&" * 240) for did in _NAMED[:MAX_SUCCESSORS]
+    ),
 )
 
 _BID = Bid(
@@ -607,6 +655,22 @@ LARGE: tuple[Statement, ...] = (
         **_MOST, policy="invited", allowed=(NODE,) * MAX_ALLOWED, effort_bits=28, places=1024
     ),
     KeyRevoked(**_MOST, node=NODE, reason=_TEXT),
+    SuccessorsNamed(
+        **_MOST,
+        successors=tuple(
+            Successor(did=identity(f"successor {n}").did, address="https://" + "&" * 240)
+            for n in range(MAX_SUCCESSORS)
+        ),
+        ask=tuple(f"https://{n:&>240}" for n in range(MAX_ASKED)),
+    ),
+    taken_over(
+        identity("node"),
+        bounds.MAX_SEQ,
+        2**40,
+        (NODE,) * bounds.MAX_TRUSTED_KEYS,
+        _TEXT,
+        MAX_AGREEMENTS,
+    ),
     NodePaused(**_MOST, node=NODE, reason=_TEXT),
     NodeResumed(**_MOST, node=NODE),
     RunSeeded(**_MOST, run=_RUN, size=bounds.MAX_SEQ, root=POLICY),

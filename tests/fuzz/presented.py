@@ -4,14 +4,19 @@ import sqlite3
 from pathlib import Path
 
 from archipel.door.keys import USUAL, Keys
+from archipel.identity import IdentityError
 from archipel.key_file import Unusable, key_in, plain_file, sealed_file
+from archipel.lab.entry import read_entry
 from archipel.node.membership import opened
 from archipel.records.grants import Attestation, Permit
 from archipel.records.membership import Delegation, Invitation, NotSigned, read_signed, signed_from
+from archipel.records.statements import InvalidRecord
+from archipel.records.succession import Agreement
 from fuzz.reading import Reader
 from granted import attested, permitted
 from keyring import delegation, invitation
 from people import identity
+from succeeding import agreement, succession
 
 BOSS, NODE = identity("boss"), identity("node")
 HERE = Path("file")
@@ -45,6 +50,16 @@ def readers() -> dict[str, Reader]:
             lambda data: read_signed(Permit, signed_from(data)),
             (permit.model_dump_json().encode(),),
             (NotSigned,),
+        ),
+        "agreements": Reader(
+            lambda data: read_signed(Agreement, signed_from(data)),
+            (agreement([b"entry"], BOSS, NODE).model_dump_json().encode(),),
+            (NotSigned,),
+        ),
+        "successions": Reader(
+            read_entry,
+            (succession([b"entry"], BOSS, agreement([b"entry"], NODE, BOSS)).to_bytes(),),
+            (InvalidRecord, IdentityError),
         ),
         "API keys": Reader(
             lambda data: keys.find(data.decode("latin-1")),

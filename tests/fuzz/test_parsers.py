@@ -72,7 +72,7 @@ OWN = {
     ("planning/serving_rows.py", "points"): "a table of the package",
     ("planning/documented.py", "rows"): "a table of the package",
     # What tests over a network or a process meet:
-    ("node/client.py", "get"): "tests/node: what answers there is no lab",
+    ("node/lab_reader.py", "get"): "tests/node: what answers there is no lab",
     ("cli/ledger_reader.py", "_json"): "tests/cli: what answers there is no lab",
     (
         "training/environments/gym_entries.py",

@@ -346,7 +346,7 @@ def test_equal_states_have_equal_bytes_and_operators_are_sorted(world: World) ->
     state = dataclasses.replace(world.state, operators=many)
     data = encode_state(state)
     value = parse_canonical(data)
-    assert value["format"] == FORMAT == 9
+    assert value["format"] == FORMAT == 10
     assert value["state"]["operators"] == sorted(many)
     assert encode_state(decode_state(data)) == data
 

@@ -15,11 +15,12 @@ from agents import until
 from archipel.blobs import BlobStore
 from archipel.identity import sign
 from archipel.node import exchange
-from archipel.node.client import LabClient, LabReader
+from archipel.node.client import NOBODY_S, LabClient, LabReader
 from archipel.node.clock import STALE_S, LabClock
 from archipel.node.exchange import Bounds, LabRefused, LabUnreachable
 from archipel.node.lease import Wanted
 from archipel.node.patience import Interrupt, Patience
+from archipel.node.sealed import Founding
 from archipel.node.uploads import send_file
 from archipel.records.documents import (
     MAX_SEALED_CHARACTERS,
@@ -195,7 +196,7 @@ def asked(world: World, answer: Answer, what: Callable) -> None:
     async def story() -> None:
         client = LabClient("http://lab.test", identity("node"))
         await client.close()
-        client.lab, client.operators = LAB.did, frozenset({identity("operator").did})
+        client.founding = Founding(LAB.did, frozenset({identity("operator").did}))
         transport = httpx.MockTransport(answer)
         client.http = httpx.AsyncClient(transport=transport, base_url=client.url)
         try:
@@ -349,7 +350,7 @@ def test_a_list_of_nothing_is_one(world: World) -> None:
 def test_bytes_that_do_not_hash_to_their_name_are_refused_and_not_kept(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archipel.node.client.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("archipel.node.lab_reader.FIRST_PAUSE_S", 0.001)
     store = BlobStore(folder / "node")
     for lie in (b"other bytes", b"longer than what was announced"):
         with pytest.raises(LabRefused, match="wrong-digest"):
@@ -381,7 +382,7 @@ def test_a_lab_is_who_its_key_says_and_its_operators_are_those_it_was_founded_wi
     world: World,
 ) -> None:
     async def greet(client: LabClient) -> None:
-        client.lab = ""
+        client.founding = NOBODY_S
         await client.greet()
         assert client.lab == LAB.did
         assert client.operators == {identity("operator").did}

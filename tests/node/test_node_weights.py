@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from archipel.node.client import NOBODY_S
 from archipel.node.exchange import LabRefused
 from archipel.node.weights import MAX_PAGES, Weights
 from archipel.records.fields import BlobRef
@@ -42,6 +43,7 @@ class Lab:
     def __init__(self, page: Callable[[int], Any]) -> None:
         self.asked: list[int] = []
         self._page = page
+        self.founding = NOBODY_S
 
     async def get(self, path: str, since: int) -> Any:
         assert path == "/runs/run/versions"

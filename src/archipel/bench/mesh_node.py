@@ -22,7 +22,7 @@ from archipel.node.blob_door import BlobDoor
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabUnreachable
 from archipel.node.lease import Lease, Wanted
-from archipel.node.sealed import Founding, opening_of
+from archipel.node.sealed import opening_of
 from archipel.node.supply import Supply
 from archipel.node.weights import Weights
 from archipel.records.documents import Have, HeldRun
@@ -108,7 +108,7 @@ class FetchingNode:
         if not isinstance(spec, RolloutSpec):
             raise TypeError(f"asked for rollouts, got {spec.kind}")
         if self._opened is None:
-            founding = Founding(self.client.lab, self.client.operators)
+            founding = self.client.founding
             self._opened = opening_of(news.opening or "", founding, spec.run)
         down, given = self.client.bytes_down, peers.bytes_from_peers
         self._supply.lay(lease.blobs, news.sources)

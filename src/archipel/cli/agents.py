@@ -88,8 +88,11 @@ def agent_options(function: Command) -> Command:
 
 def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -> None:
     """Join, work, show how it stands, leave cleanly."""
+    from dataclasses import replace
+
     from archipel.blobs import BlobStore
     from archipel.cli.keys import load_or_make_key
+    from archipel.cli.ledger_continued import why_not_continued
     from archipel.cli.screen import Screen
     from archipel.node.agent import Agent
     from archipel.node.patience import NodeFailed
@@ -99,7 +102,7 @@ def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -
         log_to(settings.home / "log.jsonl")
         identity = load_or_make_key(settings.home / "node.key")
         store = BlobStore(settings.home / "blobs", is_lasting=False)
-        agent = Agent(settings, identity, store)
+        agent = Agent(replace(settings, judge=why_not_continued), identity, store)
     click.echo(f"node {identity.did} for {settings.lab_url}, home {settings.home}", err=True)
     if metrics_port is not None:
         _serve_metrics(agent, metrics_port)

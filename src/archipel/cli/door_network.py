@@ -99,11 +99,11 @@ def _site(opened: "RunOpened", identity: "Identity", network: Network, model: Pa
 
 async def _opened(client: "LabClient", run: str) -> "RunOpened":
     from archipel.node.exchange import believed
-    from archipel.node.sealed import Founding, opening_of
+    from archipel.node.sealed import opening_of
     from archipel.records.documents import Opening
 
     sealed = (await client.read(Opening, f"/runs/{run}/opening")).opening
-    founding = Founding(client.lab, client.operators)
+    founding = client.founding
     return believed(lambda: opening_of(sealed, founding, run))
 
 

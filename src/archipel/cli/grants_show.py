@@ -38,7 +38,7 @@ def show_(grantee: str | None, rows: int, as_json: bool, **place: Any) -> None:
       archipel grants show
       archipel grants show --grantee did:key:z6Mk... --lab http://lab.example:8440 --json
     """
-    from archipel.lab.apply import apply
+    from archipel.lab.apply import apply, begun
     from archipel.lab.grant_views import grants_view
     from archipel.lab.state import LabState
 
@@ -46,7 +46,7 @@ def show_(grantee: str | None, rows: int, as_json: bool, **place: Any) -> None:
 
     def seen(entry: "Entry") -> None:
         nonlocal state, last_ms
-        state = state if state.lab else LabState(lab=entry.statement.lab)
+        state = begun(state, entry.statement)
         state, last_ms = apply(state, entry.statement, entry.at_ms), entry.at_ms
 
     checked_ledger(**place, seen=seen)

@@ -19,6 +19,8 @@ from archipel.cli.lab_joining import invite, joining
 from archipel.cli.lab_leading import ADDRESS, Door, Place, ending, led
 from archipel.cli.lab_pages import RELEASES, Shown, pages
 from archipel.cli.lab_status import status
+from archipel.cli.lab_succeed import succeed
+from archipel.cli.lab_successors import agree, name_successors
 from archipel.cli.lab_tls import certificate_of, tls_options
 from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.cli.listening import publish_url
@@ -34,7 +36,8 @@ def command() -> None:
     """Run a lab."""
 
 
-for each in (status, card, joining, invite, backup, restore, vouch):
+OTHERS = (status, card, joining, invite, backup, restore, vouch, succeed, agree, name_successors)
+for each in OTHERS:
     command.add_command(each)
 
 

@@ -9,7 +9,7 @@ import click
 
 from archipel.cli.doors import LabUrl, Mendable
 from archipel.cli.lab_tls import shown_url
-from archipel.cli.ledger_checked import HEAD_FILE, opened_by
+from archipel.cli.ledger_checked import HEAD_FILE, lab_of
 from archipel.cli.listening import listen, publish_url
 from archipel.plurals import counted
 
@@ -99,11 +99,10 @@ def led(
 
 def _check_key(place: Place, identity: "Identity") -> None:
     """Raises Mendable: the ledger is not of this home's key, so this lab never leads it."""
-    from archipel.ledger.location import read_first_entry
     from archipel.ledger.storage import LedgerMissing
 
     try:
-        did = opened_by(read_first_entry(place.ledger))
+        did = lab_of(place.ledger)
     except LedgerMissing:  # its leader founds it just now
         return
     if did != identity.did:

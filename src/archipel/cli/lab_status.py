@@ -152,16 +152,16 @@ def _mirrors(home: Path) -> list[dict[str, Any]]:
 
 def _ledger(home: Path) -> dict[str, Any]:
     """The newest head and snapshot, as the files of this machine say."""
-    from archipel.cli.ledger_checked import opened_by
+    from archipel.cli.ledger_checked import lab_of
     from archipel.identity import IdentityError
     from archipel.lab.recovery import newest_snapshot
-    from archipel.ledger.location import read_first_entry, read_log
+    from archipel.ledger.location import read_log
     from archipel.ledger.storage import LedgerError
     from archipel.ledger.verification import lab_key
 
     place = home / LEDGER
     try:
-        log = read_log(place, lab_key(opened_by(read_first_entry(place))), home / HEAD_FILE)
+        log = read_log(place, lab_key(lab_of(place)), home / HEAD_FILE)
     except (LedgerError, IdentityError, ValueError) as error:
         return {"entries": None, "head": None, "snapshot_of": None, "ledger_fault": str(error)}
     try:

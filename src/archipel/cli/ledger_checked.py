@@ -85,7 +85,7 @@ def stored_state(
     seen: Seen = lambda entry: None,
 ) -> Checked:
     """A ledger on disk or in a database, all of it checked; arguments as of `read_ledger`."""
-    from archipel.ledger.location import read_first_entry, read_log
+    from archipel.ledger.location import read_log
     from archipel.ledger.verification import lab_key
 
     head_file = None
@@ -100,7 +100,7 @@ def stored_state(
     elif "://" not in ledger and (Path(ledger).parent / HEAD_FILE).exists():
         head_file = Path(ledger).parent / HEAD_FILE
     place = ledger or home_folder("lab", home, make=False) / LEDGER_FILE
-    did = expected(opened_by(read_first_entry(place)), expect)
+    did = expected(lab_of(place), expect)
     known = _earlier_heads(earlier, did)
     log = read_log(place, lab_key(did), head_file)
     try:
@@ -174,6 +174,21 @@ def opened_by(entry: bytes) -> str:
     return statement.author
 
 
+def lab_of(place: str | Path) -> str:
+    """The lab that the ledger at `place` says it is of now: its newest head's, which has to be shown by folding it; where
+    that is no lab's, the one that opened it. Raises LedgerError, Mendable: there is no lab's ledger.
+    """
+    from archipel.cli.ledger_reader import did_of
+    from archipel.ledger.location import read_first_entry, read_origin
+    from archipel.ledger.storage import LedgerError
+
+    first = opened_by(read_first_entry(place))
+    try:
+        return did_of(read_origin(place), str(place))
+    except LedgerError:
+        return first
+
+
 def expected(did: str, expect: str | None) -> str:
     if expect is not None and did != expect:
         raise Mendable(f"this is the ledger of {did}; expected {expect}")
@@ -193,15 +208,17 @@ def _fold(
     first = next(told, None)
     if first is None:
         raise Mendable("this ledger has no entries yet")
-    if opened_by(first) != did:
-        raise Mendable(f"entry 0 opens the ledger of another lab than {did}")
+    opened_by(first)
     try:
-        return replayed(did, chain([first], told), seen)
+        found = replayed(did, chain([first], told), seen)
     except Contradiction as error:
         raise Mendable(
             f"these entries are signed, but do not follow from one another: {error}; "
             "no lab of this release wrote them"
         ) from None
+    for each in earlier:
+        each.check_former({past.predecessor: past.entry for past in found.state.succeeded})
+    return found
 
 
 def counting(size: int, entries: Iterable[bytes], start: int = 0) -> Iterator[bytes]:

@@ -95,7 +95,8 @@ def mirror(
 
 def _once(url: str, folder: Path, expect: str | None) -> tuple["Mirror", int]:
     """The mirror as it is now, and how many entries are new."""
-    from archipel.cli.ledger_checked import counting, expected
+    from archipel.cli.ledger_checked import CHECKPOINT, counting, expected, mirror_in
+    from archipel.cli.ledger_continued import succeeding
     from archipel.cli.ledger_reader import reader_of
     from archipel.identity import IdentityError
     from archipel.ledger.mirror import Mirror
@@ -105,10 +106,16 @@ def _once(url: str, folder: Path, expect: str | None) -> tuple["Mirror", int]:
     at_work("reading the ledger")
     with mending(IdentityError, LedgerError, OSError, ValueError), reader_of(url) as source:
         did = expected(source.did(), expect)
-        kept, head = Mirror(folder, lab_key(did)), source.head(did)
+        held = did
+        if (folder / CHECKPOINT).is_file():
+            held = mirror_in(folder)[
+                1
+            ]  # of the lab before, perhaps, whose ledger this one continues
+        kept, head = Mirror(folder, lab_key(held)), source.head(did)
         before = kept.size
         if head.size != before or kept.head is None or head.root != kept.head.root:
-            kept.extend(counting(head.size, source.entries(head.size, before), before), head)
+            entries = succeeding(source.entries(head.size, before), held, did)
+            kept.extend(counting(head.size, entries, before), head)
         return kept, kept.size - before
 
 

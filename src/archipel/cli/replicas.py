@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archipel.cli.doors import home_folder, mending
-from archipel.cli.ledger_checked import CHECKPOINT, LEDGER_FILE, expected, mirror_in, opened_by
+from archipel.cli.ledger_checked import CHECKPOINT, LEDGER_FILE, expected, lab_of, mirror_in
 
 if TYPE_CHECKING:
     from archipel.cli.ledger_reader import LedgerReader
@@ -59,7 +59,7 @@ def _place(
     """Whose ledger it is, and how it is read."""
     from archipel.cli.ledger_reader import reader_of
     from archipel.ledger.growing import GrowingMirror
-    from archipel.ledger.location import follow_log, read_first_entry
+    from archipel.ledger.location import follow_log
     from archipel.ledger.verification import lab_key
 
     if url is not None:
@@ -72,7 +72,7 @@ def _place(
         return did, GrowingMirror(mirror.folder, mirror.key)
     place = ledger or str(home_folder("lab", None, make=False) / LEDGER_FILE)
     place = str(Path(place) / LEDGER_FILE) if is_folder else place
-    did = opened_by(read_first_entry(place))
+    did = lab_of(place)
     log = follow_log(place, lab_key(did))
     ending.callback(log.close)
     return did, log

@@ -110,7 +110,7 @@ async def _works(lab: LabReader, opened: RunOpened, version: int) -> Sequence[Ac
         if refused.problem != NOT_FOUND:
             raise
         return await _works_in_ledger(lab, opened, version)
-    return believed(lambda: inputs_of(shown, opened, version))
+    return believed(lambda: inputs_of(shown, opened, version, lab.founding.labs))
 
 
 def _batches(opened: RunOpened) -> Batches:
@@ -201,7 +201,7 @@ async def _prompts(
     """The prompts of batch `number`; None when they are gone."""
     bringer = max(0, number - _pace(opened).max_staleness)
     page = await lab.get(f"/runs/{opened.run}/versions", since=bringer)
-    blob = _named(page[0], opened, number) if page else None
+    blob = _named(page[0], opened, number, lab.founding.labs) if page else None
     if blob is None:
         blob = await prompt_blobs(lab, opened, number)
     if blob is None:
@@ -213,8 +213,8 @@ async def _prompts(
     return unpack_tasks(data)
 
 
-def _named(sealed: str, opened: RunOpened, number: int) -> BlobRef | None:
-    believed(lambda: publication_of(sealed, opened))
+def _named(sealed: str, opened: RunOpened, number: int, labs: frozenset[str]) -> BlobRef | None:
+    believed(lambda: publication_of(sealed, opened, labs))
     said = decode(Envelope.from_json(sealed.encode()).payload)
     made = said.answer if isinstance(said, WorkAnswered) else None
     batches = made.prompts if isinstance(made, UpdateAnswer) else ()

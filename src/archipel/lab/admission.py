@@ -14,7 +14,7 @@ from archipel.records.door import AtDoor, DoorAsked
 from archipel.records.fields import BlobRef
 from archipel.records.judging import Judging
 from archipel.records.kinds import Answer
-from archipel.records.membership import JoiningRuled, KeyRevoked, NodePaused, NodeResumed
+from archipel.records.membership import TakingPart
 from archipel.records.money import Paying
 from archipel.records.ownership import Owning
 from archipel.records.pauses import RunPaused, RunResumed
@@ -38,6 +38,7 @@ from archipel.records.statements import (
     SnapshotTaken,
     WorkAnswered,
 )
+from archipel.records.succession import LabSucceeded, SuccessorsNamed
 
 MAX_RUNS = 1000
 """That are not at rest: what is asked for every record looks at all of them."""
@@ -46,7 +47,8 @@ MAX_RUNS_KEPT = 10_000
 MAX_SEQ_AHEAD = 366 * 86_400 * 1_000_000
 """A number may be this far beyond the lab's clock in microseconds: no author can use all numbers up."""
 
-LAB_S_OWN = LabOpened | LeaseGranted | LeaseExpired | NodesForgotten | RunSeeded | SnapshotTaken
+_OF_ITSELF = LabOpened | LabSucceeded | NodesForgotten | SnapshotTaken
+LAB_S_OWN = _OF_ITSELF | LeaseGranted | LeaseExpired | RunSeeded
 """What nobody else may say."""
 
 HasBlob = Callable[[BlobRef], bool]
@@ -84,7 +86,7 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             _admit_retry(state, statement)
         case RunPaused() | RunResumed():
             _admit_pause(state, statement)
-        case NodeJoined() | JoiningRuled() | KeyRevoked() | NodePaused() | NodeResumed():
+        case _ if isinstance(statement, TakingPart | NodeJoined | SuccessorsNamed):
             joining.admit(state, statement, now_ms)
         case LeaseRequested():
             joined(state, statement.author)

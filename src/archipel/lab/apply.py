@@ -11,7 +11,6 @@ from archipel.lab import (
     awards,
     collecting,
     doors,
-    drawing,
     earning,
     endings,
     escrow,
@@ -24,6 +23,7 @@ from archipel.lab import (
     owning,
     pauses,
     seeding,
+    succession,
     trading,
     voting,
     workforce,
@@ -34,7 +34,6 @@ from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.state import (
     LabState,
     Node,
-    Phase,
     Run,
 )
 from archipel.market.journal import Move, Posting, held, post
@@ -64,6 +63,7 @@ from archipel.records.statements import (
     SnapshotTaken,
     WorkAnswered,
 )
+from archipel.records.succession import LabSucceeded, SuccessorsNamed
 
 MAX_SNAPSHOT_LAG = 10_000
 """A snapshot is announced within so many entries of the state it shows, so that a replay can check it."""
@@ -71,6 +71,14 @@ MAX_SNAPSHOT_LAG = 10_000
 
 class Contradiction(RuntimeError):
     """The ledger holds a statement that cannot follow what came before it."""
+
+
+def begun(state: LabState, statement: Recorded) -> LabState:
+    """What a ledger is folded into: before its first entry, the state of the lab that opened it, which is not the lab whose
+    it is now where it was succeeded. Whoever expects a certain lab compares at the end.
+    """
+    is_first = state.size == 0 and isinstance(statement, LabOpened)
+    return LabState(lab=statement.author) if is_first else state
 
 
 def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
@@ -108,7 +116,7 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         case RunOpened():
             return _run_opened(state, statement, at_ms)
         case RunStopped():
-            return _run_stopped(state, statement, at_ms)
+            return succession.stopped(state, statement.run, at_ms)
         case RunRetried():
             return _with_run(state, failures.retried(state.runs[statement.run], at_ms))
         case RunPaused() | RunResumed():
@@ -121,6 +129,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return node_pauses.followed(state, statement, at_ms)
         case NodesForgotten():
             return forgotten(state, statement)
+        case SuccessorsNamed() | LabSucceeded():
+            return _succeeding(state, statement, at_ms)
         case LeaseGranted():
             return _lease_granted(state, statement, at_ms)
         case LeaseReturned() | LeaseExpired() | WorkAnswered():
@@ -129,8 +139,13 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return _snapshot_taken(state, statement)
         case LeaseRequested() | BlobOffered():
             raise Contradiction(f"{statement.kind} only asks; it has no place in a ledger")
-        case _:
-            assert_never(statement)
+    assert_never(statement)
+
+
+def _succeeding(state: LabState, statement: SuccessorsNamed | LabSucceeded, at_ms: int) -> LabState:
+    if isinstance(statement, SuccessorsNamed):
+        return joining.named(state, statement)
+    return succession.succeeded(state, statement, at_ms)
 
 
 def _lab_opened(state: LabState, opened: LabOpened) -> LabState:
@@ -156,12 +171,6 @@ def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
 
 def _with_run(state: LabState, run: Run) -> LabState:
     return changed(state, runs=state.runs.put(run.name, run))
-
-
-def _run_stopped(state: LabState, stopped: RunStopped, at_ms: int) -> LabState:
-    run = pauses.ended(state.runs[stopped.run], at_ms)
-    state = endings.with_run(state, changed(run, phase=Phase.STOPPED))
-    return drawing.stopped(state, run.name, at_ms)
 
 
 def _taking_part(

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from archipel.identity import BadSignature, Envelope, verify
+from archipel.ledger.taken_over import BadSuccession, check_taken_over
 from archipel.market.receipts import BadReceipt, opened
 from archipel.records.canonical import MAX_SAFE_INTEGER
 from archipel.records.grants import (
@@ -35,6 +36,7 @@ from archipel.records.statements import (
     decode_again,
     decode_said,
 )
+from archipel.records.succession import LabSucceeded
 
 _ENTRY = re.compile(rb'\{"at_ms":(0|-?[1-9][0-9]{0,15}),"record":(\{.*\})\}', re.DOTALL)
 """Canonical if its record is, which `Envelope.from_json` sees to."""
@@ -94,6 +96,8 @@ def open_envelope(envelope: Envelope) -> AnyStatement:
         _check_receipt(statement)
     if isinstance(statement, GrantRequested | GrantCharged):
         _check_granting(statement)
+    if isinstance(statement, LabSucceeded):
+        _check_succession(statement)
     return statement
 
 
@@ -128,6 +132,14 @@ def _check_granting(said: GrantRequested | GrantCharged) -> None:
             grantee = read_signed(Permit, said.permit).grantee
             verify(_enveloped(said.permit, PERMIT_TYPE, grantee), PERMIT_TYPE)
     except NotSigned as error:
+        raise InvalidRecord(str(error)) from None
+
+
+def _check_succession(said: LabSucceeded) -> None:
+    """The head is the predecessor's, the agreements are their signers'."""
+    try:
+        check_taken_over(said)
+    except BadSuccession as error:
         raise InvalidRecord(str(error)) from None
 
 

@@ -10,6 +10,7 @@ from archipel.lab.keys import delegation_in, why_barred, why_not_delegated, why_
 from archipel.lab.membership import Joining, Used
 from archipel.lab.providers import account_of, is_here, keys_of
 from archipel.lab.state import LabState
+from archipel.lab.successions import Named
 from archipel.market.journal import wallet
 from archipel.records.changed import changed
 from archipel.records.membership import (
@@ -22,6 +23,7 @@ from archipel.records.membership import (
     read_signed,
 )
 from archipel.records.statements import NodeJoined
+from archipel.records.succession import SuccessorsNamed
 from archipel.records.table import Table
 
 MAX_INVITATIONS = 65_536
@@ -40,6 +42,23 @@ def ruled(state: LabState, statement: JoiningRuled) -> LabState:
 def _why_not_ruled(state: LabState, statement: JoiningRuled) -> str | None:
     is_own = statement.author in state.operators
     return None if is_own else f"{statement.author} is no operator of this lab"
+
+
+def named(state: LabState, said: SuccessorsNamed) -> LabState:
+    """The state when the lab's operator has said who may continue its ledger. Raises ValueError: it may not say so."""
+    why = _why_not_named(state, said)
+    if why is not None:
+        raise ValueError(why)
+    dids = tuple(each.did for each in said.successors)
+    return changed(state, successors=Named(state.size, dids) if dids or said.ask else None)
+
+
+def _why_not_named(state: LabState, said: SuccessorsNamed) -> str | None:
+    if said.author not in state.operators:
+        return f"{said.author} is no operator of this lab"
+    former = {state.lab, *(each.predecessor for each in state.succeeded)}
+    own = next((each.did for each in said.successors if each.did in former), None)
+    return None if own is None else f"{own} wrote this ledger itself; name another lab's key"
 
 
 def invitation_in(joined: NodeJoined) -> Invitation | None:
@@ -64,7 +83,7 @@ def is_known(state: LabState, joined: NodeJoined) -> bool:
 
 def admit(
     state: LabState,
-    statement: NodeJoined | JoiningRuled | KeyRevoked | NodePaused | NodeResumed,
+    statement: NodeJoined | JoiningRuled | KeyRevoked | NodePaused | NodeResumed | SuccessorsNamed,
     now_ms: int,
 ) -> None:
     """Refuse, or return."""
@@ -73,6 +92,8 @@ def admit(
             _admit_node(state, statement, now_ms)
         case JoiningRuled():
             _refuse_if(_why_not_ruled(state, statement))
+        case SuccessorsNamed():
+            _refuse_if(_why_not_named(state, statement))
         case KeyRevoked():
             _refuse_if(why_not_revoked(state, statement))
         case NodePaused() | NodeResumed():

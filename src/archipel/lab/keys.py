@@ -65,7 +65,7 @@ def why_not_delegated(state: LabState, joined: NodeJoined, now_ms: int) -> str |
 def _why_not_meant(state: LabState, said: Delegation, did: str, now_ms: int) -> str | None:
     if said.node != did:
         return f"the delegation is to {said.node}, and this key is {did}"
-    if said.lab not in (None, state.lab):
+    if said.lab not in (None, state.lab, *(each.predecessor for each in state.succeeded)):
         return f"the delegation is for lab {said.lab}, this is {state.lab}"
     if said.until_ms is not None and now_ms >= said.until_ms:
         return f"the delegation ended at {said.until_ms} (Unix milliseconds); ask the operator for a new one"

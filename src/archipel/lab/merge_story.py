@@ -13,6 +13,7 @@ from archipel.records.kinds.inner_step import InnerStepAnswer, InnerStepSpec
 from archipel.records.kinds.merge import MergeAnswer, MergeSpec
 from archipel.records.programmes.pretrain import PretrainPace
 from archipel.records.statements import LabOpened, LeaseGranted, Recorded, RunOpened, WorkAnswered
+from archipel.records.succession import LabSucceeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class MergeStory:
     name: str
     opened: RunOpened | None = None
     operators: frozenset[str] = frozenset()
+    """Of the lab whose ledger it is at this entry."""
     versions: list[Told] = field(default_factory=list)
     """One for each version, in order."""
     void: list[Told] = field(default_factory=list)
@@ -40,15 +42,17 @@ class MergeStory:
     contributions: dict[str, AcceptedWork] = field(default_factory=dict)
     """Work -> what was accepted of it."""
     _grants: dict[str, LeaseGranted] = field(default_factory=dict)
+    _may_open: frozenset[str] = frozenset()
+    """The lab's operators when the run was opened."""
     _bound: str | None = None
 
     def hear(self, said: Recorded) -> None:
         """The next entry's statement."""
         match said:
-            case LabOpened():
+            case LabOpened() | LabSucceeded():
                 self.operators = frozenset(said.operators)
             case RunOpened() if said.run == self.name:
-                self.opened = said
+                self.opened, self._may_open = said, self.operators
             case LeaseGranted() if said.spec.run == self.name:
                 self._grants[said.work] = said
             case WorkAnswered() if said.work in self._grants:
@@ -90,7 +94,7 @@ class MergeStory:
     def faults(self) -> Iterator[str]:
         """Where the run was not merged by its own rules, one sentence each."""
         opened = self.opened
-        if opened is not None and opened.author not in self.operators:
+        if opened is not None and opened.author not in self._may_open:
             yield f"the run was opened by {opened.author}, who is no operator of this lab"
         taken: set[str] = set()
         for number, told in enumerate(self.versions):

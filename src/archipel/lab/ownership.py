@@ -6,7 +6,7 @@ that, and nothing can be done with it.
 
 from collections import defaultdict
 
-from archipel.lab.apply import apply
+from archipel.lab.apply import apply, begun
 from archipel.lab.entry import Entry
 from archipel.lab.owners import Owned
 from archipel.lab.providers import account_of
@@ -39,7 +39,7 @@ class Accountant:
         Raises:
             Contradiction: it cannot follow.
         """
-        position, before = self.state.size, self.state
+        position, before = self.state.size, begun(self.state, entry.statement)
         self.state = apply(before, self._supposing(entry.statement, position), entry.at_ms)
         found = self._changed(before)
         for holder in found:

@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from archipel.blobs.errors import BlobError
-from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
+from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply, begun
 from archipel.lab.entry import Entry, read_entry, read_examined
 from archipel.lab.examining import Read, read_entries
 from archipel.lab.retelling import Retold, retold
-from archipel.lab.seeding import MAX_DRAW_LAG
 from archipel.lab.snapshots import ENCODERS, FORMAT, BadSnapshot, decode_state
 from archipel.lab.state import LabState
-from archipel.ledger.merkle import Frontier, leaf_hash
+from archipel.lab.trees import Trees
 from archipel.records.audits import AuditsDrawn
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
 from archipel.records.rounds import BidRevealed, MarketCleared
 from archipel.records.seeded import RunSeeded
 from archipel.records.statements import Recorded, SnapshotTaken
+from archipel.records.succession import LabSucceeded
 
 logger = logging.getLogger("archipel.lab")
 
@@ -92,7 +92,16 @@ def replayed(
     for read in read_entries(entries):
         replaying.take(read)
         seen(read.entry)
+    check_lab(replaying.state, lab)
     return replaying.replayed
+
+
+def check_lab(state: LabState, lab: str) -> None:
+    """Raises Contradiction: it is not this lab's ledger, as far as it was folded."""
+    if state.lab != lab:
+        raise Contradiction(
+            f"after {state.size} entries this is the ledger of {state.lab}, and not of {lab}"
+        )
 
 
 class Replaying:
@@ -102,7 +111,7 @@ class Replaying:
         self.state = LabState(lab=lab)
         """After the entries so far."""
         self._compared = self._passed_over = 0
-        self._recent, self._trees = _Recent(self.state), _Trees()
+        self._recent, self._trees = _Recent(self.state), Trees()
 
     @property
     def replayed(self) -> Replayed:
@@ -116,6 +125,9 @@ class Replaying:
             Contradiction: it cannot follow, shows another state, or draws by another root.
         """
         data, statement = read.data, read.entry.statement
+        if self.state.size == 0:
+            self.state = begun(self.state, statement)
+            self._recent = _Recent(self.state)
         following, told = retold(self.state, read.entry)
         if isinstance(statement, SnapshotTaken):
             is_compared = _compare(statement, self._recent.at(statement.size))
@@ -123,6 +135,8 @@ class Replaying:
             self._passed_over += not is_compared
         if isinstance(statement, AuditsDrawn | RunSeeded):
             self._trees.check(statement)
+        if isinstance(statement, LabSucceeded):
+            self._trees.check_taken_over(statement)
         if isinstance(statement, MarketCleared):
             self._trees.check_seed(statement)
         self._trees.add(data)
@@ -161,67 +175,6 @@ class _Recent:
         return None
 
 
-class _Trees:
-    """The tree of the entries so far, as far back as a draw may reach; a level of it at a time costs least."""
-
-    def __init__(self) -> None:
-        self._base = Frontier()
-        self._newest: list[bytes] = []
-        """Leaf hashes after it."""
-        self._tip = Frontier()
-        self._after: list[bytes] = []
-        """Leaf hashes after the tip, which goes on at every reveal."""
-        self._roots: dict[str, tuple[int, str]] = {}
-        """Run -> (entries, root) up to the newest reveal in its market."""
-
-    def add(self, entry: bytes) -> None:
-        """One more entry."""
-        self._newest.append(leaf_hash(entry))
-        self._after.append(self._newest[-1])
-        if len(self._after) > MAX_DRAW_LAG:
-            self._reach()
-        if len(self._newest) > 2 * MAX_DRAW_LAG:
-            self._go_on(MAX_DRAW_LAG)
-
-    def check(self, drawn: AuditsDrawn | RunSeeded) -> None:
-        """Raises Contradiction: the root that was drawn by is not that of the entries."""
-        found = "unknown"
-        if 0 <= drawn.size - self._base.size <= len(self._newest):
-            self._go_on(drawn.size - self._base.size)  # a later draw is by more entries
-            found = f"sha256:{self._base.root().hex()}"
-        if found != drawn.root:
-            what = "audits were"
-            if isinstance(drawn, RunSeeded):
-                what = f"the noise of {drawn.run} was"
-            raise Contradiction(
-                f"{what} drawn by {drawn.root} as the root of {drawn.size} entries, which is {found}"
-            )
-
-    def remember(self, run: str) -> None:
-        """The newest entry is a reveal in the market of `run`: its round may be cleared by the root up to here."""
-        self._reach()
-        self._roots[run] = (self._tip.size, f"sha256:{self._tip.root().hex()}")
-
-    def _reach(self) -> None:
-        self._tip = self._tip.extended(self._after)
-        self._after.clear()
-
-    def check_seed(self, cleared: MarketCleared) -> None:
-        """Raises Contradiction: the root by which a round was cleared is not that of the entries up to its last reveal."""
-        if cleared.seed_root is None:
-            return
-        size, root = self._roots.get(cleared.run, (0, "unknown"))
-        if (cleared.seed_size, cleared.seed_root) != (size, root):
-            raise Contradiction(
-                f"round {cleared.number} of {cleared.run} was cleared by {cleared.seed_root} as the root of "
-                f"{cleared.seed_size} entries; the last reveal is in {size}, whose root is {root}"
-            )
-
-    def _go_on(self, num: int) -> None:
-        self._base = self._base.extended(self._newest[:num])
-        del self._newest[:num]
-
-
 def _compare(taken: SnapshotTaken, state: LabState | None) -> bool:
     """Whether it could be compared; a snapshot of another state raises Contradiction."""
     encoder = ENCODERS.get(taken.format)
@@ -243,10 +196,11 @@ def recover(lab: str, log: Entries, blobs: Blobs, warm: LabState | None = None) 
     Raises: as `replay`.
     """
     state = snapshot_before(log, blobs, log.size) if warm is None else warm
-    if state is None or state.lab != lab:
+    if state is None or state.lab != lab:  # or a former lab's: it is folded once from the beginning
         state = LabState(lab=lab)
     for _, entry in read_entries(pages(log, state.size)):
-        state = apply(state, entry.statement, entry.at_ms)
+        state = apply(begun(state, entry.statement), entry.statement, entry.at_ms)
+    check_lab(state, lab)
     return state
 
 

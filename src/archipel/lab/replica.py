@@ -16,7 +16,7 @@ from archipel.lab.apply import Contradiction
 from archipel.lab.examining import read_entries
 from archipel.lab.growth import Growth
 from archipel.lab.look import MAX_ENTRIES, Look
-from archipel.lab.recovery import Replaying
+from archipel.lab.recovery import Replaying, check_lab
 from archipel.lab.retelling import Retold
 from archipel.lab.state import LabState
 from archipel.ledger.growing import Growing
@@ -162,6 +162,7 @@ class Replica:
                     f"its {head.size} entries do not lead to the root that it signed"
                     + ("" if before is None else ": it shows two histories, keep both heads")
                 )
+            check_lab(self._replaying.state, self._lab)
             self._say()
             grew = before is None or head.size > before.size
             marks = self._marks

@@ -6,7 +6,7 @@ Law: it is the fold (`apply`) and nothing beside it; from the same state over th
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from archipel.lab.apply import apply
+from archipel.lab.apply import apply, begun
 from archipel.lab.entry import Entry
 from archipel.lab.state import LabState
 from archipel.market.journal import Posting, listening
@@ -33,7 +33,7 @@ def retold(state: LabState, entry: Entry) -> tuple[LabState, Retold]:
     """
     heard: list[Posting] = []
     with listening(heard.append):
-        after = apply(state, entry.statement, entry.at_ms)
+        after = apply(begun(state, entry.statement), entry.statement, entry.at_ms)
     return after, Retold(state.size, entry.at_ms, entry.statement, tuple(heard))
 
 

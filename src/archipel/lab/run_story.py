@@ -23,6 +23,7 @@ from archipel.records.statements import (
     RunStopped,
     WorkAnswered,
 )
+from archipel.records.succession import LabSucceeded
 from archipel.records.words import WorkAnswer, WorkSpec
 
 
@@ -59,6 +60,7 @@ class RunStory:
     name: str
     opened: RunOpened | None = None
     operators: frozenset[str] = frozenset()
+    """Of the lab whose ledger it is at this entry."""
     updates: list[Update] = field(default_factory=list)
     """One for each version, in order."""
     results: dict[str, AcceptedWork] = field(default_factory=dict)
@@ -72,6 +74,8 @@ class RunStory:
     others: int = 0
     """Accepted answers of other kinds of work."""
     _grants: dict[str, LeaseGranted] = field(default_factory=dict)
+    _may_open: frozenset[str] = frozenset()
+    """The lab's operators when the run was opened."""
     withdrawn: Mapping[str, str] = field(default_factory=dict)
     """Works that verdicts took out of their batches, and why, as the fold of the same ledger says (`withdrawals`):
     their groups come again."""
@@ -85,10 +89,10 @@ class RunStory:
     def hear(self, said: Recorded) -> None:
         """The next entry's statement."""
         match said:
-            case LabOpened():
+            case LabOpened() | LabSucceeded():
                 self.operators = frozenset(said.operators)
             case RunOpened() if said.run == self.name:
-                self.opened = said
+                self.opened, self._may_open = said, self.operators
             case RunPaused() | RunResumed() | RunStopped() if said.run == self.name:
                 self._ruled(said)
             case LeaseGranted() if said.spec.run == self.name:
@@ -174,7 +178,7 @@ class RunStory:
     def faults(self) -> Iterator[str]:
         """Where the run was not run by its own rules, one sentence each."""
         opened, pace = self.opened, self.pace
-        if opened is not None and opened.author not in self.operators:
+        if opened is not None and opened.author not in self._may_open:
             yield f"the run was opened by {opened.author}, who is no operator of this lab"
         yield from self._untimely
         for group, before in self._twice:

@@ -21,13 +21,15 @@ from archipel.lab.state import LabState, Run
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.table import Table
 
-FORMAT = 9
+FORMAT = 10
 """Of what `encode_state` writes and `decode_state` reads."""
 ROWS_AT_ONCE = 200
 """Rows of a table that are encoded in one call: some milliseconds."""
 LARGE = ("runs", "markets", "owned")
 """Tables of which a row by itself may be large."""
-SINCE_9 = frozenset({"paused"})
+SINCE_10 = frozenset({"successors", "succeeded"})
+"""Fields of the state that form 9 had not."""
+SINCE_9 = frozenset({"paused"}) | SINCE_10
 """Fields of the state that form 8 had not."""
 SINCE_8 = frozenset({"pool", "granted", "persons", "pledged"}) | SINCE_9
 """Fields of the state that form 7 had not."""
@@ -71,6 +73,11 @@ def _encode_8(state: LabState) -> bytes:
     return _encoded(state, 8, SINCE_9)
 
 
+def _encode_9(state: LabState) -> bytes:
+    """As releases wrote it that knew no successors."""
+    return _encoded(state, 9, SINCE_10)
+
+
 def _encoded(state: LabState, form: int, unknown: frozenset[str]) -> bytes:
     """unknown: fields that this form has not."""
     found = {each.name: getattr(state, each.name) for each in fields(LabState)}
@@ -107,6 +114,7 @@ ENCODERS: Mapping[int, Callable[[LabState], bytes]] = {
     6: _encode_6,
     7: _encode_7,
     8: _encode_8,
+    9: _encode_9,
     FORMAT: encode_state,
 }
 """The forms in which this release can still write a state."""

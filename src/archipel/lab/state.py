@@ -23,6 +23,7 @@ from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
 from archipel.lab.owners import Due, Meter, Owned
 from archipel.lab.reputation import Standing
+from archipel.lab.successions import Named, Succession
 from archipel.lab.tallies import Failing, Pause, Speed, Tally, Trouble
 from archipel.lab.working_set import WorkingSet
 from archipel.market.journal import Book
@@ -211,7 +212,7 @@ class LabState:
     """Everything; equal ledgers give equal states."""
 
     lab: str
-    """The lab's own did."""
+    """The lab's own did: its successor's, once it was succeeded."""
     size: int = 0
     """Entries folded so far."""
     operators: frozenset[str] = frozenset()
@@ -260,3 +261,7 @@ class LabState:
     """Provider -> the part of its pay that goes to the pool."""
     paused: Table[str, Pause] = field(default_factory=Table)
     """Node -> why it is given no work for now."""
+    successors: Named | None = None
+    """Who may continue this ledger by the lab's own word; None: it named nobody."""
+    succeeded: tuple[Succession, ...] = ()
+    """The labs that this ledger was of before, the first one first."""

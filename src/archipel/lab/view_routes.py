@@ -150,14 +150,18 @@ def _crowd_routes(api: FastAPI, lab: Lab) -> None:
 def _status_routes(api: FastAPI, lab: Lab) -> None:
     @api.get("/lab", summary="Who this lab is")
     async def who() -> documents.LabFacts:
+        state, at = lab.state, lab.records.at
+        named = state.successors
         return documents.LabFacts(
             lab=lab.identity.did,
             software=f"archipel {__version__}",
-            operators=tuple(sorted(lab.state.operators)),
+            operators=tuple(sorted(state.operators)),
             ledger_key=lab.log.key.to_text(),
             ledger_size=lab.log.size,
-            founding=await lab.records.at(0),
-            joining=views.joining_facts(lab.state),
+            founding=await at(0),
+            joining=views.joining_facts(state),
+            successions=tuple([await at(each.entry) for each in state.succeeded]),
+            successors=None if named is None else await at(named.entry),
         )
 
     @api.get("/leader", summary="Whether this lab leads, where several share a ledger")

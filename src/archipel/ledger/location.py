@@ -80,6 +80,20 @@ def read_first_entry(location: str | Path) -> bytes:
     return rows[0].data
 
 
+def read_origin(location: str | Path) -> str:
+    """The origin in the newest head of the log at `location`, not verified: whose log it claims to be now; empty: no head.
+
+    Raises:
+        LedgerUnavailable: there is none. LedgerCorrupt: the database is damaged.
+    """
+    storage = _storage(location, writable=False, create=False)
+    try:
+        row = storage.latest_head()
+    finally:
+        storage.close()
+    return "" if row is None else row.note.partition(b"\n")[0].decode("utf-8", "replace")
+
+
 def _open(
     location: str | Path,
     key: NoteKey,

@@ -85,6 +85,7 @@ class Agent:
         }
         with alone_in(self.settings.home):
             try:
+                self.errands.successors.begin(self.standing)
                 while (act := next_act(await self._view())) is not Act.LEAVE:
                     await steps[act]()
             finally:
@@ -159,7 +160,7 @@ class Agent:
             return
 
         async def join() -> None:
-            said = await greet(self.client, self.settings, self.totals, self.standing)
+            said = await greet(self.errands.successors, self.settings, self.totals, self.standing)
             self._introduced = True  # the lab may know us, even if its receipt does not come
             await self.client.submit(NodeJoined, capabilities=capabilities, **said)
 
@@ -183,8 +184,7 @@ class Agent:
         self.standing.joined(self.client.lab, capabilities.speed_milli)
         await asyncio.to_thread(self._earnings.joined, self.client.lab, self.totals)
         await self._turns.joined()
-        known = {"node": self.client.identity.did, "lab": self.client.lab}
-        logger.info("joined", extra=known | capabilities.model_dump())
+        logger.info("joined", extra={"lab": self.client.lab} | capabilities.model_dump())
 
     async def _ask(self) -> None:
         if not await is_alone(self.client, self._deliveries):
@@ -288,8 +288,8 @@ class Agent:
 
     async def _close(self) -> None:
         self.standing.at(Doing.LEAVING)
-        await self._turns.close()
-        await self._deliveries.close()
+        for part in (self.errands.successors, self._turns, self._deliveries):
+            await part.close()
         while (lease := self._deliveries.take()) is not None:
             await self._setbacks.give_back(lease.grant, STOPPED)
         if self._introduced:

@@ -26,7 +26,7 @@ from archipel.node.client import LabClient
 from archipel.node.envelopes import Drawer, Place, Sealed
 from archipel.node.exchange import LabRefused, LabUnreachable, believed
 from archipel.node.histories import all_runs
-from archipel.node.sealed import Founding, opening_of
+from archipel.node.sealed import opening_of
 from archipel.node.settings import NodeSettings
 from archipel.node.small_files import Unreadable
 from archipel.node.standing import Standing
@@ -136,7 +136,7 @@ class Bidding:
         return [run for run in self._runs.values() if run is not None][-MAX_RUNS:]
 
     async def _terms_of(self, name: str) -> Traded | None:
-        founding = Founding(self._client.lab, self._client.operators)
+        founding = self._client.founding
         sealed = (await self._client.read(Opening, f"/runs/{name}/opening")).opening
         opened = believed(lambda: opening_of(sealed, founding, name))
         terms = opened.pace.market

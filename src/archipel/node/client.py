@@ -1,44 +1,31 @@
 """Talking to a lab: every call has a deadline, every failure one of two names.
 
-`LabReader` only reads and needs no key; `LabClient` speaks for one. `LabUnreachable` may pass and is
-retried by the caller; `LabRefused` is the lab's considered no. Bytes that arrive are hashed before
-anybody sees them; interrupted transfers go on where they stopped.
+`LabReader` only reads and needs no key (`lab_reader`); `LabClient` speaks for one. `LabUnreachable` may pass and is
+retried by the caller; `LabRefused` is the lab's considered no.
 """
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 from pydantic import BaseModel
 
-from archipel.blobs import BlobStore
-from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
 from archipel.identity import Identity, sign
 from archipel.node.clock import LabClock, Numbers
-from archipel.node.direct import Direct, StoreFailed
 from archipel.node.exchange import (
-    NO_ANSWER_FROM,
     NO_HURRY,
     READ_LIMIT_S,
     Bounds,
     LabRefused,
-    LabUnreachable,
     believed,
-    bounded_body,
-    given_up,
-    refusal,
-    unreachable,
 )
+from archipel.node.lab_reader import NOBODY_S as NOBODY_S
+from archipel.node.lab_reader import LabReader as LabReader
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
-from archipel.node.sealed import NotBelieved, founding_of
-from archipel.node.turning import Asking
+from archipel.node.sealed import Founding, NotBelieved
 from archipel.records import documents
-from archipel.records.document import BadDocument, read_document
+from archipel.records.document import BadDocument
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
 from archipel.records.parcel import MEDIA_TYPE, pack_parcel
@@ -51,137 +38,11 @@ from archipel.records.statements import (
     encode,
 )
 
-MAX_TRANSFER_ATTEMPTS = 5
-FIRST_PAUSE_S = 0.2
-"""Between attempts at a transfer, doubling."""
 JSON = {"Content-Type": "application/json"}
 PARCEL = {"Content-Type": MEDIA_TYPE}
 
 D = TypeVar("D", bound=BaseModel)
 S = TypeVar("S", bound=Statement)
-
-
-class LabReader(Asking):
-    """Asks a lab, at one of its addresses; needs no key. An address that no lab can have is `BadAddress`."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.direct = Direct(lambda: self.url)
-        self.lab = ""
-        self.operators: frozenset[str] = frozenset()
-        self.bytes_down = 0
-
-    async def close(self) -> None:
-        """Drop the connections."""
-        await self.direct.close()
-        await super().close()
-
-    async def meet(self) -> None:
-        """Learn who the lab is and who may open runs at it.
-
-        Raises:
-            LabRefused: `bad-founding`, its own key does not say so.
-        """
-        facts = await self.read(documents.LabFacts, "/lab")
-        founding = believed(lambda: founding_of(facts))
-        self.lab, self.operators = founding.lab, founding.operators
-
-    async def get(self, path: str, **params: Any) -> Any:
-        """A JSON document as it came."""
-        data = await self._exchange("GET", path, params=params)
-        try:
-            return json.loads(data) if data else None
-        except (ValueError, RecursionError):
-            raise LabUnreachable(f"{self.url}: what answers there is no lab") from None
-
-    async def get_bytes(self, path: str, most: Bounds, **params: Any) -> bytes:
-        """An answer as it came, if it is within bounds."""
-        return await self._exchange("GET", path, most, params=params)
-
-    async def read(self, kind: type[D], path: str, method: str = "GET", **options: Any) -> D:
-        """A document of a known form.
-
-        Raises:
-            LabRefused: it has another form.
-        """
-        try:
-            return read_document(kind, await self._exchange(method, path, **options))
-        except BadDocument as error:
-            raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
-
-    async def read_all(self, kind: type[D], path: str, **params: Any) -> list[D]:
-        """A list of documents of a known form.
-
-        Raises:
-            LabRefused: it has another form.
-        """
-        listed = await self.get(path, **params)
-        try:
-            return [read_document(kind, json.dumps(each).encode()) for each in listed]
-        except (BadDocument, TypeError) as error:
-            raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
-
-    async def fetch(self, blob: BlobRef, store: BlobStore) -> Path:
-        """Bring a blob into `store`, resuming what an earlier attempt left; returns its path.
-
-        Raises:
-            StorageFull: it would not fit; nothing was asked of the lab.
-            LabUnreachable, LabRefused: from the lab.
-        """
-        for attempt in range(MAX_TRANSFER_ATTEMPTS):
-            if store.exists(blob.digest):
-                return store.path(blob.digest)
-            store.require_room(blob.size - store.partial_offset(blob.digest))
-            asked = self.url
-            try:
-                await self._fetch_rest(blob, store)
-            except (LabUnreachable, DigestMismatch, BlobTooLarge) as error:
-                self.leave(asked)
-                if attempt == MAX_TRANSFER_ATTEMPTS - 1:
-                    raise given_up(error) from None
-                await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
-        return store.path(blob.digest)
-
-    async def _fetch_rest(self, blob: BlobRef, store: BlobStore) -> None:
-        try:
-            await self._fetch_on(blob, store)
-        except StoreFailed:  # the lab is asked for the bytes themselves
-            await self._fetch_on(blob, store)
-
-    async def _fetch_on(self, blob: BlobRef, store: BlobStore) -> None:
-        offset = store.partial_offset(blob.digest)
-        if offset >= blob.size:
-            store.discard(blob.digest)
-            offset = 0
-        try:
-            async with self.opened(blob.digest, offset) as answer:
-                if answer.status_code >= NO_ANSWER_FROM:
-                    raise refusal(answer, await bounded_body(answer), self.url)
-                resumed = offset if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
-                writer = await asyncio.to_thread(store.writer, blob.digest, blob.size, resumed)
-                with writer:
-                    async for chunk in answer.aiter_raw():  # no size: a cut must not lose a buffer
-                        writer.write(chunk)
-                        self.bytes_down += len(chunk)
-                    await asyncio.to_thread(writer.commit)
-        except (httpx.HTTPError, BlobIncomplete, BlobBusy) as error:
-            raise unreachable(self.url, error) from None
-
-    @asynccontextmanager
-    async def opened(self, digest: str, offset: int) -> AsyncIterator[httpx.Response]:
-        """The answer with a blob's bytes from `offset` on: the lab's, or that of the store it sends us to.
-
-        Raises StoreFailed: whatever went wrong with the store's answer, also in the block.
-        """
-        span = {"Range": f"bytes={offset}-"} if offset else {}
-        follows = self.direct.asks
-        async with self.http.stream("GET", f"/blobs/{digest}", headers=span | follows) as answer:
-            target = self.direct.target(answer) if follows else None
-            if target is None:
-                yield answer
-                return
-        async with self.direct.reading(target, offset) as given:
-            yield given
 
 
 class LabClient(LabReader):
@@ -195,15 +56,16 @@ class LabClient(LabReader):
         self.numbers = Numbers(self.clock)
         self._speaking = asyncio.Lock()
 
-    async def greet(self) -> None:
+    async def greet(self) -> documents.LabFacts:
         """Learn who the lab is and which number it heard last from us; must precede any statement.
 
         Nobody signs its clock and that number, so what was believed of them before is forgotten.
         """
-        await self.meet()
+        facts = await self.meet()
         self.numbers.forget()
         await self.set_clock()
         self.numbers.begin()
+        return facts
 
     async def set_clock(self) -> None:
         """Learn the lab's time, and the number that it heard last from us."""
@@ -211,6 +73,20 @@ class LabClient(LabReader):
         spoken = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
         believed(lambda: self.numbers.heard(spoken))
         self.clock.set(spoken.now_ms, before_ns, self.clock.ticks())
+
+    def turn(
+        self, url: str, founding: Founding, spoken: documents.KeyFacts, before_ns: int
+    ) -> None:
+        """Speak to the lab at `url` from now on, which continues this one's ledger; before_ns: as of `LabClock.set`.
+
+        Nothing is awaited: every statement is to one lab or the other.
+        """
+        self.turn_to(url)
+        self.founding = founding
+        self.numbers.forget()
+        believed(lambda: self.numbers.heard(spoken))
+        self.clock.set(spoken.now_ms, before_ns, self.clock.ticks())
+        self.numbers.begin()
 
     async def hears_another(self) -> bool:
         """Whether the lab heard a number from this key, since we met it, that we did not say."""

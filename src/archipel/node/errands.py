@@ -22,6 +22,7 @@ from archipel.node.lease import Lease
 from archipel.node.open_runs import OpenRun, OpenRuns
 from archipel.node.sealed import check_inputs, inputs_of
 from archipel.node.settings import NodeSettings
+from archipel.node.successors import Successors
 from archipel.node.supply import Supply
 from archipel.node.weights import Weights
 from archipel.node.worker import Worker
@@ -54,6 +55,7 @@ class Errands:
         """Kind of work -> run -> version of the weights that the child holds; -1: nobody knows."""
         self._supply = Supply(client, store, settings.mirrors)
         self.runs = OpenRuns(client, self._supply, settings)
+        self.successors = Successors(client, settings, self.runs)
         self._weights = Weights(client, self._supply.fetch_published)
         self.door = door_of(settings, self._supply.shared)
         self._cache = Cache(store, settings.cache_bytes)
@@ -209,7 +211,10 @@ class Errands:
     async def _inputs_of(self, run: OpenRun, version: int) -> tuple[AcceptedWork, ...]:
         path = f"/runs/{run.opened.run}/updates/{version}"
         document = await self._client.read(Inputs, path)
-        return await asyncio.to_thread(believed, lambda: inputs_of(document, run.opened, version))
+        labs = self._client.founding.labs
+        return await asyncio.to_thread(
+            believed, lambda: inputs_of(document, run.opened, version, labs)
+        )
 
     async def _materials(
         self, run: OpenRun, spec: Spec, needs: Needs, inputs: tuple[AcceptedWork, ...]

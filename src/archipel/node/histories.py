@@ -9,7 +9,7 @@ from archipel.identity import Envelope, IdentityError
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabRefused, believed
 from archipel.node.recipes import alarms_of, recipe_of
-from archipel.node.sealed import Founding, NotBelieved, opening_of, publication_of
+from archipel.node.sealed import NO_LABS, NotBelieved, opening_of, publication_of
 from archipel.records.documents import (
     MAX_VERSIONS_PER_PAGE,
     Opening,
@@ -77,7 +77,7 @@ class RunReader:
         if self._opened is None:
             if not self._lab.lab:
                 await self._lab.meet()
-            founding = Founding(self._lab.lab, self._lab.operators)
+            founding = self._lab.founding
             shown = await self._lab.read(Opening, f"/runs/{self._run}/opening")
             self._opened = believed(lambda: opening_of(shown.opening, founding, self._run))
         return self._opened
@@ -95,7 +95,7 @@ class RunReader:
         since = self._points[-1].version + 1 if self._points else first
         while since <= view.version:
             page = await self._lab.get(f"/runs/{self._run}/versions", since=since)
-            points = points_of(page, opened)
+            points = points_of(page, opened, self._lab.founding.labs)
             fresh = [point for point in points if point.version >= since]
             if not fresh:
                 break
@@ -105,24 +105,24 @@ class RunReader:
         return History(view.run, view.versions, tuple(self._points), exams, self._bounds)
 
 
-def points_of(page: object, opened: RunOpened) -> list[Point]:
-    """Measurements from sealed publications, by version.
+def points_of(page: object, opened: RunOpened, labs: frozenset[str] = NO_LABS) -> list[Point]:
+    """Measurements from sealed publications, by version; labs: as of `publication_of`.
 
     Raises:
         LabRefused: one of them is not by a key that the run trusts.
     """
     if not isinstance(page, list) or len(page) > MAX_VERSIONS_PER_PAGE:
         raise LabRefused("unexpected-answer", "expected a page of publications", 200)
-    points = [_point(str(sealed), opened) for sealed in page]
+    points = [_point(str(sealed), opened, labs) for sealed in page]
     return sorted((point for point in points if point is not None), key=lambda each: each.version)
 
 
-def _point(sealed: str, opened: RunOpened) -> Point | None:
+def _point(sealed: str, opened: RunOpened, labs: frozenset[str]) -> Point | None:
     """None for what another programme publishes: it has no measurements that we know how to read."""
     said = believed(lambda: _statement(sealed))
     if not isinstance(said, WorkAnswered) or not isinstance(said.answer, VERSIONS):
         return None
-    believed(lambda: publication_of(sealed, opened))
+    believed(lambda: publication_of(sealed, opened, labs))
     # An author's numbers are microseconds by the lab's clock (`LabClient.next_seq`).
     return Point(said.answer.version, said.seq / MICROSECONDS, plain(said.answer.metrics))
 

@@ -9,12 +9,13 @@ from archipel import __version__
 from archipel.node.asks import energy_of
 from archipel.node.client import LabClient
 from archipel.node.delivery import LAST_WORDS_S, Deliveries
-from archipel.node.exchange import LabRefused, LabUnreachable
+from archipel.node.exchange import LabRefused, LabUnreachable, believed
 from archipel.node.known_labs import check_lab
 from archipel.node.membership import brought
 from archipel.node.power import Meter, cards_watts
 from archipel.node.settings import NodeSettings
 from archipel.node.standing import Standing
+from archipel.node.successors import Successors
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker
 from archipel.records.backends import FOREIGN, engine_words
@@ -89,7 +90,7 @@ def _memory_mb(settings: NodeSettings) -> int | None:
 
 
 async def greet(
-    lab: LabClient, settings: NodeSettings, totals: Totals, standing: Standing
+    successors: Successors, settings: NodeSettings, totals: Totals, standing: Standing
 ) -> dict[str, Any]:
     """Learn who the lab is, whether it is the one that this machine knows, and what was earned there.
 
@@ -100,9 +101,12 @@ async def greet(
         NodeFailed: the lab has another key than before, or what this node brings is not what it should be.
         OSError: what is known of labs cannot be read or written.
     """
-    await lab.greet()
+    lab = successors.client
+    facts = await lab.greet()
     for url in lab.addresses.every:  # one lab: whoever answers at another address has the same key
-        await asyncio.to_thread(check_lab, settings.home, url, lab.lab, settings.lab_key)
+        named = None if successors.has_turned else settings.lab_key
+        await asyncio.to_thread(check_lab, settings.home, url, lab.lab, named)
+    await asyncio.to_thread(believed, lambda: successors.met(facts))
     if totals.before_micro is None:
         totals.before_micro = await _earned_before(lab)
     return await brought(lab, settings, standing)

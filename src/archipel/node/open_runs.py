@@ -15,7 +15,7 @@ from archipel.node.exchange import believed
 from archipel.node.failures import WorkFailure
 from archipel.node.home import MODELS_FOLDER, forget_models
 from archipel.node.operator import copy_file, is_copy_of, needed_files
-from archipel.node.sealed import Founding, folder_of, opening_of
+from archipel.node.sealed import folder_of, opening_of
 from archipel.node.secrets import NoSecret, read_secret
 from archipel.node.settings import NodeSettings
 from archipel.node.supply import Supply
@@ -66,6 +66,11 @@ class OpenRuns:
     def names(self) -> list[str]:
         """Of the runs that are known, in the order in which they were met."""
         return list(self._runs)
+
+    @property
+    def opened(self) -> list[RunOpened]:
+        """How each of them was opened."""
+        return [run.opened for run in self._runs.values()]
 
     def forget(self) -> None:
         """The lab may be another one: what it said of its runs counts no more."""
@@ -127,7 +132,7 @@ class OpenRuns:
 
     async def _opened(self, name: str, news: str | None, *, trusted: bool) -> OpenRun:
         sealed = news or (await self._client.read(Opening, f"/runs/{name}/opening")).opening
-        founding = Founding(self._client.lab, self._client.operators)
+        founding = self._client.founding
         opened = believed(lambda: opening_of(sealed, founding, name))
         self._check_approved(opened, trusted=trusted)
         folder = folder_of(opened)

@@ -13,7 +13,7 @@ from archipel.node.cited import CALIBRATION
 from archipel.node.client import LabClient, LabReader
 from archipel.node.exchange import believed
 from archipel.node.opening import Brought, terms_and_pace
-from archipel.node.sealed import Founding, opening_of
+from archipel.node.sealed import opening_of
 from archipel.node.supply import Supply
 from archipel.node.uploads import send_bytes, send_file
 from archipel.node.weights import Weights
@@ -128,7 +128,7 @@ async def fetch_version(
         if not 0 <= target <= newest:
             raise ValueError(f"{run} has versions 0 to {newest}, not {target}")
         shown = await lab.read(Opening, f"/runs/{run}/opening")
-        founding = Founding(lab.lab, lab.operators)
+        founding = lab.founding
         opened = believed(lambda: opening_of(shown.opening, founding, run))
         lies_over = weights and opened.pace.adapter is not None
         wanted = needed_files(opened, trusted=False) if lies_over else set()

@@ -1,6 +1,7 @@
 """How an agent runs on this machine; every field has a safe default."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -75,6 +76,9 @@ class NodeSettings:
     """The child's whole environment, but for where its source lies."""
     turns_network: bool = False
     """The trusted role's environments that answer turns may reach the network."""
+    judge: Callable[[str, str, frozenset[str]], str | None] | None = None
+    """(address, a lab that was known, runs) -> why whoever answers there does not continue that lab and one of these runs, by
+    all entries of its ledger; None: it does. None in its place: only who was named is followed."""
     readable: tuple[Path, ...] = ()
     """Folders the child may read besides Python itself and the cache."""
 

@@ -70,6 +70,11 @@ class Asking:
         """Drop the connections."""
         await self.http.aclose()
 
+    def turn_to(self, url: str) -> None:
+        """Ask at this address from now on, and at no other. Raises BadAddress."""
+        self.addresses = Addresses(url)
+        self.http.base_url = self.url
+
     async def _exchange(
         self, method: str, path: str, most: Bounds = DOCUMENT, **options: Any
     ) -> bytes:

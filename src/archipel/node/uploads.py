@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from archipel.node.client import FIRST_PAUSE_S, MAX_TRANSFER_ATTEMPTS, LabClient
+from archipel.node.client import LabClient
 from archipel.node.exchange import LabUnreachable
+from archipel.node.lab_reader import FIRST_PAUSE_S, MAX_TRANSFER_ATTEMPTS
 from archipel.node.landing import Rest, land
 from archipel.records.documents import UploadState
 from archipel.records.fields import BlobRef

@@ -74,12 +74,12 @@ class Weights:
         Raises:
             LabRefused: `bad-version`, one of them does not hold, or contradicts what is known.
         """
-        known = self._known[opened.run]
+        known, labs = self._known[opened.run], self._lab.founding.labs
         if len(sealed) <= FEW:
-            found = believed(lambda: _all_opened(sealed, opened, known.versions))
+            found = believed(lambda: _all_opened(sealed, opened, known.versions, labs))
         else:
             found = await asyncio.to_thread(
-                believed, lambda: _all_opened(sealed, opened, known.versions)
+                believed, lambda: _all_opened(sealed, opened, known.versions, labs)
             )
         known.add(found)
         return max(found, default=-1)
@@ -160,11 +160,14 @@ def _tells(entry: Publication, step: str) -> Told:
 
 
 def _all_opened(
-    sealed: Sequence[str], opened: RunOpened, known: Mapping[int, Publication]
+    sealed: Sequence[str],
+    opened: RunOpened,
+    known: Mapping[int, Publication],
+    labs: frozenset[str],
 ) -> dict[int, Publication]:
     found: dict[int, Publication] = {}
     for each in sealed:
-        made = publication_of(each, opened)
+        made = publication_of(each, opened, labs)
         before = known.get(made.version) or found.get(made.version)
         if before is not None and before.policy != made.policy:
             raise NotBelieved(

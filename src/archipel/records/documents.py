@@ -1,8 +1,7 @@
 """What a lab shows outside its ledger, as both sides read it: one type per document.
 
-Law: what a node acts on is a sealed record (`Sealed`: a statement in its envelope, verified by whoever
-reads it) or is covered by a digest in one; the other documents are for people and their tools.
-A reader ignores fields that it does not know; what it knows has to fit.
+Law: what a node acts on is a sealed record (`Sealed`: a statement in its envelope, verified by whoever reads it) or is covered
+by a digest in one; the rest is for people and their tools. A reader ignores fields that it does not know; what it knows fits.
 """
 
 from collections.abc import Sequence
@@ -33,11 +32,11 @@ from archipel.records.sources import (
     Fetched,
     Serving,
 )
+from archipel.records.succession import MAX_SUCCESSIONS
 
 MAX_SEALED_CHARACTERS = 65_535
 """An envelope is no larger (`identity.MAX_ENVELOPE_BYTES`)."""
-MAX_RUNS_TOLD = 64
-MAX_BLOBS_TOLD = 64
+MAX_RUNS_TOLD = MAX_BLOBS_TOLD = 64
 MAX_VERSIONS_PER_PAGE = 1000
 BLOB_MARK_DIGITS = 16
 """So many hexadecimal digits of a digest say which small blob is at hand."""
@@ -88,6 +87,10 @@ class LabFacts(Document):
     """`lab.opened`, by the lab: who may open runs."""
     joining: JoiningFacts | None = None
     """Who may join that is new there; None: it does not say."""
+    successions: Annotated[tuple[Sealed, ...], Field(max_length=MAX_SUCCESSIONS)] = ()
+    """Every `lab.succeeded` of its ledger, in order; `founding` is the first lab's."""
+    successors: Sealed | None = None
+    """`successors.named`, by an operator: who may continue its ledger, and where they answer; None: nobody was named."""
 
 
 class KeyFacts(Document):

@@ -3,12 +3,13 @@
 Law: all of it is fixed when the run opens; the parts add up to the whole, in millionths.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from archipel.records.fields import Closed, Did, LeftOut, Sparing
 from archipel.records.recipe_form import Section
+from archipel.records.succession import MAX_SUCCESSORS, Address, Successor
 
 MILLION = 1_000_000
 UNITS = 10**12
@@ -24,6 +25,8 @@ Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT)]
 
 class CharterSection(Section):
     """Who owns what the run makes, and how owners decide. A run without this section has no owners in the ledger."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"successors"})
 
     providers: Share = 0.7
     """Part of the whole for those who were paid for accepted work, in proportion to the pay that they kept."""
@@ -49,6 +52,12 @@ class CharterSection(Section):
     """So long ballots are taken after a proposal was opened."""
     least: Share = 0.001
     """Part of the whole that a holder has to have to open a proposal, and to vote where ballots go by operators."""
+    successors: Annotated[dict[Did, Address | Literal[""]], Field(max_length=MAX_SUCCESSORS)] = (
+        Field(default={})
+    )
+    """Key (did:key:z6Mk...) -> address (https://..., or nothing where nobody knows yet), of those who may continue the run at
+    another lab if this one dies or refuses, without its key. With any of them named, those that the lab names say nothing
+    here; owners of more than half of all shares that vote always may."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -91,6 +100,10 @@ class CharterTerms(Sparing):
     contributors: Annotated[
         tuple[Contributor, ...] | None, Field(min_length=1, max_length=MAX_CONTRIBUTORS), LeftOut
     ] = None
+    successors: Annotated[
+        tuple[Successor, ...] | None, Field(min_length=1, max_length=MAX_SUCCESSORS), LeftOut
+    ] = None
+    """Who may continue the run elsewhere; None: whoever its lab names, or its owners agree on."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -102,6 +115,9 @@ class CharterTerms(Sparing):
             raise ValueError(f"{self.data} millionths for data, and {len(named)} named for it")
         if named != sorted(set(named)):
             raise ValueError("contributors are named once each, in the order of their keys")
+        heirs = [each.did for each in self.successors or ()]
+        if heirs != sorted(set(heirs)):
+            raise ValueError("successors are named once each, in the order of their keys")
         return self
 
     @property
@@ -115,6 +131,10 @@ def charter_terms(section: CharterSection | None) -> CharterTerms | None:
     if section is None:
         return None
     named = sorted(section.contributors.items())
+    successors = tuple(
+        Successor(did=did, address=address or None)
+        for did, address in sorted(section.successors.items())
+    )
     return CharterTerms(
         providers=round(section.providers * MILLION),
         sponsors=round(section.sponsors * MILLION),
@@ -126,4 +146,5 @@ def charter_terms(section: CharterSection | None) -> CharterTerms | None:
         voting_ms=round(section.voting_s * 1000),
         least=round(section.least * MILLION),
         contributors=tuple(Contributor(did=did, weight=weight) for did, weight in named) or None,
+        successors=successors or None,
     )

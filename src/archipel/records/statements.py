@@ -37,7 +37,7 @@ from archipel.records.fields import (
 )
 from archipel.records.judging import Judging
 from archipel.records.kinds import Answer, Spec
-from archipel.records.membership import Effort, Signed, TakingPart
+from archipel.records.membership import Effort, Signed
 from archipel.records.money import Paying
 from archipel.records.ownership import Owning
 from archipel.records.pauses import Pausing
@@ -45,6 +45,7 @@ from archipel.records.programmes import Pace
 from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
 from archipel.records.statement import Seq, Statement
+from archipel.records.succession import Succeeding
 from archipel.records.terms import Terms
 
 RECORD_TYPE = "application/vnd.archipel.record.v1+json"
@@ -247,7 +248,7 @@ Recorded: TypeAlias = (
     | Owning
     | AtDoor
     | SnapshotTaken
-    | TakingPart
+    | Succeeding
 )
 """What may stand in a ledger."""
 
@@ -291,8 +292,7 @@ def decode_said(data: bytes, signer: str) -> AnyStatement:
     """Parse a statement that the key `signer` has signed: everybody speaks for itself alone.
 
     Raises:
-        InvalidRecord: as `decode`.
-        NotTheAuthor: another key is named as its author.
+        InvalidRecord: as `decode`. NotTheAuthor: another key is named as its author.
     """
     statement = decode(data)
     if statement.author != signer:

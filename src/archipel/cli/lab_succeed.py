@@ -1,0 +1,242 @@
+"""`archipel lab succeed`: a ledger that goes on under another lab's key, from a mirror alone."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archipel.cli.doors import Mendable, at_work, home_folder, mending, show
+from archipel.cli.keys import load_or_make_key, name_of_key
+from archipel.cli.lab_door import JSON
+from archipel.plurals import counted
+
+if TYPE_CHECKING:
+    from archipel.cli.ledger_checked import Checked
+    from archipel.identity import Identity
+    from archipel.lab.backups import Copied
+    from archipel.lab.state import LabState
+    from archipel.lab.succession import Judged
+    from archipel.ledger.mirror import Mirror
+    from archipel.records.membership import Signed
+
+LEDGER, BLOBS, WITNESSES = "ledger", "blobs", "witnesses"
+MAX_AGREEMENT_BYTES = 4096
+FOLDER = click.argument(
+    "folder", metavar="MIRROR", type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """Another lab's ledger as it lies here, verified and folded."""
+
+    mirror: "Mirror"
+    checked: "Checked"
+    blobs: Path
+
+    @property
+    def state(self) -> "LabState":
+        """After its last entry."""
+        return self.checked.found.state
+
+
+@click.command()
+@FOLDER
+@click.option(
+    "--home",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The new lab's folder. Its lab.key is made if it is not there.",
+)
+@click.option(
+    "--agreement",
+    "agreements",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="What `archipel lab agree` wrote; as many as there are.",
+)
+@click.option(
+    "--why", "reason", default="", help="For everybody who reads the ledger, in a sentence."
+)
+@click.option(
+    "--as-far-as",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Take over these N entries, although a witness signed a head over more.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go on and what not; write nothing.")
+@JSON
+def succeed(
+    folder: Path,
+    home: Path,
+    agreements: tuple[Path, ...],
+    reason: str,
+    as_far_as: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Continue another lab's ledger, from a mirror of it alone: for a lab that died, or refuses. Not with its key.
+
+    Its own key must be one that the lab named while it was alive (`lab name-successors`), or that the charter of a run names, or
+    owners of more than half of a run's shares agreed (`lab agree`). Runs that nobody let go on are stopped; balances stay.
+    MIRROR is what `archipel ledger mirror` makes, with blobs beside it, or a collected folder. Then: `archipel lab start --home DIR`.
+
+    \b
+    Examples:
+      archipel operator new --key /srv/next/lab.key
+      archipel lab succeed mirrors/first --home /srv/next --why "its machine burned down"
+      archipel lab succeed mirrors/first --home /srv/next --agreement anna.json --agreement ben.json
+    """
+    from archipel.lab import backups
+    from archipel.lab.garbage import needed
+    from archipel.lab.taking_over import entry_of, succession_of, take_over
+
+    with took_in():
+        found = mirrored(folder, as_far_as)
+        target = home_folder("lab", home)
+        identity = load_or_make_key(target / "lab.key")
+        operator = name_of_key(target / "operator.key", make=True)
+        signed = [_agreement(path) for path in agreements]
+        head = found.checked.head
+        said = succession_of(identity, found.checked.did, head, (operator,), reason, signed)
+        entry = entry_of(identity, said, int(time.time() * 1000))
+        after, verdict = _judged(found, entry)
+        needs = needed(after)
+        copied = None
+        if not dry_run:
+            at_work("writing the ledger")
+            copied = backups.copy_blobs(found.blobs, target / BLOBS, needs)
+            if not _is_taken_over(target, identity, said.root):
+                take_over(target, identity, found.mirror.entries(), entry)
+    told = _told(target, found, verdict, copied, identity)
+    show(told, as_json, lambda: "\n".join(_words(told)))
+
+
+def mirrored(folder: Path, as_far_as: int | None) -> Mirrored:
+    """All of a mirror looked at. Raises Mendable: it does not hold, or a witness signed more than there is."""
+    from archipel.cli.ledger_checked import mirror_in, stored_state
+
+    place = folder / LEDGER if (folder / LEDGER).is_dir() else folder
+    mirror, did = mirror_in(place)
+    checked = stored_state(str(place), None, did)
+    for path in sorted((place / WITNESSES).glob("*.note")):
+        seen = _cosigned_size(path, mirror)
+        if seen > mirror.size and as_far_as != mirror.size:
+            raise Mendable(
+                f"{path} is a head over {seen} entries, and {place} holds {mirror.size}: what came between would be "
+                f"gone; get a newer mirror, or say --as-far-as {mirror.size}"
+            )
+    if as_far_as not in (None, mirror.size):
+        raise Mendable(
+            f"--as-far-as {as_far_as}, and the predecessor's head in {place} is over {mirror.size}: a succession begins at a "
+            "signed head; name that one, or another mirror"
+        )
+    return Mirrored(mirror, checked, folder / BLOBS)
+
+
+def _cosigned_size(path: Path, mirror: "Mirror") -> int:
+    from archipel.cli.heads import EarlierHead
+
+    return EarlierHead(path, mirror.key).head.size
+
+
+def _judged(found: Mirrored, entry: Any) -> "tuple[LabState, Judged]":
+    """The state after the succession, and which runs go on. Raises ValueError, Contradiction: not enough agreed."""
+    from archipel.lab.entry import read_entry
+    from archipel.lab.recovery import check_lab
+    from archipel.lab.retelling import retold
+    from archipel.lab.succession import judged, signers
+
+    check_lab(found.state, found.checked.did)
+    said = read_entry(entry.to_bytes()).statement  # as everybody will read it: every signature
+    after, _ = retold(found.state, entry)
+    return after, judged(found.state, signers(said))  # type: ignore[arg-type]  # what we made
+
+
+def _is_taken_over(home: Path, identity: "Identity", root: str) -> bool:
+    """Whether this home continues this very prefix already; then only blobs are taken that were missing.
+
+    Raises Mendable: it holds another ledger.
+    """
+    from archipel.cli.ledger_checked import LEDGER_FILE, stored_state
+    from archipel.lab.entry import read_entry
+
+    if not (home / LEDGER_FILE).exists():
+        return False
+    state = stored_state(str(home / LEDGER_FILE), None, None).found.state
+    from archipel.ledger.location import read_log
+    from archipel.ledger.verification import lab_key
+
+    log = read_log(home / LEDGER_FILE, lab_key(state.lab))
+    try:
+        if state.lab == identity.did and state.succeeded:
+            said = read_entry(log.read(state.succeeded[-1].entry, 1)[0]).statement
+            if getattr(said, "root", None) == root:
+                return True
+    finally:
+        log.close()
+    raise Mendable(
+        f"{home} holds the ledger of {state.lab} already; continue another one in a folder of its own"
+    )
+
+
+def _agreement(path: Path) -> "Signed":
+    from archipel.records.membership import signed_from
+
+    with path.open("rb") as file:
+        data = file.read(MAX_AGREEMENT_BYTES + 1)
+    if len(data) > MAX_AGREEMENT_BYTES:
+        raise Mendable(f"{path} has more than {MAX_AGREEMENT_BYTES} bytes, which no agreement has")
+    return signed_from(data)
+
+
+def took_in() -> Any:
+    """What a mirror, a home or an agreement can be wrong in becomes a sentence."""
+    from archipel.blobs import BlobError
+    from archipel.identity import IdentityError
+    from archipel.lab.apply import Contradiction
+    from archipel.lab.backups import BadBackup
+    from archipel.ledger.storage import LedgerError
+
+    return mending(
+        BadBackup, BlobError, Contradiction, IdentityError, LedgerError, OSError, ValueError
+    )
+
+
+def _told(
+    home: Path,
+    found: Mirrored,
+    verdict: "Judged",
+    copied: "Copied | None",
+    identity: "Identity",
+) -> dict[str, Any]:
+    return {
+        "home": str(home),
+        "lab": identity.did,
+        "predecessor": found.checked.did,
+        "entries": found.checked.head.size,
+        "goes_on": list(verdict.goes_on),
+        "stops": dict(verdict.stops),
+        "written": copied is not None,
+        "blobs": None if copied is None else copied.blobs,
+        "missing": None if copied is None else list(copied.missing),
+    }
+
+
+def _words(told: dict[str, Any]) -> Iterator[str]:
+    begin = "continues" if told["written"] else "would continue"
+    yield f"{told['lab']} {begin} {told['predecessor']} from {counted(told['entries'], 'entry', 'entries')} on"
+    yield from (f"run {name} goes on" for name in told["goes_on"])
+    yield from (f"run {name} is stopped: {why}" for name, why in told["stops"].items())
+    if not told["written"]:
+        return
+    missing = told["missing"]
+    yield f"{counted(told['blobs'], 'blob')} copied, {counted(len(missing), 'blob')} missing"
+    yield from missing[:8]
+    if missing:
+        yield "get them from another mirror and run this again: it takes what is missing"
+    yield f"now: archipel lab start --home {told['home']}"
