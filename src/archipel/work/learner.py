@@ -221,7 +221,9 @@ class Learner:
             saved = checkpoint_file(self.folder, version)
             beside = {"memory": saved} if self._is_published(version) else {}
             self._outbox.finish(version, values, beside)
-        if self._is_saved(version):
+        if self._is_published(version):
+            self._trainer.save_whole(self.folder)
+        if self._is_saved(version) and not (self._site.world == 1 and self._is_published(version)):
             self._trainer.save(self.folder)
         return self.again(version)
 

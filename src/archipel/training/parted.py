@@ -1,0 +1,308 @@
+"""A checkpoint in parts: every rank of a site writes what it holds, and any number of ranks goes on from it.
+
+    <directory>/<number>.parts/part-<rank>.safetensors   slices of tensors, in the layout of
+                                                         torch.distributed.checkpoint's safetensors storage
+    <directory>/<number>.parts/index.json                facts, and each part's size and digest, sealed
+
+The folder is filled aside and renamed, so it is whole or absent. torch.distributed.checkpoint says which slices
+a rank needs of which part; each rank plans for itself, because plans that are agreed on travel as pickles, and
+its own index file is one too. What is no tensor stands in `index.json`.
+Law: no pickle, on disk or between ranks; nothing is used before the digest of every part agrees, and all ranks
+come to the same finding. Every rank sees the same folder.
+"""
+
+import hashlib
+import math
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from archipel.records.canonical import canonical_json, parse_canonical, sha256_digest
+from archipel.training.checkpoint import KEPT, BadCheckpoint, DamagedCheckpoint, flush
+from archipel.training.sharding import (
+    Site,
+    all_ranks_say,
+    has_own_part,
+    max_over_ranks,
+    wait_for_all,
+)
+
+FORMAT = 1
+INDEX = "index.json"
+MAX_INDEX_BYTES = 16 * 1024 * 1024
+"""A recipe, a model description and a line for each part."""
+MAX_PARTS = 65_536
+_NAME = re.compile(r"([0-9]{9})\.parts")
+_PART = re.compile(r"part-[0-9]{5}\.safetensors")
+_ASIDE, _DAMAGED = ".aside", "-damaged"
+_DIGEST_BYTES, _SIZE_BYTES = 32, 8
+
+
+@dataclass(frozen=True)
+class Parted:
+    """A checkpoint whose parts are as they were written; no tensor of it is read yet."""
+
+    number: int
+    facts: dict[str, Any]
+    folder: Path
+
+    def forms(self) -> dict[str, Tensor]:
+        """Tensors without numbers: name -> shape and type of the whole.
+
+        Raises:
+            DamagedCheckpoint: slices do not make up the whole.
+        """
+        described = _reader(self.folder).read_metadata().state_dict_metadata
+        forms = {}
+        for name, each in described.items():
+            covered = sum(math.prod(chunk.sizes) for chunk in each.chunks)
+            if covered != math.prod(each.size):
+                raise DamagedCheckpoint(
+                    f"{self.folder} holds {covered} of {math.prod(each.size)} numbers of {name}"
+                )
+            forms[name] = torch.empty(each.size, dtype=each.properties.dtype, device="meta")
+        return forms
+
+    def read_into(self, places: Mapping[str, Tensor]) -> None:
+        """Set these tensors, whole or shared out over ranks in whatever way, to what was saved by their names.
+
+        Raises:
+            BadCheckpoint: one is missing, or has another shape.
+        """
+        import torch.distributed.checkpoint as dcp
+
+        try:
+            with _alone():
+                dcp.load(dict(places), storage_reader=_reader(self.folder), no_dist=True)
+        except (dcp.api.CheckpointException, RuntimeError, ValueError, KeyError) as error:
+            raise BadCheckpoint(f"{self.folder} has other tensors: {error!r:.300}") from None
+
+
+def write_parted(
+    directory: Path,
+    number: int,
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    site: Site,
+) -> Path:
+    """Add a checkpoint to a directory that all ranks see, and remove all but the newest. A collective.
+
+    tensors: name -> this rank's own, sharded or not; one that is not is the same on every rank. facts: canonical
+    JSON values (no floats).
+
+    Raises:
+        OSError: on every rank, when one could not write; earlier checkpoints are untouched.
+    """
+    folder = parted_folder(directory, number)
+    aside = directory / f".{folder.name}{_ASIDE}"
+    if site.is_first:
+        _make_aside(directory, aside)
+    wait_for_all(site)
+    told = _told(aside, tensors, site)
+    parts = _heard(all_ranks_say(told, site), aside)
+    fault: OSError | None = None
+    if site.is_first:
+        try:
+            _finish(aside, folder, {"number": number, "facts": dict(facts), "parts": parts})
+        except OSError as error:
+            fault = error
+    if int(max_over_ranks(torch.tensor([int(fault is not None)]), site)):
+        raise fault or OSError(f"the first rank could not finish {folder}; its log says why")
+    return folder
+
+
+def parted_folder(directory: Path, number: int) -> Path:
+    """Where `write_parted` puts it."""
+    return directory / f"{number:09d}.parts"
+
+
+def parted_numbers(directory: Path) -> list[int]:
+    """Of the checkpoints in parts that lie here, whatever they are worth; the oldest first."""
+    if not directory.is_dir():
+        return []
+    found = (_NAME.fullmatch(path.name) for path in directory.iterdir())
+    return sorted(int(each.group(1)) for each in found if each)
+
+
+def latest_parted(directory: Path) -> int:
+    """Number of the newest whose parts are as long as its index says; -1 for none. No tensor is read."""
+    for number in reversed(parted_numbers(directory)):
+        try:
+            _described(parted_folder(directory, number))
+        except BadCheckpoint:
+            continue
+        return number
+    return -1
+
+
+def read_parted(directory: Path, number: int, site: Site) -> Parted:
+    """A checkpoint, once all its bytes were found to be those that were written. A collective: ranks share the reading.
+
+    Raises:
+        BadCheckpoint: on every rank; one whose bytes are damaged is set aside.
+    """
+    folder = parted_folder(directory, number)
+    fault = ""
+    try:
+        body = _described(folder)
+        for part in body["parts"][site.rank :: site.world]:
+            if _digest(folder / part["name"]) != part["digest"]:
+                raise DamagedCheckpoint(f"{part['name']} of {folder} is not what was written")
+    except (BadCheckpoint, OSError) as error:
+        fault = str(error)
+    if int(max_over_ranks(torch.tensor([int(bool(fault))]), site)):
+        if site.is_first and folder.exists():
+            folder.replace(_fresh(folder.with_name(folder.name + _DAMAGED)))
+        wait_for_all(site)
+        raise DamagedCheckpoint(fault or f"another rank found {folder} damaged")
+    return Parted(number, body["facts"], folder)
+
+
+def remove_parted(directory: Path, before: int) -> None:
+    """Remove those of lower numbers, and what was left over. Raises OSError."""
+    for number in parted_numbers(directory):
+        if number < before:
+            shutil.rmtree(parted_folder(directory, number))
+    for leftover in (*directory.glob(f".*{_ASIDE}"), *directory.glob(f"*{_DAMAGED}")):
+        shutil.rmtree(leftover)
+
+
+def _make_aside(directory: Path, aside: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    remove_parted(directory, before=0)
+    aside.mkdir()
+
+
+def _told(aside: Path, tensors: Mapping[str, Tensor], site: Site) -> bytes:
+    """What this rank says of its part: nothing when it could not write it, a size of 0 when it holds none."""
+    try:
+        path = _write_part(aside, tensors, site)
+        if path is None:
+            return bytes(_DIGEST_BYTES + _SIZE_BYTES)
+        size = path.stat().st_size.to_bytes(_SIZE_BYTES, "little")
+        return bytes.fromhex(_digest(path).removeprefix("sha256:")) + size
+    except OSError as error:
+        warnings.warn(f"rank {site.rank} cannot write its part: {error}", stacklevel=2)
+        return b"\xff" * (_DIGEST_BYTES + _SIZE_BYTES)
+
+
+def _write_part(aside: Path, tensors: Mapping[str, Tensor], site: Site) -> Path | None:
+    """Takes as many bytes again as the part has: it is made in memory."""
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+
+    own = {name: each for name, each in tensors.items() if has_own_part(each, site)}
+    if not own:
+        return None
+    place = aside / f"rank-{site.rank}"
+    place.mkdir()
+    try:
+        with _alone():
+            writer = HuggingFaceStorageWriter(str(place), save_distributed=True)
+            dcp.save(own, storage_writer=writer, no_dist=True)
+    except dcp.api.CheckpointException as error:  # how the library reports a full disk
+        raise OSError(f"cannot write {place}: {error!r:.300}") from None
+    (written,) = place.iterdir()
+    path = written.replace(aside / f"part-{site.rank:05d}.safetensors")
+    place.rmdir()
+    return path
+
+
+def _heard(said: list[bytes], aside: Path) -> list[dict[str, Any]]:
+    """Raises OSError: a rank could not write."""
+    parts = []
+    for rank, each in enumerate(said):
+        size = int.from_bytes(each[_DIGEST_BYTES:], "little")
+        if each == b"\xff" * len(each):
+            raise OSError(f"rank {rank} could not write its part of {aside}; its log says why")
+        if size:
+            digest = f"sha256:{each[:_DIGEST_BYTES].hex()}"
+            parts.append({"name": f"part-{rank:05d}.safetensors", "size": size, "digest": digest})
+    return parts
+
+
+def _finish(aside: Path, folder: Path, body: Mapping[str, Any]) -> None:
+    """The index, then the name; only then older ones go."""
+    sealed_body = {"format": FORMAT, **body}
+    sealed = {"body": sealed_body, "digest": sha256_digest(canonical_json(sealed_body))}
+    (aside / INDEX).write_bytes(canonical_json(sealed))
+    flush(aside / INDEX)
+    flush(aside)
+    aside.replace(_fresh(folder))
+    flush(folder.parent)
+    numbers = parted_numbers(folder.parent)
+    remove_parted(folder.parent, before=numbers[-KEPT:][0])
+
+
+def _fresh(path: Path) -> Path:
+    if path.exists():
+        shutil.rmtree(path)
+    return path
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What an index says, under its own digest; every part that it names is there and as long as it says.
+
+    Raises:
+        BadCheckpoint: it is missing. DamagedCheckpoint: it is altered.
+    """
+    try:
+        with (folder / INDEX).open("rb") as file:
+            data = file.read(MAX_INDEX_BYTES + 1)
+        body = _body_of(data)
+        for part in body["parts"]:
+            size = (folder / part["name"]).stat().st_size
+            if size != part["size"]:
+                raise ValueError(f"{part['name']} has {size} bytes, {part['size']} were written")
+    except OSError as error:
+        raise BadCheckpoint(f"{folder} cannot be read: {error.strerror or error}") from None
+    except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
+        raise DamagedCheckpoint(f"{folder} is no checkpoint in parts: {error!r:.200}") from None
+    return body
+
+
+def _body_of(data: bytes) -> dict[str, Any]:
+    if len(data) > MAX_INDEX_BYTES:
+        raise ValueError(f"an index of more than {MAX_INDEX_BYTES} bytes")
+    sealed = parse_canonical(data)
+    body: dict[str, Any] = sealed["body"]
+    if sha256_digest(canonical_json(body)) != sealed["digest"]:
+        raise ValueError("the index does not fit its own digest")
+    if body.keys() != {"format", "number", "facts", "parts"} or body["format"] != FORMAT:
+        raise ValueError(
+            f"expected format {FORMAT}, number, facts and parts, got {list(body)!r:.100}"
+        )
+    if not 1 <= len(body["parts"]) <= MAX_PARTS:
+        raise ValueError(f"{len(body['parts'])} parts; expected 1 to {MAX_PARTS}")
+    for part in body["parts"]:
+        if not _PART.fullmatch(part["name"]) or type(part["size"]) is not int:
+            raise ValueError(f"{part!r:.200} names no part")
+    return body
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _reader(folder: Path) -> Any:
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+
+    return HuggingFaceStorageReader(os.fspath(folder))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """It warns of what is meant: that each rank plans for itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
