@@ -78,12 +78,13 @@ class Parted:
         Raises:
             BadCheckpoint: one is missing, or has another shape.
         """
-        import torch.distributed.checkpoint as dcp
+        from torch.distributed.checkpoint.api import CheckpointException
+        from torch.distributed.checkpoint.state_dict_loader import load
 
         try:
             with _alone():
-                dcp.load(dict(places), storage_reader=_reader(self.folder), no_dist=True)
-        except (dcp.api.CheckpointException, RuntimeError, ValueError, KeyError) as error:
+                load(dict(places), storage_reader=_reader(self.folder), no_dist=True)
+        except (CheckpointException, RuntimeError, ValueError, KeyError) as error:
             raise BadCheckpoint(f"{self.folder} has other tensors: {error!r:.300}") from None
 
 
@@ -197,8 +198,9 @@ def _told(aside: Path, tensors: Mapping[str, Tensor], site: Site) -> bytes:
 
 def _write_part(aside: Path, tensors: Mapping[str, Tensor], site: Site) -> Path | None:
     """Takes as many bytes again as the part has: it is made in memory."""
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     own = {name: each for name, each in tensors.items() if has_own_part(each, site)}
     if not own:
@@ -208,8 +210,8 @@ def _write_part(aside: Path, tensors: Mapping[str, Tensor], site: Site) -> Path 
     try:
         with _alone():
             writer = HuggingFaceStorageWriter(str(place), save_distributed=True)
-            dcp.save(own, storage_writer=writer, no_dist=True)
-    except dcp.api.CheckpointException as error:  # how the library reports a full disk
+            save(own, storage_writer=writer, no_dist=True)
+    except CheckpointException as error:  # how the library reports a full disk
         raise OSError(f"cannot write {place}: {error!r:.300}") from None
     (written,) = place.iterdir()
     path = written.replace(aside / f"part-{site.rank:05d}.safetensors")

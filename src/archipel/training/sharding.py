@@ -133,6 +133,16 @@ def max_over_ranks(values: Tensor, site: Site) -> Tensor:
     return values
 
 
+def own_device(name: str) -> str:
+    """Of the ranks of a host each computes on an accelerator of its own, by their order; on `cpu` all do."""
+    if name == "cpu":
+        return name
+    number = dist.get_node_local_rank()
+    if name == "cuda":
+        torch.cuda.set_device(number)  # where NCCL gathers
+    return f"{name}:{number}"
+
+
 def join_site(hosts: int = 1) -> Site:
     """Enter the process group of the ranks that `torchrun` started beside this one (gloo or NCCL).
 
