@@ -54,7 +54,7 @@ class Ranks:
             *run,
             f"--nnodes={self.hosts}",
             f"--node-rank={self.host}",
-            f"--master-addr={address}",
+            f"--master-addr={address.strip('[]')}",
             f"--master-port={port}",
         ]
 

@@ -176,15 +176,18 @@ class Trainer:
             (total * scale).backward()
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)
 
-    def published_state(self) -> dict[str, Tensor]:
+    def published_state(self, keeps: Callable[[str], bool] = bool) -> dict[str, Tensor]:
         """The policy: bfloat16 CPU tensors by Hugging Face name, no tied head. A collective.
 
-        Of an adapter its own alone, by the names of a PEFT file.
+        Of an adapter its own alone, by the names of a PEFT file. keeps: whether this process wants the tensor of that
+        name; one that it does not is gathered for others and dropped.
         """
-        return {
-            name: whole(parameter.detach()).to("cpu", torch.bfloat16, copy=True)
-            for name, parameter in trained(self._scorer.decoder).items()
-        }
+        state = {}
+        for name, parameter in trained(self._scorer.decoder).items():
+            gathered = whole(parameter.detach())
+            if keeps(name):
+                state[name] = gathered.to("cpu", torch.bfloat16, copy=True)
+        return state
 
     def lean_on(self, told: Mapping[str, Tensor]) -> None:
         """Go on from weights that were published as this version, names and shapes as of `published_state`, with moments
