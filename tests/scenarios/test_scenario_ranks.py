@@ -14,6 +14,7 @@ from archipel.training.parted import parted_numbers
 from stage import Outcome, Stage
 from tiny import SECRET, tiny_recipe
 
+pytestmark = pytest.mark.timeout(900)
 MakeStage = Callable[..., Stage]
 VERSIONS = 4
 LIMIT_S = 300.0

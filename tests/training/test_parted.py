@@ -20,8 +20,8 @@ from archipel.training.parted import (
     parted_folder,
     parted_numbers,
     read_parted,
-    write_parted,
 )
+from archipel.training.parting import write_parted
 from archipel.training.resuming import newest, newest_number
 from archipel.training.sharding import Site
 
@@ -156,7 +156,7 @@ def test_a_full_disk_leaves_earlier_checkpoints_alone(folder: Path, monkeypatch)
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("archipel.training.parted.flush", full)
+    monkeypatch.setattr("archipel.training.parting.flush", full)
     with pytest.raises(OSError, match="No space left"):
         write_parted(folder, 4, tensors(), FACTS, ALONE)
     monkeypatch.undo()

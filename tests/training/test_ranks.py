@@ -14,8 +14,9 @@ from archipel.training.parted import parted_numbers
 from training import ranks_run
 from training.ranks_run import VERSIONS
 
+pytestmark = pytest.mark.timeout(900)  # seven processes, each with the tensor library
 SCRIPT = Path(ranks_run.__file__)
-LIMIT_S = 400
+LIMIT_S = 600
 RUNS = tuple(ranks_run.DEEDS)
 Tensors = dict[str, torch.Tensor]
 

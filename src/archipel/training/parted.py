@@ -27,14 +27,8 @@ import torch
 from torch import Tensor
 
 from archipel.records.canonical import canonical_json, parse_canonical, sha256_digest
-from archipel.training.checkpoint import KEPT, BadCheckpoint, DamagedCheckpoint, flush
-from archipel.training.sharding import (
-    Site,
-    all_ranks_say,
-    has_own_part,
-    max_over_ranks,
-    wait_for_all,
-)
+from archipel.training.checkpoint import BadCheckpoint, DamagedCheckpoint
+from archipel.training.sharding import Site, max_over_ranks, wait_for_all
 
 FORMAT = 1
 INDEX = "index.json"
@@ -43,8 +37,8 @@ MAX_INDEX_BYTES = 16 * 1024 * 1024
 MAX_PARTS = 65_536
 _NAME = re.compile(r"([0-9]{9})\.parts")
 _PART = re.compile(r"part-[0-9]{5}\.safetensors")
-_ASIDE, _DAMAGED = ".aside", "-damaged"
-_DIGEST_BYTES, _SIZE_BYTES = 32, 8
+ASIDE, _DAMAGED = ".aside", "-damaged"
+"""What a folder is called while it is filled, and once it turned out damaged."""
 
 
 @dataclass(frozen=True)
@@ -82,43 +76,10 @@ class Parted:
         from torch.distributed.checkpoint.state_dict_loader import load
 
         try:
-            with _alone():
+            with planning_alone():
                 load(dict(places), storage_reader=_reader(self.folder), no_dist=True)
         except (CheckpointException, RuntimeError, ValueError, KeyError) as error:
             raise BadCheckpoint(f"{self.folder} has other tensors: {error!r:.300}") from None
-
-
-def write_parted(
-    directory: Path,
-    number: int,
-    tensors: Mapping[str, Tensor],
-    facts: Mapping[str, Any],
-    site: Site,
-) -> Path:
-    """Add a checkpoint to a directory that all ranks see, and remove all but the newest. A collective.
-
-    tensors: name -> this rank's own, sharded or not; one that is not is the same on every rank. facts: canonical
-    JSON values (no floats).
-
-    Raises:
-        OSError: on every rank, when one could not write; earlier checkpoints are untouched.
-    """
-    folder = parted_folder(directory, number)
-    aside = directory / f".{folder.name}{_ASIDE}"
-    if site.is_first:
-        _make_aside(directory, aside)
-    wait_for_all(site)
-    told = _told(aside, tensors, site)
-    parts = _heard(all_ranks_say(told, site), aside)
-    fault: OSError | None = None
-    if site.is_first:
-        try:
-            _finish(aside, folder, {"number": number, "facts": dict(facts), "parts": parts})
-        except OSError as error:
-            fault = error
-    if int(max_over_ranks(torch.tensor([int(fault is not None)]), site)):
-        raise fault or OSError(f"the first rank could not finish {folder}; its log says why")
-    return folder
 
 
 def parted_folder(directory: Path, number: int) -> Path:
@@ -156,13 +117,13 @@ def read_parted(directory: Path, number: int, site: Site) -> Parted:
     try:
         body = _described(folder)
         for part in body["parts"][site.rank :: site.world]:
-            if _digest(folder / part["name"]) != part["digest"]:
+            if file_digest(folder / part["name"]) != part["digest"]:
                 raise DamagedCheckpoint(f"{part['name']} of {folder} is not what was written")
     except (BadCheckpoint, OSError) as error:
         fault = str(error)
     if int(max_over_ranks(torch.tensor([int(bool(fault))]), site)):
         if site.is_first and folder.exists():
-            folder.replace(_fresh(folder.with_name(folder.name + _DAMAGED)))
+            folder.replace(cleared(folder.with_name(folder.name + _DAMAGED)))
         wait_for_all(site)
         raise DamagedCheckpoint(fault or f"another rank found {folder} damaged")
     return Parted(number, body["facts"], folder)
@@ -173,79 +134,12 @@ def remove_parted(directory: Path, before: int) -> None:
     for number in parted_numbers(directory):
         if number < before:
             shutil.rmtree(parted_folder(directory, number))
-    for leftover in (*directory.glob(f".*{_ASIDE}"), *directory.glob(f"*{_DAMAGED}")):
+    for leftover in (*directory.glob(f".*{ASIDE}"), *directory.glob(f"*{_DAMAGED}")):
         shutil.rmtree(leftover)
 
 
-def _make_aside(directory: Path, aside: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    remove_parted(directory, before=0)
-    aside.mkdir()
-
-
-def _told(aside: Path, tensors: Mapping[str, Tensor], site: Site) -> bytes:
-    """What this rank says of its part: nothing when it could not write it, a size of 0 when it holds none."""
-    try:
-        path = _write_part(aside, tensors, site)
-        if path is None:
-            return bytes(_DIGEST_BYTES + _SIZE_BYTES)
-        size = path.stat().st_size.to_bytes(_SIZE_BYTES, "little")
-        return bytes.fromhex(_digest(path).removeprefix("sha256:")) + size
-    except OSError as error:
-        warnings.warn(f"rank {site.rank} cannot write its part: {error}", stacklevel=2)
-        return b"\xff" * (_DIGEST_BYTES + _SIZE_BYTES)
-
-
-def _write_part(aside: Path, tensors: Mapping[str, Tensor], site: Site) -> Path | None:
-    """Takes as many bytes again as the part has: it is made in memory."""
-    from torch.distributed.checkpoint.api import CheckpointException
-    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
-    from torch.distributed.checkpoint.state_dict_saver import save
-
-    own = {name: each for name, each in tensors.items() if has_own_part(each, site)}
-    if not own:
-        return None
-    place = aside / f"rank-{site.rank}"
-    place.mkdir()
-    try:
-        with _alone():
-            writer = HuggingFaceStorageWriter(str(place), save_distributed=True)
-            save(own, storage_writer=writer, no_dist=True)
-    except CheckpointException as error:  # how the library reports a full disk
-        raise OSError(f"cannot write {place}: {error!r:.300}") from None
-    (written,) = place.iterdir()
-    path = written.replace(aside / f"part-{site.rank:05d}.safetensors")
-    place.rmdir()
-    return path
-
-
-def _heard(said: list[bytes], aside: Path) -> list[dict[str, Any]]:
-    """Raises OSError: a rank could not write."""
-    parts = []
-    for rank, each in enumerate(said):
-        size = int.from_bytes(each[_DIGEST_BYTES:], "little")
-        if each == b"\xff" * len(each):
-            raise OSError(f"rank {rank} could not write its part of {aside}; its log says why")
-        if size:
-            digest = f"sha256:{each[:_DIGEST_BYTES].hex()}"
-            parts.append({"name": f"part-{rank:05d}.safetensors", "size": size, "digest": digest})
-    return parts
-
-
-def _finish(aside: Path, folder: Path, body: Mapping[str, Any]) -> None:
-    """The index, then the name; only then older ones go."""
-    sealed_body = {"format": FORMAT, **body}
-    sealed = {"body": sealed_body, "digest": sha256_digest(canonical_json(sealed_body))}
-    (aside / INDEX).write_bytes(canonical_json(sealed))
-    flush(aside / INDEX)
-    flush(aside)
-    aside.replace(_fresh(folder))
-    flush(folder.parent)
-    numbers = parted_numbers(folder.parent)
-    remove_parted(folder.parent, before=numbers[-KEPT:][0])
-
-
-def _fresh(path: Path) -> Path:
+def cleared(path: Path) -> Path:
+    """The same, where nothing is any more. Raises OSError."""
     if path.exists():
         shutil.rmtree(path)
     return path
@@ -291,7 +185,8 @@ def _body_of(data: bytes) -> dict[str, Any]:
     return body
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file. Raises OSError."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
@@ -303,7 +198,7 @@ def _reader(folder: Path) -> Any:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def planning_alone() -> Iterator[None]:
     """It warns of what is meant: that each rank plans for itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

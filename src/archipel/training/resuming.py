@@ -42,6 +42,13 @@ class Stated:
     base: str | None
     notes: dict[str, Any]
 
+    def require_over(self, base: str | None) -> None:
+        """Raises BadCheckpoint: what was saved is of an adapter over other weights than these."""
+        if self.base != base:
+            raise BadCheckpoint(
+                f"it is of an adapter over {self.base!r:.80}; the weights at hand are {base}"
+            )
+
 
 def newest_number(directory: Path) -> int:
     """Of the newest checkpoint that says what it is, in one file or in parts; -1 for none. No tensor is read."""

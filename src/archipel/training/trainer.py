@@ -49,7 +49,8 @@ from archipel.training.packing import (
     plan,
     trees_of,
 )
-from archipel.training.parted import Parted, write_parted
+from archipel.training.parted import Parted
+from archipel.training.parting import write_parted
 from archipel.training.report import TokenSums, UpdateReport, make_report
 from archipel.training.resuming import newest, stated, take_up
 from archipel.training.routing import fitting
@@ -177,10 +178,8 @@ class Trainer:
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)
 
     def published_state(self, keeps: Callable[[str], bool] = bool) -> dict[str, Tensor]:
-        """The policy: bfloat16 CPU tensors by Hugging Face name, no tied head. A collective.
-
-        Of an adapter its own alone, by the names of a PEFT file. keeps: whether this process wants the tensor of that
-        name; one that it does not is gathered for others and dropped.
+        """The policy: bfloat16 CPU tensors by Hugging Face name, no tied head; of an adapter its own alone, by the names
+        of a PEFT file. A collective. keeps: which this process wants; others are gathered for other ranks, and dropped.
         """
         state = {}
         for name, parameter in trained(self._scorer.decoder).items():
@@ -269,10 +268,7 @@ class Trainer:
             raise BadCheckpoint("it is an adapter's; give the weights that it lies over")
         else:
             trainer = cls(read_base().to(device), said.recipe)
-        if trainer._base != said.base:
-            raise BadCheckpoint(
-                f"it is of an adapter over {said.base!r:.80}; the weights at hand are {trainer._base}"
-            )
+        said.require_over(trainer._base)
         take_up(saved, trainer._optimiser, trainer._terms, said.steps)
         trainer.version = said.version
         trainer.notes = said.notes
