@@ -62,12 +62,20 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def assert_near(one: Path, other: Path) -> None:
-    """In every master, by what one float32 sum in another order can move it in a few steps."""
+    """In every master, by what one float32 sum in another order can move it in a few steps; `-s` shows how far."""
     found, expected = ended(one), ended(other)
     assert found.keys() == expected.keys()
+    apart, of_largest = 0.0, 0.0
     for name, tensor in found.items():
         if name.startswith("master"):
             torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-6, msg=name)
+            gap = float((tensor - expected[name]).abs().max())
+            apart = max(apart, gap)
+            of_largest = max(of_largest, gap / max(float(expected[name].abs().max()), 1e-30))
+    print(
+        f"{one.parent.name}/{one.name} beside {other.parent.name}/{other.name}: "
+        f"{apart:.1e}, {of_largest:.1e} of a tensor's largest number"
+    )
 
 
 @pytest.mark.slow
