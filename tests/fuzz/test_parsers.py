@@ -23,6 +23,7 @@ OWN = {
     ("training/parted.py", "_body_of"): "of an index that ranks of this site wrote, and its digest",
     ("training/packing.py", "_choices"): "of a length and of numbers that were looked at before",
     ("training/sharding.py", "share_bytes"): "between ranks of one work process",
+    ("training/sharding.py", "all_ranks_say"): "between ranks of one work process",
     ("work/graded.py", "_earned"): "between ranks of one work process",
     ("model/adapter_files.py", "_in_order"): "what the library wrote a moment before",
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
