@@ -10,6 +10,7 @@ import pytest
 from agents import settings, until
 from archipel.node import worker as worker_module
 from archipel.node.home import ready_home
+from archipel.node.ranks import Ranks
 from archipel.node.worker import Worker, WorkerLost, WorkRefused
 from archipel.work.messages import AskPosition, Done, Failed, ProgressMessage, Ready, to_line
 
@@ -353,12 +354,13 @@ def test_one_child_is_started_as_it_is_and_several_ranks_by_torchrun(
 
     async def story() -> None:
         path = {"PATH": os.defpath}
-        worker = await Worker.start(setup, path, tmp_path / "log", ranks)
+        worker = await Worker.start(setup, path, tmp_path / "log", Ranks(ranks))
         await worker.close()
 
     asyncio.run(story())
     words = told.read_text().split()
     if ranks > 1:
+        assert words.pop() == "1"
         assert words.pop() == to_line(setup).decode().strip()
     assert (starter in words) == (ranks > 1)
     assert ("--nproc-per-node=3" in words) == (ranks == 3)

@@ -54,7 +54,7 @@ def single_updates(source: Path, results: Path) -> list[dict]:
     for version in range(VERSIONS):
         trainer = Trainer.restore(source / str(version))
         reports.append(told(trainer.update(groups_of(version))))
-        trainer.save(results / str(version + 1))
+        trainer.save_whole(results / str(version + 1))
     return reports
 
 

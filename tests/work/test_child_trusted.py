@@ -12,6 +12,7 @@ import pytest
 
 from archipel import source_environment
 from archipel.cli.doors import readable_folders
+from archipel.node.ranks import Ranks
 from archipel.node.worker import Worker
 from archipel.records.recipe import parse_recipe
 from archipel.work.messages import Setup, to_line
@@ -118,7 +119,7 @@ def test_ranks_of_a_site_meet_although_they_are_confined(tmp_path: Path) -> None
     environment = {"PATH": os.defpath, "OMP_NUM_THREADS": "1"}
 
     async def story() -> tuple[str, ...]:
-        worker = await Worker.start(told, environment, tmp_path / "log", ranks=2)
+        worker = await Worker.start(told, environment, tmp_path / "log", ranks=Ranks(2))
         await worker.close()
         return worker.protections
 

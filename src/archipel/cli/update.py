@@ -12,8 +12,10 @@ from archipel.cli.doors import (
     readable_folders,
     thread_environment,
 )
-from archipel.cli.engines import device_option, require_device
+from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
+from archipel.cli.update_ranks import ranks as lend_ranks
+from archipel.cli.update_ranks import ranks_of, site_options
 
 
 @click.group(cls=Group)
@@ -21,15 +23,12 @@ def command() -> None:
     """Run the trusted role of a run."""
 
 
+command.add_command(lend_ranks)
+
+
 @command.command()
 @agent_options
-@click.option(
-    "--ranks",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1, 64),
-    help="Processes that share each update (torchrun + FSDP2).",
-)
+@site_options
 @device_option("learns and evaluates")
 @click.option("--kinds", metavar="KIND,...", help="Which trusted work to take [all].")
 @click.option(
@@ -63,6 +62,8 @@ def join(
     home: Path | None,
     threads: int,
     ranks: int,
+    hosts: int,
+    rendezvous: str,
     device: str,
     kinds: str | None,
     secrets: Path | None,
@@ -99,18 +100,14 @@ def join(
         raise click.BadParameter(
             f"{kinds!r}: expected some of {', '.join(TRUSTED_ROLE)}", param_hint="--kinds"
         )
-    if ranks > 1 and device != "cpu":
-        raise click.UsageError(
-            "several ranks share an update on processors; with --device give one, or leave --ranks out"
-        )
-    require_device(device)
+    shared = ranks_of(device, ranks, (hosts, 0, rendezvous))
     folder = home_folder("update", home)
     settings = NodeSettings(
         lab_url=lab_url,
         home=folder,
         kinds=chosen,
         threads=threads,
-        ranks=ranks,
+        ranks=shared,
         device=device,
         give_up_s=give_up,
         lab_key=lab_key,

@@ -162,6 +162,11 @@ def adapt(decoder: Decoder, form: AdapterForm, seed: int) -> None:
             parameter.copy_(drawn)
 
 
+def is_adapted(decoder: nn.Module) -> bool:
+    """Whether it was given an adapter."""
+    return any(isinstance(each, AdaptedLinear) for each in decoder.modules())
+
+
 def trained(decoder: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that a version of the policy consists of, by the names that they are published under."""
     named = {name: each for name, each in decoder.named_parameters() if each.requires_grad}

@@ -83,9 +83,15 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
         else:
             left.unlink()
     _require_room_in(scratch)
+    return setup_of(settings)
+
+
+def setup_of(settings: NodeSettings) -> Setup:
+    """What a child may read and write in a home, as it is told."""
+    scratch, memory, models = (settings.home / n for n in ("scratch", FOLDER, MODELS_FOLDER))
     readable = (*settings.readable, settings.home / "blobs", models)
     if settings.trusted:
-        readable = (*readable, replay)
+        readable = (*readable, settings.home / REPLAY_FOLDER)
     return Setup(
         scratch=scratch,
         readable=readable,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from archipel.node.asks import Asking
 from archipel.node.pausing import Pausing
+from archipel.node.ranks import ALONE, Ranks
 from archipel.plurals import counted
 from archipel.records.kinds import STRANGERS, TRUSTED
 
@@ -28,8 +29,8 @@ class NodeSettings:
     """Keys, cache and logs; mode 0700."""
     kinds: tuple[str, ...] = STRANGERS
     threads: int = 1
-    ranks: int = 1
-    """Processes of the trusted child, started by torchrun, that share one update (FSDP2)."""
+    ranks: Ranks = ALONE
+    """Processes that share one update; the first of them is the trusted child."""
     engine: Literal["archipel", "transformers", "vllm"] = "archipel"
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"

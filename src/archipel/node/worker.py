@@ -16,6 +16,7 @@ from pathlib import Path
 from archipel import source_environment
 from archipel.node.failures import WorkFailure
 from archipel.node.lasting import overrun
+from archipel.node.ranks import ALONE, Ranks
 from archipel.node.worker_start import Start, not_covered, program
 from archipel.records.fields import Closed, Fault
 from archipel.records.turns import Said
@@ -78,9 +79,9 @@ class Worker:
 
     @classmethod
     async def start(
-        cls, setup: Setup, environment: Mapping[str, str], log: Path, ranks: int = 1
+        cls, setup: Setup, environment: Mapping[str, str], log: Path, ranks: Ranks = ALONE
     ) -> "Worker":
-        """Spawn the child (or torchrun with `ranks` of them) and wait until it is ready.
+        """Spawn the child (or torchrun with several) and wait until it is ready.
 
         Raises:
             WorkerLost: it did not come up; the message points to its log.

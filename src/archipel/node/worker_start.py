@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from archipel.node.ranks import Ranks
 from archipel.work.messages import Setup, to_line
 
 
@@ -14,7 +15,7 @@ class Start:
     setup: Setup
     environment: Mapping[str, str]
     log: Path
-    ranks: int
+    ranks: Ranks
 
 
 def not_covered(setup: Setup, paths: Sequence[str]) -> list[Path]:
@@ -24,9 +25,11 @@ def not_covered(setup: Setup, paths: Sequence[str]) -> list[Path]:
     return [path for path in there if not any(map(path.is_relative_to, readable))]
 
 
-def program(ranks: int, setup: Setup) -> list[str]:
-    """Arguments to Python; several ranks are torchrun's business, and each is told what confines it."""
-    if ranks == 1:
+def program(ranks: Ranks, setup: Setup) -> list[str]:
+    """Arguments to Python; several ranks are torchrun's business, and each is told what confines it, and how many
+    hosts there are.
+    """
+    if ranks.is_alone:
         return ["-m", "archipel.work.child"]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    return [*torchrun, "-m", "archipel.work.ranks", to_line(setup).decode().strip()]
+    said = to_line(setup).decode().strip()
+    return [*ranks.torchrun(), "-m", "archipel.work.ranks", said, str(ranks.hosts)]

@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,8 @@ KEPT = 2
 """Checkpoints kept: the newest and one to fall back on."""
 DAMAGED = ".damaged"
 """Suffix of a file that was set aside; the next write removes it."""
-_KEY = "checkpoint"
+DESCRIBED = "checkpoint"
+"""Key of a file's metadata."""
 _LENGTH_BYTES = 8
 _DIGITS = 9
 _NAME = re.compile(r"[0-9]{9}\.safetensors")
@@ -76,14 +77,24 @@ def write_checkpoint(
     Raises:
         OSError: the disk is full or not writable; earlier checkpoints are untouched.
     """
+    path = prepared(directory, number)
+    write_file(path, number, tensors, facts)
+    remove_old(directory, kept)
+    return path
+
+
+def prepared(directory: Path, number: int) -> Path:
+    """The place of a checkpoint in a directory that holds nothing that was cut short. Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     for leftover in _leftovers(directory):
         leftover.unlink()
-    path = checkpoint_file(directory, number)
-    write_file(path, number, tensors, facts)
+    return checkpoint_file(directory, number)
+
+
+def remove_old(directory: Path, kept: int = KEPT) -> None:
+    """All but the newest `kept`. Raises OSError."""
     for old in _numbered(directory)[:-kept]:
         old.unlink()
-    return path
 
 
 def checkpoint_file(directory: Path, number: int) -> Path:
@@ -101,24 +112,31 @@ def write_file(
     Raises:
         OSError: the disk is full or not writable; a file that was at `path` is untouched.
     """
-    body = {
-        "format": FORMAT,
-        "number": number,
-        "facts": dict(facts),
-        "tensors": digest_of(tensors),
-    }
-    sealed = {"body": body, "digest": sha256_digest(canonical_json(body))}
-    aside = path.with_name(f".{path.name}.partial")
+    metadata = {DESCRIBED: described(number, facts, digest_of(tensors))}
     try:
-        metadata = {_KEY: canonical_json(sealed).decode()}
-        safetensors.torch.save_file(dict(tensors), aside, metadata)
-        _flush(aside)
-        aside.replace(path)
+        with placed(path) as aside:
+            safetensors.torch.save_file(dict(tensors), aside, metadata)
     except safetensors.SafetensorError as error:  # how the library reports a full disk
         raise OSError(f"cannot write {path}: {error}") from None
+
+
+def described(number: int, facts: Mapping[str, Any], tensors: str) -> str:
+    """What a file says of itself. tensors: the digest over all of them."""
+    body = {"format": FORMAT, "number": number, "facts": dict(facts), "tensors": tensors}
+    return canonical_json({"body": body, "digest": sha256_digest(canonical_json(body))}).decode()
+
+
+@contextmanager
+def placed(path: Path) -> Iterator[Path]:
+    """Where to write what is durable and stands at `path` afterwards; nothing does if writing fails. Raises OSError."""
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        yield aside
+        flush(aside)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    _flush(path.parent)
+    flush(path.parent)
 
 
 def has_checkpoint(directory: Path) -> bool:
@@ -216,7 +234,7 @@ def _read_body(path: Path) -> dict[str, Any]:
         if length > MAX_HEADER_BYTES:
             raise ValueError(f"header of {length} bytes; the limit is {MAX_HEADER_BYTES}")
         header = json.loads(file.read(length))
-    sealed = parse_canonical(header["__metadata__"][_KEY].encode())
+    sealed = parse_canonical(header["__metadata__"][DESCRIBED].encode())
     body: dict[str, Any] = sealed["body"]
     if sha256_digest(canonical_json(body)) != sealed["digest"]:
         raise ValueError("its description does not fit its own digest")
@@ -229,17 +247,20 @@ def _read_body(path: Path) -> dict[str, Any]:
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
     """Over every name, type, shape and byte, whatever the order in the file."""
-    return sha256_digest(
-        canonical_json(
-            [
-                [name, str(tensor.dtype), list(tensor.shape), sha256_digest(_bytes(tensor))]
-                for name, tensor in sorted(tensors.items())
-            ]
-        )
-    )
+    return digest_of_lines([line_of(name, tensor) for name, tensor in tensors.items()])
 
 
-def _bytes(tensor: Tensor) -> memoryview:
+def line_of(name: str, tensor: Tensor) -> list[Any]:
+    """What stands of one tensor in the digest over all."""
+    return [name, str(tensor.dtype), list(tensor.shape), sha256_digest(tensor_bytes(tensor))]
+
+
+def digest_of_lines(lines: Iterable[list[Any]]) -> str:
+    """Of all tensors, by the line of each."""
+    return sha256_digest(canonical_json(sorted(lines, key=lambda line: str(line[0]))))
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
@@ -255,7 +276,7 @@ def _leftovers(directory: Path) -> list[Path]:
     return [*directory.glob(".*.partial"), *directory.glob(f"*{DAMAGED}")]
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Make a file's or directory's content survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -206,6 +206,29 @@ class MasterAdamW:
                 state[f"{key}.{name}"] = _on_cpu(moment, copy)
         return state
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The same by the same names, as this process holds them: its own parts where several share, nothing copied."""
+        held = {f"{MASTER}.{name}": master for name, master in self._masters.items()}
+        for name in self._masters:
+            held |= {f"{key}.{name}": each for key, each in self._moments(name).items()}
+        return held
+
+    @torch.no_grad()
+    def take_up(self, read_into: Callable[[Mapping[str, Tensor]], None], steps: int) -> None:
+        """Take up where `tensors()` were given after `steps` steps. read_into: sets tensors to what was saved by name."""
+        for name in self._wide if self._adam is not None else ():
+            master = self._masters[name]
+            self._hold(name, {key: torch.zeros_like(master) for key in MOMENTS}, steps)
+        read_into(self.tensors())
+        self.steps = steps
+        self._round_into_model()
+
+    def _hold(self, name: str, moments: Mapping[str, Tensor], steps: int) -> None:
+        """These are the moments of a parameter that AdamW of torch moves, from now on."""
+        master = self._masters[name]
+        step = torch.tensor(float(steps), device=master.device)
+        self._adam.state[master] = {"step": step, **moments}  # type: ignore[union-attr]
+
     def _moments(self, name: str) -> dict[str, Tensor]:
         if self._adam is None or name not in self._wide:
             return self._eight.of(name)
@@ -238,11 +261,10 @@ class MasterAdamW:
         if self._adam is None or name not in self._wide:
             self._eight.load(name, kept)
             return
-        moments = self._adam.state[master]
-        moments["step"] = torch.tensor(float(steps), device=master.device)
+        moments = {key: torch.zeros_like(master) for key in kept}
         for key, full in kept.items():
-            moments[key] = torch.zeros_like(master)
             fill(moments[key], full)
+        self._hold(name, moments, steps)
 
 
 def _to(master: Tensor) -> Callable[[Tensor], None]:

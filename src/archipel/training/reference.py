@@ -74,6 +74,17 @@ class Reference:
             for name, parameter in self._parameters().items()
         }
 
+    def parts(self) -> dict[str, Tensor]:
+        """The same as this process holds it: its own parts, where several share."""
+        return {
+            f"{KEY}.{name}": parameter.detach().to(torch.bfloat16)
+            for name, parameter in self._parameters().items()
+        }
+
+    def places(self) -> dict[str, Tensor]:
+        """What to set to the `parts` that were saved."""
+        return {f"{KEY}.{name}": each.detach() for name, each in self._parameters().items()}
+
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up where `state()` was given.

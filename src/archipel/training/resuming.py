@@ -1,15 +1,111 @@
-"""What a trainer's checkpoint has to hold before anything is made of it: every tensor, in its shape and type."""
+"""How a trainer continues from what was saved: which checkpoint it is, what that says of itself, and that it holds
+every tensor, in its shape and type, before anything is made of it.
+"""
 
+import json
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from archipel.model.adapter import PREFIX, adapter_shapes
-from archipel.model.backends import AnyConfig, weight_shapes
+from archipel.model.backends import AnyConfig, config_of, weight_shapes
 from archipel.model.config import DecoderConfig
-from archipel.records.recipe import Recipe
-from archipel.training.checkpoint import BadCheckpoint
-from archipel.training.optimiser import state_of
+from archipel.records.recipe import Recipe, recipe_from_canonical
+from archipel.training.checkpoint import (
+    BadCheckpoint,
+    Checkpoint,
+    NoCheckpoint,
+    latest_number,
+    read_latest,
+)
+from archipel.training.optimiser import MasterAdamW, state_of
+from archipel.training.parted import Parted, latest_parted, parted_numbers, read_parted
+from archipel.training.sharding import Site, share_bytes
+from archipel.training.terms import Terms
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a trainer's checkpoint says of itself, beside its tensors."""
+
+    recipe: Recipe
+    config: AnyConfig
+    version: int
+    steps: int
+    """Of the optimiser."""
+    base: str | None
+    notes: dict[str, Any]
+
+    def require_over(self, base: str | None) -> None:
+        """Raises BadCheckpoint: what was saved is of an adapter over other weights than these."""
+        if self.base != base:
+            raise BadCheckpoint(
+                f"it is of an adapter over {self.base!r:.80}; the weights at hand are {base}"
+            )
+
+
+def newest_number(directory: Path) -> int:
+    """Of the newest checkpoint that says what it is, in one file or in parts; -1 for none. No tensor is read."""
+    return max(latest_number(directory), latest_parted(directory))
+
+
+def newest(directory: Path, site: Site) -> Checkpoint | Parted:
+    """The newest checkpoint whose digests fit, in parts before one in a file of the same number. A collective.
+
+    Raises:
+        NoCheckpoint: there is none; the message says why for each.
+    """
+    in_file = latest_number(directory) if site.is_first else -1
+    numbers = parted_numbers(directory) if site.is_first else []
+    # One rank looks: another may see a folder of a network as it was a moment ago.
+    found = json.loads(share_bytes(json.dumps([in_file, numbers]).encode(), site))
+    refused = []
+    for number in sorted(found[1], reverse=True):
+        if number < found[0]:
+            break
+        try:
+            return read_parted(directory, number, site)
+        except BadCheckpoint as error:
+            _log.warning("checkpoint refused: %s", error)
+            refused.append(str(error))
+    try:
+        return read_latest(directory)
+    except NoCheckpoint as error:
+        raise NoCheckpoint("; ".join([str(error), *refused])) from None
+
+
+def stated(saved: Checkpoint | Parted) -> Stated:
+    """What it says of itself, once its tensors were found to fit that.
+
+    Raises:
+        BadCheckpoint: it is no trainer's, or a tensor is missing or has another shape or type.
+    """
+    facts = saved.facts
+    try:
+        recipe = recipe_from_canonical(facts["recipe"].encode())
+        config = config_of(json.loads(facts["model"]), recipe.model.backend)
+        version, steps = int(facts["version"]), int(facts["optimiser_steps"])
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
+    tensors = saved.forms() if isinstance(saved, Parted) else saved.tensors
+    require_state_of(config, recipe, tensors)
+    return Stated(recipe, config, version, steps, facts.get("base"), facts.get("notes", {}))
+
+
+def take_up(saved: Checkpoint | Parted, optimiser: MasterAdamW, terms: Terms, steps: int) -> None:
+    """Set an optimiser and a loss's terms to what was saved of them. Raises BadCheckpoint."""
+    if isinstance(saved, Parted):
+        saved.read_into(terms.places())
+        optimiser.take_up(saved.read_into, steps)
+        return
+    optimiser.load(saved.tensors, steps)
+    terms.load(saved.tensors)
 
 
 def require_state_of(config: AnyConfig, recipe: Recipe, tensors: Mapping[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from archipel.model.adapter import is_adapted
 from archipel.model.backends import AnyDecoder
 from archipel.model.cuts import Left
 from archipel.model.stock import StockDecoder
@@ -70,7 +71,8 @@ class Scorer(nn.Module):
             return
         if scoring.memory.recompute_layers:
             recompute(decoder.model.layers)
-        shard(self, decoder.model.layers, site, dtype_of(scoring.memory))
+        layers, dtype = decoder.model.layers, dtype_of(scoring.memory)
+        shard(self, layers, site, dtype, copies=is_adapted(decoder))
 
     @property
     def computes_bfloat16(self) -> bool:

@@ -1,4 +1,4 @@
-"""One trainer over several processes of one site: `torchrun` starts them, FSDP2 shards the model.
+"""One trainer over several processes of one site, on one host or several: `torchrun` starts them, FSDP2 shards the model.
 
 Parts: `Site` (who am I among how many) and the few operations that differ when there are several.
 Every rank is handed the same groups and makes the same plan, so no data is sent between ranks but
@@ -28,6 +28,8 @@ class Site:
 
     rank: int = 0
     world: int = 1
+    hosts: int = 1
+    """Machines that they are on, as many processes on each; ranks are counted host by host."""
 
     @property
     def is_first(self) -> bool:
@@ -39,13 +41,28 @@ def this_site() -> Site:
     """The process group that `torchrun` set up, or a site of one."""
     if not (dist.is_available() and dist.is_initialized()):
         return Site()
-    return Site(dist.get_rank(), dist.get_world_size())
+    return Site(dist.get_rank(), dist.get_world_size(), _Joined.hosts)
 
 
-def shard(root: nn.Module, layers: nn.ModuleList, site: Site, dtype: torch.dtype) -> None:
+class _Joined:
+    """What the process group does not know of itself; like it, one of a process."""
+
+    hosts = 1
+
+
+def shard(
+    root: nn.Module,
+    layers: nn.ModuleList,
+    site: Site,
+    dtype: torch.dtype,
+    *,
+    copies: bool = False,
+) -> None:
     """Split parameters over the site's ranks, layer by layer, in place. `root.forward` gathers.
 
-    dtype: what is computed in; parts and the sum of gradients stay float32.
+    dtype: what is computed in; parts and the sum of gradients stay float32. copies: every host holds all of them,
+    in parts over its own ranks: what is gathered again and again, the frozen weights under an adapter, never
+    crosses between hosts, and the adapter's small gradient does (HSDP).
     """
     if site.world == 1:
         return
@@ -53,7 +70,11 @@ def shard(root: nn.Module, layers: nn.ModuleList, site: Site, dtype: torch.dtype
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     device = next(root.parameters()).device.type
-    mesh = init_device_mesh(device, (site.world,))
+    if copies and site.hosts > 1:
+        sizes = (site.hosts, site.world // site.hosts)
+        mesh = init_device_mesh(device, sizes, mesh_dim_names=("hosts", "ranks"))
+    else:
+        mesh = init_device_mesh(device, (site.world,))
     narrow = None if dtype == torch.float32 else dtype
     policy = MixedPrecisionPolicy(
         param_dtype=narrow, reduce_dtype=torch.float32, cast_forward_inputs=False
@@ -112,10 +133,31 @@ def max_over_ranks(values: Tensor, site: Site) -> Tensor:
     return values
 
 
-def join_site() -> Site:
-    """Enter the process group of the ranks that `torchrun` started beside this one (gloo or NCCL)."""
+def own_device(name: str) -> str:
+    """Of the ranks of a host each computes on an accelerator of its own, by their order; on `cpu` all do."""
+    if name == "cpu":
+        return name
+    number = dist.get_node_local_rank()
+    if name == "cuda":
+        torch.cuda.set_device(number)  # where NCCL gathers
+    return f"{name}:{number}"
+
+
+def join_site(hosts: int = 1) -> Site:
+    """Enter the process group of the ranks that `torchrun` started beside this one (gloo or NCCL).
+
+    hosts: machines that the ranks are on, as many on each; they are counted host by host.
+
+    Raises:
+        ValueError: the ranks do not share out evenly.
+    """
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=COLLECTIVE_LIMIT_S))
+    if dist.get_world_size() % hosts:
+        raise ValueError(
+            f"{dist.get_world_size()} ranks on {hosts} hosts; expected as many on each"
+        )
+    _Joined.hosts = hosts
     return this_site()
 
 
@@ -130,6 +172,27 @@ def share_bytes(data: bytes, site: Site) -> bytes:
     if len(buffer):
         dist.broadcast(buffer, src=0)
     return buffer.numpy().tobytes()
+
+
+def has_own_part(tensor: Tensor, site: Site) -> bool:
+    """Whether this rank is the one that writes down what it holds of a tensor: not all of nothing, and of copies the first."""
+    mesh = getattr(tensor, "device_mesh", None)
+    if mesh is None:
+        return site.is_first
+    placements = tensor.placements  # type: ignore[attr-defined]  # a DTensor, as device_mesh shows
+    copies = zip(mesh.get_coordinate(), placements, strict=True)
+    is_first = all(at == 0 for at, placement in copies if placement.is_replicate())
+    return is_first and own_part(tensor).numel() > 0
+
+
+def all_ranks_say(said: bytes, site: Site) -> list[bytes]:
+    """What every rank said, by rank; all say as many bytes (a collective)."""
+    if site.world == 1:
+        return [said]
+    mine = torch.frombuffer(bytearray(said), dtype=torch.uint8)
+    heard = [torch.empty_like(mine) for _ in range(site.world)]
+    dist.all_gather(heard, mine)
+    return [each.numpy().tobytes() for each in heard]
 
 
 def wait_for_all(site: Site) -> None:

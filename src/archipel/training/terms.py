@@ -93,6 +93,14 @@ class Terms:
         """What a checkpoint has to hold of it; a collective."""
         return {} if self._reference is None else self._reference.state()
 
+    def parts(self) -> dict[str, Tensor]:
+        """The same as this process holds it."""
+        return {} if self._reference is None else self._reference.parts()
+
+    def places(self) -> dict[str, Tensor]:
+        """What to set to the `parts` that were saved."""
+        return {} if self._reference is None else self._reference.places()
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up where `state()` was given. Raises BadCheckpoint."""
         if self._reference is None:

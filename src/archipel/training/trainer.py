@@ -22,11 +22,11 @@ from archipel.model.adapter import (
     set_adapter,
     trained,
 )
-from archipel.model.backends import AnyDecoder, blank_of, config_of
+from archipel.model.backends import AnyDecoder, blank_of
 from archipel.model.devices import CPU, in_one_order
 from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder
-from archipel.records.recipe import Recipe, recipe_from_canonical
+from archipel.records.recipe import Recipe
 from archipel.records.requests import Allowed
 from archipel.records.samples import samples_of
 from archipel.records.seeds import derive_seed
@@ -36,9 +36,9 @@ from archipel.training.checkpoint import (
     BadCheckpoint,
     Checkpoint,
     read_file,
-    read_latest,
     write_checkpoint,
 )
+from archipel.training.gathered import write_gathered
 from archipel.training.means import mean_over
 from archipel.training.optimiser import AdamSettings, MasterAdamW
 from archipel.training.packing import (
@@ -49,12 +49,14 @@ from archipel.training.packing import (
     plan,
     trees_of,
 )
+from archipel.training.parted import Parted
+from archipel.training.parting import write_parted
 from archipel.training.report import TokenSums, UpdateReport, make_report
-from archipel.training.resuming import require_state_of
+from archipel.training.resuming import newest, stated, take_up
 from archipel.training.routing import fitting
 from archipel.training.schedule import learning_rate
 from archipel.training.scorer import Scorer, Scoring
-from archipel.training.sharding import this_site, wait_for_all, whole
+from archipel.training.sharding import this_site, whole
 from archipel.training.terms import Terms
 
 ReadBase = Callable[[], Decoder]
@@ -175,15 +177,16 @@ class Trainer:
             (total * scale).backward()
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)
 
-    def published_state(self) -> dict[str, Tensor]:
-        """The policy: bfloat16 CPU tensors by Hugging Face name, no tied head. A collective.
-
-        Of an adapter its own alone, by the names of a PEFT file.
+    def published_state(self, keeps: Callable[[str], bool] = bool) -> dict[str, Tensor]:
+        """The policy: bfloat16 CPU tensors by Hugging Face name, no tied head; of an adapter its own alone, by the names
+        of a PEFT file. A collective. keeps: which this process wants; others are gathered for other ranks, and dropped.
         """
-        return {
-            name: whole(parameter.detach()).to("cpu", torch.bfloat16, copy=True)
-            for name, parameter in trained(self._scorer.decoder).items()
-        }
+        state = {}
+        for name, parameter in trained(self._scorer.decoder).items():
+            gathered = whole(parameter.detach())
+            if keeps(name):
+                state[name] = gathered.to("cpu", torch.bfloat16, copy=True)
+        return state
 
     def lean_on(self, told: Mapping[str, Tensor]) -> None:
         """Go on from weights that were published as this version, names and shapes as of `published_state`, with moments
@@ -200,7 +203,8 @@ class Trainer:
                 yield name, whole(parameter.detach())
 
     def save(self, directory: Path) -> None:
-        """Add a checkpoint that `restore`, and elsewhere `unpack`, continue from bit for bit. A collective.
+        """Add a checkpoint that `restore` continues from bit for bit; several processes write their parts of one, each
+        its own. A collective.
 
         It holds the fp32 masters and both moments as they are, 12 bytes a trained parameter or, in 8 bit, 6
         (published weights, the masters' bf16 rounding, are 2, and so is a reference), and the version, the
@@ -209,22 +213,38 @@ class Trainer:
         Raises:
             OSError: it could not be written; earlier checkpoints are untouched.
         """
-        state = self._optimiser.state(copy=False) | self._terms.state()
-        if self._site.is_first:
+        if self._site.world > 1:
+            write_parted(directory, self.version, self._parts(), self._facts(), self._site)
+        else:
+            self.save_whole(directory)
+
+    def save_whole(self, directory: Path) -> None:
+        """The same in one file, which elsewhere `unpack` continues from. A collective.
+
+        Raises:
+            OSError: see `save`.
+        """
+        if self._site.world > 1:
+            write_gathered(directory, self.version, self._parts(), self._facts(), self._site)
+        else:
+            state = self._optimiser.state(copy=False) | self._terms.state()
             write_checkpoint(directory, self.version, state, self._facts())
-        wait_for_all(self._site)
+
+    def _parts(self) -> dict[str, Tensor]:
+        return self._optimiser.tensors() | self._terms.parts()
 
     @classmethod
     def restore(
         cls, directory: Path, read_base: ReadBase | None = None, device: torch.device = CPU
     ) -> Self:
-        """Continue, on this device, from the newest checkpoint in `directory` that is whole.
+        """Continue, on this device, from the newest checkpoint in `directory` that is whole, however many wrote it.
+        A collective.
 
         Raises:
             NoCheckpoint: none is; the message says what was wrong with each.
             BadCheckpoint: it is whole, and not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_latest(directory), read_base, device)
+        return cls._continued(newest(directory, this_site()), read_base, device)
 
     @classmethod
     def unpack(
@@ -239,30 +259,19 @@ class Trainer:
 
     @classmethod
     def _continued(
-        cls, checkpoint: Checkpoint, read_base: ReadBase | None, device: torch.device
+        cls, saved: Checkpoint | Parted, read_base: ReadBase | None, device: torch.device
     ) -> Self:
-        facts = checkpoint.facts
-        try:
-            recipe = recipe_from_canonical(facts["recipe"].encode())
-            config = config_of(json.loads(facts["model"]), recipe.model.backend)
-            version, steps = int(facts["version"]), int(facts["optimiser_steps"])
-        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
-        require_state_of(config, recipe, checkpoint.tensors)
-        if recipe.adapter is None:
-            trainer = cls(blank_of(config).to(device), recipe)
+        said = stated(saved)
+        if said.recipe.adapter is None:
+            trainer = cls(blank_of(said.config).to(device), said.recipe)
         elif read_base is None:
             raise BadCheckpoint("it is an adapter's; give the weights that it lies over")
         else:
-            trainer = cls(read_base().to(device), recipe)
-        if trainer._base != facts.get("base"):
-            raise BadCheckpoint(
-                f"it is of an adapter over {facts.get('base')!r:.80}; the weights at hand are {trainer._base}"
-            )
-        trainer._optimiser.load(checkpoint.tensors, steps)
-        trainer._terms.load(checkpoint.tensors)
-        trainer.version = version
-        trainer.notes = facts.get("notes", {})
+            trainer = cls(read_base().to(device), said.recipe)
+        said.require_over(trainer._base)
+        take_up(saved, trainer._optimiser, trainer._terms, said.steps)
+        trainer.version = said.version
+        trainer.notes = said.notes
         return trainer
 
     @property

@@ -18,7 +18,7 @@ import torch
 
 from archipel.model.backends import read_any_config
 from archipel.model.devices import CPU
-from archipel.model.manifest import describe
+from archipel.model.manifest import Manifest, describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import Recipe
 from archipel.records.weight_parts import BadParts
@@ -28,7 +28,7 @@ from archipel.training.curriculum import Curriculum, NotChosen
 from archipel.training.environments.environment import make_environment
 from archipel.training.episodes import conduct_of
 from archipel.training.grading import grader_of
-from archipel.training.sharding import this_site
+from archipel.training.sharding import max_over_ranks, share_bytes, this_site
 from archipel.training.wording import NoPieces, Wording, wording_of_recipe
 from archipel.work.episodes import upholding
 from archipel.work.graded import Asked, GradedBatch, TooFew
@@ -107,9 +107,22 @@ class Learner:
     def policy(self) -> Policy:
         """The weights of that version as this machine computed them. A collective."""
         if self._policy is None:
-            state = self._trainer.published_state()
-            self._policy = Policy(state, describe(state, self.version, None, self._trainer.over))
+            self._policy = self._computed(None)
         return self._policy
+
+    def _computed(self, parent: str | None) -> Policy:
+        """The trainer's weights, which of several ranks only the first keeps whole; all know what they are. A collective.
+
+        parent: state digest of the version before.
+        """
+        site, trainer = self._site, self._trainer
+        state = trainer.published_state(bool if site.is_first else lambda name: False)
+        if site.world == 1:
+            return Policy(state, describe(state, self.version, parent, trainer.over))
+        told = b""
+        if site.is_first:
+            told = describe(state, self.version, parent, trainer.over).to_bytes()
+        return Policy(state, Manifest.from_bytes(share_bytes(told, site)))
 
     def close(self) -> None:
         """End the grader."""
@@ -124,9 +137,11 @@ class Learner:
         """
         limit_s = LOOKING_LIMIT_S if self._site.world == 1 else math.inf  # ranks have to agree
         self._pool.look_ahead(limit_s)
-        for name, tensor in (*self.policy.state.items(), *self._trainer.frozen()):
-            if not torch.isfinite(tensor).all():
-                raise WorkFailed(f"the run's weights are not all numbers: {name} is not finite")
+        own = self.policy.state.items()
+        bad = [name for name, each in (*own, *self._trainer.frozen()) if not each.isfinite().all()]
+        if int(max_over_ranks(torch.tensor([len(bad)]), self._site)):  # ranks have to agree
+            name = bad[0] if bad else "a tensor that the first rank holds"
+            raise WorkFailed(f"the run's weights are not all numbers: {name} is not finite")
         if self._site.world == 1:  # nodes compare for themselves
             self._compare()
         return self._publish(None, self.policy, {})
@@ -149,9 +164,7 @@ class Learner:
             metrics = self._learn(context) | self._batch.answered()
         except TooFew as wanted:
             return self._more(wanted, context.scratch)
-        state = self._trainer.published_state()
-        manifest = describe(state, self.version, parent.manifest.state, self._trainer.over)
-        self._policy = Policy(state, manifest)
+        self._policy = self._computed(parent.manifest.state)
         return self._publish(parent, self._policy, metrics)
 
     def prompts(self, batch: int) -> bytes:
@@ -223,7 +236,9 @@ class Learner:
             saved = checkpoint_file(self.folder, version)
             beside = {"memory": saved} if self._is_published(version) else {}
             self._outbox.finish(version, values, beside)
-        if self._is_saved(version):
+        if self._is_published(version):
+            self._trainer.save_whole(self.folder)
+        if self._is_saved(version) and not (self._site.world == 1 and self._is_published(version)):
             self._trainer.save(self.folder)
         return self.again(version)
 

@@ -16,7 +16,8 @@ from archipel.model.directory import InvalidModel, read_model
 from archipel.records.canonical import sha256_digest
 from archipel.records.kept import Damaged, kept, read_kept
 from archipel.records.recipe import Recipe
-from archipel.training.checkpoint import NoCheckpoint, latest_number
+from archipel.training.checkpoint import NoCheckpoint
+from archipel.training.resuming import newest_number
 from archipel.training.teacher import WrongTeacher
 from archipel.training.trainer import Trainer
 from archipel.work.folders import first_adapter
@@ -74,7 +75,7 @@ def _started(
     context: Context, recipe: Recipe, folder: Path, told: int, device: torch.device
 ) -> Trainer:
     published = context.checkpoint
-    if published is not None and told > latest_number(folder):
+    if published is not None and told > newest_number(folder):
         trainer = Trainer.unpack(
             published, lambda: read_model(context.model, under_adapter=True), device
         )

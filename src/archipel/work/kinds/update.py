@@ -10,7 +10,7 @@ from archipel.model.devices import free_bytes_on
 from archipel.planning.laws.holding import RUNTIME
 from archipel.records.kinds.update import UpdateSpec
 from archipel.records.recipe import Recipe
-from archipel.training.checkpoint import latest_number
+from archipel.training.resuming import newest_number
 from archipel.training.sharding import this_site
 from archipel.work.accepted import count_tokens
 from archipel.work.engines import config_here, device_of
@@ -70,7 +70,7 @@ class Updates:
     def position(self, run: str, memory: Path) -> int:
         """Version of the learner at hand, or of the newest one that was saved."""
         held = self._learners.peek(memory)
-        return latest_number(memory) if held is None else held.version
+        return newest_number(memory) if held is None else held.version
 
     def close(self) -> None:
         """Forget what is in memory; the next work starts from what is on disk."""

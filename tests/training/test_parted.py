@@ -1,0 +1,163 @@
+"""A checkpoint in parts is whole or refused, and what was saved comes back to the bit."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from archipel.training.checkpoint import (
+    BadCheckpoint,
+    DamagedCheckpoint,
+    NoCheckpoint,
+    read_latest,
+    write_checkpoint,
+)
+from archipel.training.gathered import write_gathered
+from archipel.training.parted import (
+    Parted,
+    latest_parted,
+    parted_folder,
+    parted_numbers,
+    read_parted,
+)
+from archipel.training.parting import write_parted
+from archipel.training.resuming import newest, newest_number
+from archipel.training.sharding import Site
+
+ALONE = Site()
+FACTS = {"version": 3, "notes": {"a": [1, "b"]}}
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    return {
+        "master.a": torch.arange(6.0).reshape(2, 3) / 7,
+        "codes.a": torch.arange(5, dtype=torch.uint8),
+        "reference.a": torch.full((4,), 0.1).bfloat16(),
+    }
+
+
+def places() -> dict[str, torch.Tensor]:
+    return {name: torch.zeros_like(each) for name, each in tensors().items()}
+
+
+def part_of(folder: Path, number: int = 3) -> Path:
+    return parted_folder(folder, number) / "part-00000.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_parted(tmp_path, 3, tensors(), FACTS, ALONE)
+    return tmp_path
+
+
+def test_what_was_saved_in_parts_comes_back_to_the_bit(folder: Path) -> None:
+    saved = read_parted(folder, 3, ALONE)
+    assert (saved.number, saved.facts) == (3, FACTS)
+    forms = {name: (each.shape, each.dtype) for name, each in saved.forms().items()}
+    assert forms == {name: (each.shape, each.dtype) for name, each in tensors().items()}
+    found = places()
+    saved.read_into(found)
+    assert all(torch.equal(each, tensors()[name]) for name, each in found.items())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"master.a": torch.zeros(2, 4)}, {"master.b": torch.zeros(2, 3)}],
+    ids=["of another shape", "of another name"],
+)
+def test_what_was_not_saved_is_not_read(folder: Path, wrong: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(BadCheckpoint):
+        read_parted(folder, 3, ALONE).read_into(wrong)
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [_flip, _cut, Path.unlink], ids=["flipped", "cut", "gone"])
+@pytest.mark.parametrize("what", ["part-00000.safetensors", "index.json"])
+def test_damage_is_found_and_the_checkpoint_before_is_taken(folder: Path, damage, what) -> None:
+    write_parted(folder, 4, tensors(), FACTS, ALONE)
+    damage(parted_folder(folder, 4) / what)
+    found = newest(folder, ALONE)
+    assert found.number == 3
+    assert parted_numbers(folder) == [3], "what is damaged is set aside"
+
+
+def test_nothing_but_damage_is_said_to_be_none(folder: Path) -> None:
+    _flip(part_of(folder))
+    with pytest.raises(NoCheckpoint, match="is not what was written"):
+        newest(folder, ALONE)
+
+
+def test_an_index_that_names_a_file_elsewhere_is_refused(folder: Path) -> None:
+    index = parted_folder(folder, 3) / "index.json"
+    index.write_text(index.read_text().replace("part-00000.safetensors", "../../etc/passwd"))
+    with pytest.raises(DamagedCheckpoint):
+        read_parted(folder, 3, ALONE)
+
+
+def test_tensors_whose_slices_are_not_all_there_are_refused(folder: Path) -> None:
+    """The library would leave what nobody saved as it was."""
+    write_parted(folder, 4, {"a": torch.arange(8.0)}, {}, ALONE)
+    head, body = _split(part_of(folder, 4))
+    head["a"] |= {"shape": [4], "data_offsets": [0, 16]}
+    head["__metadata__"]["DCP_SHARDING_INFO"] = json.dumps({"a": {"saved_offsets": [4]}})
+    text = json.dumps(head).encode()
+    part_of(folder, 4).write_bytes(len(text).to_bytes(8, "little") + text + body[:16])
+    with pytest.raises(DamagedCheckpoint):
+        read_parted(folder, 4, ALONE)  # its digest already says so
+    write_parted(folder, 5, {"a": torch.arange(8.0)}, {}, ALONE)
+    part_of(folder, 5).write_bytes(len(text).to_bytes(8, "little") + text + body[:16])
+    with pytest.raises(DamagedCheckpoint, match="4 of 8 numbers of a"):
+        Parted(5, {}, parted_folder(folder, 5)).forms()
+
+
+def _split(path: Path) -> tuple[dict, bytes]:
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def test_the_newest_two_stay_and_what_was_cut_short_goes(folder: Path) -> None:
+    (folder / ".000000009.parts.aside").mkdir()
+    for number in (4, 5):
+        write_parted(folder, number, tensors(), FACTS, ALONE)
+    assert parted_numbers(folder) == [4, 5]
+    assert list(folder.glob(".*")) == []
+
+
+def test_a_checkpoint_in_parts_goes_before_one_in_a_file_that_is_no_newer(folder: Path) -> None:
+    write_checkpoint(folder, 3, tensors(), FACTS)
+    assert newest_number(folder) == latest_parted(folder) == 3
+    assert newest(folder, ALONE).facts == FACTS
+    write_checkpoint(folder, 4, tensors(), {"later": True})
+    assert newest_number(folder) == 4
+    assert newest(folder, ALONE).facts == {"later": True}
+
+
+def test_a_gathered_file_reads_as_one_that_a_single_process_wrote(tmp_path: Path) -> None:
+    write_gathered(tmp_path / "gathered", 3, tensors(), FACTS, ALONE)
+    write_checkpoint(tmp_path / "alone", 3, tensors(), FACTS)
+    found, expected = (read_latest(tmp_path / each) for each in ("gathered", "alone"))
+    assert (found.number, found.facts) == (expected.number, expected.facts)
+    assert found.tensors.keys() == expected.tensors.keys()
+    assert all(torch.equal(found.tensors[n], expected.tensors[n]) for n in found.tensors)
+
+
+def test_a_full_disk_leaves_earlier_checkpoints_alone(folder: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("archipel.training.parting.flush", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_parted(folder, 4, tensors(), FACTS, ALONE)
+    monkeypatch.undo()
+    assert newest(folder, ALONE).number == 3
