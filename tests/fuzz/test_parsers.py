@@ -25,6 +25,8 @@ OWN = {
     ("training/sharding.py", "share_bytes"): "between ranks of one work process",
     ("training/sharding.py", "all_ranks_say"): "between ranks of one work process",
     ("work/graded.py", "_earned"): "between ranks of one work process",
+    ("work/rank_parts.py", "compute"): "between ranks of one work process",
+    ("work/rank_parts.py", "write_shared"): "between ranks of one work process",
     ("model/adapter_files.py", "_in_order"): "what the library wrote a moment before",
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
     ("model/pieces.py", "pieces_of"): "a library's words about its own object",

@@ -20,6 +20,7 @@ VERSIONS = 4
 LIMIT_S = 300.0
 """torchrun and its ranks each load the tensor library; in turns, where processors are few."""
 TWO = ("--ranks", "2")
+PARTS = 4
 
 
 def recipe() -> Recipe:
@@ -30,8 +31,9 @@ def recipe() -> Recipe:
     return Recipe.model_validate(told)
 
 
-def open_shared(stage: Stage, options: Sequence[str]) -> None:
-    stage.recipe = recipe()
+def open_shared(stage: Stage, options: Sequence[str], parts: int | None = None) -> None:
+    run = recipe().run.model_copy(update={"parts": parts})
+    stage.recipe = recipe().model_copy(update={"run": run})
     stage.site.start_lab()
     stage.site.keep_secret("update", "secret-order", SECRET)
     stage.site.start_update(options=options)
@@ -114,3 +116,14 @@ def test_ranks_of_two_hosts_meet_and_meet_again_when_one_of_the_second_is_killed
     stage.site.wait_until(lambda: stage.version() >= 2, "version 2", LIMIT_S)
     kill_rank(stage, 1)
     assert finished(stage).policies == together.policies
+
+
+@pytest.mark.slow
+def test_ranks_publish_their_own_parts_of_each_version_and_a_node_goes_on_from_them(
+    make_stage: MakeStage, together: Outcome
+) -> None:
+    stage = make_stage(VERSIONS)
+    open_shared(stage, TWO, parts=PARTS)
+    outcome = finished(stage)
+    assert outcome.policies == together.policies
+    assert {made.manifest.parts for made in outcome.versions} == {PARTS}

@@ -40,6 +40,7 @@ from archipel.work.parting import CannotPart
 from archipel.work.policies import Policy
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
 from archipel.work.publishing import write_in_parts, write_weights
+from archipel.work.rank_parts import Shares, compute, write_shared
 from archipel.work.start_check import Subject, at_start
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,17 @@ class Learner:
         self._grader = grader_of(self.recipe, context.secret, folder)
         self._batch = GradedBatch(asked, self._grader, folder)
         self._policy: Policy | None = None
+        self._shares = self._own_shares()
+
+    def _own_shares(self) -> Shares | None:
+        """Of a version in parts, where several ranks write it."""
+        parts = self.recipe.run.parts
+        if parts is None or self._site.world == 1:
+            return None
+        try:
+            return Shares.of(self._trainer, parts, self._site)
+        except CannotPart as error:
+            raise WorkFailed(str(error)) from None
 
     @property
     def version(self) -> int:
@@ -111,11 +123,14 @@ class Learner:
         return self._policy
 
     def _computed(self, parent: str | None) -> Policy:
-        """The trainer's weights, which of several ranks only the first keeps whole; all know what they are. A collective.
+        """The trainer's weights, of which several ranks keep their own parts, or the first all; each knows what they are.
+        A collective.
 
         parent: state digest of the version before.
         """
         site, trainer = self._site, self._trainer
+        if self._shares is not None:
+            return compute(trainer, self._shares, parent)
         state = trainer.published_state(bool if site.is_first else lambda name: False)
         if site.world == 1:
             return Policy(state, describe(state, self.version, parent, trainer.over))
@@ -226,11 +241,11 @@ class Learner:
 
     def _publish(self, parent: Policy | None, policy: Policy, metrics: Mapping[str, int]) -> Answer:
         """Write down the answer, then what was learned: a saved trainer has its answer beside it."""
-        version = self.version
-        if self._site.is_first:
-            files = self._outbox.begin(version)
-            anchored = self._is_anchored(version)
+        version, anchored = self.version, self._is_anchored(self.version)
+        files = self._outbox.begin(version) if self._site.is_first else self._outbox.files(version)
+        if self._site.is_first or self._shares is not None:
             sizes, parts = self._write(files, parent, policy, is_anchor=anchored)
+        if self._site.is_first:
             self._prompts.write(version, files)
             values = {"policy": policy.manifest.state, "metrics": {**metrics, **sizes}, **parts}
             saved = checkpoint_file(self.folder, version)
@@ -250,7 +265,11 @@ class Learner:
         if parts is None:
             return write_weights(files, parent, policy, is_anchor=is_anchor), {}
         try:
-            sizes, count = write_in_parts(files, parent, policy, parts, is_anchor=is_anchor)
+            if self._shares is None:
+                sizes, count = write_in_parts(files, parent, policy, parts, is_anchor=is_anchor)
+            else:
+                pair = parent, policy
+                sizes, count = write_shared(files, pair, self._shares, is_anchor=is_anchor)
         except (BadParts, CannotPart) as error:
             raise WorkFailed(f"version {policy.manifest.version} in parts: {error}") from None
         return sizes, {"parts": count}

@@ -39,6 +39,10 @@ class Outbox:
         files.mkdir(parents=True)
         return files
 
+    def files(self, version: int) -> Path:
+        """Where the files of `version` go, once the first rank has begun it."""
+        return self._box(version) / "files"
+
     def finish(self, version: int, values: Mapping[str, Any], beside: Mapping[str, Path]) -> None:
         """The files of `version` are whole; those of old versions go.
 

@@ -47,7 +47,7 @@ def write_in_parts(
     folder.mkdir(exist_ok=True)
     plan = parts_of(policy, parts)
     receipts = [
-        _written(folder, number, part, parent, policy, is_anchor=is_anchor)
+        write_own_part(folder, number, part, parent, policy, is_anchor=is_anchor)
         for number, part in enumerate(plan)
     ]
     before = None if parent is None else parent.manifest.state
@@ -96,7 +96,7 @@ def documents_of(joined: Joined) -> Mapping[str, bytes]:
     }
 
 
-def _written(
+def write_own_part(
     folder: Path,
     number: int,
     part: Planned,
@@ -105,6 +105,7 @@ def _written(
     *,
     is_anchor: bool,
 ) -> Receipt:
+    """One part's files, from policies that hold its tensors at least; see `write_part`."""
     before = None
     if parent is not None:
         held = parent.manifest
