@@ -20,7 +20,6 @@ OWN = {
     ("lab/recovery.py", "_payload"): "of an entry of the lab's own ledger, whose head was verified",
     ("training/resuming.py", "stated"): "of a checkpoint whose digest held",
     ("training/resuming.py", "newest"): "between ranks of one work process",
-    ("training/parted.py", "_body_of"): "of an index that ranks of this site wrote, and its digest",
     ("training/packing.py", "_choices"): "of a length and of numbers that were looked at before",
     ("training/sharding.py", "share_bytes"): "between ranks of one work process",
     ("training/sharding.py", "all_ranks_say"): "between ranks of one work process",
@@ -53,10 +52,6 @@ OWN = {
         "engine/exact/hashing.py",
         "number_of",
     ): "of bytes whose length and digest were compared before",
-    (
-        "training/parted.py",
-        "_body_of",
-    ): "of a trusted role's own folder, whose damage is seen before",
     ("node/envelopes.py", "find"): "of a node's own file, whose damage is seen before",
     ("serve/pool/weights.py", "find"): "of bytes whose length and digest were compared before",
     ("cli/serve_pool_status.py", "standing"): "what this user's own gateway writes, mode 0600",

@@ -503,6 +503,7 @@ def test_the_form_before_owners_gives_the_bytes_that_it_gave(world: World) -> No
     today = json.loads(encode_state(world.state))
     assert told["format"] == 6
     later = {"owned", "deciding", "meters", "pool", "pledged", "persons", "granted", "paused"}
+    later |= {"successors", "succeeded"}
     assert today["state"].keys() - told["state"].keys() == later
     assert told["state"] == {name: today["state"][name] for name in told["state"]}
 

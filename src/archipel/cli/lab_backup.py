@@ -169,21 +169,18 @@ def _require_private(folder: Path) -> None:
 def _blobs(source: Path, target: Path, checked: "Checked", more: Collection[str] = ()) -> "Copied":
     from archipel.blobs.store import BlobStore
     from archipel.lab import backups
-    from archipel.lab.garbage import needed, versions_in_parts
-    from archipel.lab.parted import Parted
+    from archipel.lab.parted import all_needed
 
-    state = checked.found.state
-    parts = Parted(BlobStore(source / "blobs")).digests(versions_in_parts(state))
-    needs = needed(state).union(more, parts)
+    needs = all_needed(checked.found.state, BlobStore(source / "blobs")) | set(more)
     return backups.copy_blobs(source / "blobs", target / "blobs", needs)
 
 
 def _stored(store: "LabBlobs", target: Path, checked: "Checked", *, copied: bool) -> "Copied":
     """Of blobs in a bucket: a list of those that are needed, or they themselves."""
     from archipel.lab import backups
-    from archipel.lab.garbage import needed
+    from archipel.lab.parted import all_needed
 
-    needs = needed(checked.found.state)
+    needs = all_needed(checked.found.state, store)
     listed = backups.list_stored(store, target, needs)
     return backups.copy_stored(store, target / "blobs", needs) if copied else listed
 
@@ -191,12 +188,14 @@ def _stored(store: "LabBlobs", target: Path, checked: "Checked", *, copied: bool
 def _put_back(folder: Path, home: Path, checked: "Checked", place: str | None) -> "Copied":
     """Blobs of the copy; those of a bucket are only looked for."""
     from archipel.lab import backups
-    from archipel.lab.garbage import needed
+    from archipel.lab.parted import all_needed
 
     if place is None or "://" not in place:
         return _blobs(folder, home, checked, backups.all_digests(folder))
     store = open_blobs(place, home, ages=True)
-    missing = [digest for digest in needed(checked.found.state) if not store.exists(digest)]
+    missing = [
+        digest for digest in all_needed(checked.found.state, store) if not store.exists(digest)
+    ]
     return backups.Copied(0, 0, tuple(missing))
 
 

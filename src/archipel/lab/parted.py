@@ -1,6 +1,6 @@
 """Versions in parts as a lab keeps them: which blobs their documents name, and whether all of them are here.
 
-Parts: `Parted`. Law: a document lies under its digest, so what was read of one holds for ever; what is remembered of
+Parts: `Parted`, `all_needed`. Law: a document lies under its digest, so what was read of one holds for ever; what is remembered of
 them is bounded, and one that is gone names nothing: its parts are of no use without it.
 """
 
@@ -12,6 +12,8 @@ from typing import Protocol, TypeVar
 
 from archipel.blobs.errors import BlobMissing
 from archipel.lab import refusals
+from archipel.lab.garbage import needed, versions_in_parts
+from archipel.lab.state import LabState
 from archipel.records.chain import Publication
 from archipel.records.fields import BlobRef
 from archipel.records.weight_parts import (
@@ -41,6 +43,15 @@ class Store(Protocol):
 
     def read_bytes(self, digest: str, max_bytes: int) -> bytes:
         """The whole blob, hashed again."""
+
+
+def all_needed(state: LabState, blobs: Store) -> set[str]:
+    """Digests of whatever is needed after it, parts of versions among it as far as `blobs` holds what names them.
+
+    Raises:
+        BlobError: the store does not answer now.
+    """
+    return needed(state) | Parted(blobs).digests(versions_in_parts(state))
 
 
 class Parted:

@@ -15,7 +15,7 @@ from archipel.lab.apply import Contradiction
 from archipel.lab.examining import read_entries
 from archipel.lab.mirrors import seen
 from archipel.lab.mirrors.cosigned import plain, witness_name
-from archipel.lab.recovery import Replaying
+from archipel.lab.recovery import Replaying, check_lab
 from archipel.lab.state import LabState
 from archipel.ledger.evidence import (
     FORK,
@@ -235,6 +235,7 @@ class Keeper:
                 if number == 0 and not isinstance(read.entry.statement, LabOpened):
                     raise Contradiction(f"it is {read.entry.statement.kind}, expected lab.opened")
                 self._replaying.take(read)
+            check_lab(self.state, self.did)  # what it signed goes on under another key
         except (Contradiction, InvalidRecord, IdentityError) as error:
             self._broken = Broken(self.state.size, str(error))
             raise self._broken from None
