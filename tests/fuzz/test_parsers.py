@@ -53,10 +53,6 @@ OWN = {
         "engine/exact/hashing.py",
         "number_of",
     ): "of bytes whose length and digest were compared before",
-    (
-        "training/parted.py",
-        "_body_of",
-    ): "of a trusted role's own folder, whose damage is seen before",
     ("node/envelopes.py", "find"): "of a node's own file, whose damage is seen before",
     ("serve/pool/weights.py", "find"): "of bytes whose length and digest were compared before",
     ("cli/serve_pool_status.py", "standing"): "what this user's own gateway writes, mode 0600",
