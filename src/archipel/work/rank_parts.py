@@ -14,7 +14,8 @@ from typing import Self
 
 from archipel.model.adapter import trained
 from archipel.model.manifest import Manifest, TensorEntry, describe
-from archipel.records.weight_parts import BadParts, TensorFact
+from archipel.records.part_manifest import TensorFact
+from archipel.records.weight_parts import BadParts
 from archipel.records.weight_state import state_of
 from archipel.training.sharding import Site, all_ranks_say, wait_for_all
 from archipel.training.trainer import Trainer
