@@ -15,6 +15,7 @@ ROOMS = ("records", "lab", "work")
 """Each has a file for every kind of work."""
 MAX_FILE_LINES = 300
 MAX_BODY_LINES = 40
+MAX_PAGE_WORDS = 1600
 NAMES_OF_NOTHING = {"utils", "common", "helpers", "misc", "core", "base", "main", "manager"}
 BEGINS = re.compile(r"^( *)(def |async def |class |@)", re.MULTILINE)
 
@@ -100,3 +101,17 @@ def test_kinds_of_work_do_not_know_each_other_in_any_room(kind: str) -> None:
     }
     for room in ROOMS:
         assert not imported(SOURCE / room / "kinds" / f"{kind}.py") & others
+
+
+def test_every_room_stands_in_the_house_and_the_house_on_a_page() -> None:
+    page = (SOURCE.parents[1] / "ARCHITECTURE.md").read_text("utf-8")
+    longer = (SOURCE.parents[1] / "docs" / "reference" / "rooms.md").read_text("utf-8")
+    rooms = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    rooms |= {path.stem for path in SOURCE.glob("*.py")} - {"__init__"}
+    named = set(re.findall(r"`(\w+)`", page))
+    assert rooms <= named, "a room is missing in ARCHITECTURE.md"
+    assert {name for name in rooms if f"## `{name}" not in longer} == set()
+    assert len(page.split()) <= MAX_PAGE_WORDS, "say it shorter; docs/reference/rooms.md has room"
+    places = re.findall(r"\((\.\./[^)#]+)\)", longer)
+    gone = [each for each in places if not (SOURCE.parents[1] / "docs/reference" / each).exists()]
+    assert gone == []
