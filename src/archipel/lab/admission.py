@@ -8,8 +8,10 @@ or that a version was honestly trained.
 from collections.abc import Callable
 
 from archipel.lab import doors, joining, judging, money, owning, quarantine, refusals, trading
+from archipel.lab.compute import admit_pledge
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
+from archipel.records.compute import Pledging
 from archipel.records.door import AtDoor, DoorAsked
 from archipel.records.fields import BlobRef
 from archipel.records.judging import Judging
@@ -17,7 +19,7 @@ from archipel.records.kinds import Answer
 from archipel.records.membership import TakingPart
 from archipel.records.money import Paying
 from archipel.records.ownership import Owning
-from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.pauses import RunPaused, RunResumed, RunRetried
 from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
 from archipel.records.statements import (
@@ -33,7 +35,6 @@ from archipel.records.statements import (
     NodesForgotten,
     Recorded,
     RunOpened,
-    RunRetried,
     RunStopped,
     SnapshotTaken,
     WorkAnswered,
@@ -78,6 +79,8 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             doors.admit(state, statement, now_ms, has_blob)
         case _ if isinstance(statement, Trading):
             trading.admit(state, statement, now_ms)
+        case _ if isinstance(statement, Pledging):
+            admit_pledge(state, statement, now_ms)
         case RunOpened():
             _admit_run(state, statement, has_blob)
         case RunStopped():
@@ -191,8 +194,7 @@ def held_lease(state: LabState, work: str, author: str) -> Lease:
             )
         if outcome is not None:
             raise refusals.Late(
-                f"the lease on {work} has {outcome}, and what comes after its end is not paid; ask for new "
-                "work"
+                f"the lease on {work} has {outcome}, and what comes after its end is not paid; ask for new work"
             )
         raise refusals.Unknown(f"no open lease {work}")
     if lease.node != author:

@@ -10,6 +10,7 @@ from typing import assert_never
 from archipel.lab import (
     awards,
     collecting,
+    compute,
     doors,
     earning,
     endings,
@@ -38,12 +39,13 @@ from archipel.lab.state import (
 )
 from archipel.market.journal import Move, Posting, held, post
 from archipel.records.changed import changed
+from archipel.records.compute import Pledging
 from archipel.records.door import AtDoor
 from archipel.records.judging import Judging
 from archipel.records.membership import JoiningRuled, KeyRevoked, NodePaused, NodeResumed
 from archipel.records.money import Paying
 from archipel.records.ownership import Owning
-from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.pauses import RunPaused, RunResumed, RunRetried
 from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
 from archipel.records.statements import (
@@ -58,7 +60,6 @@ from archipel.records.statements import (
     NodesForgotten,
     Recorded,
     RunOpened,
-    RunRetried,
     RunStopped,
     SnapshotTaken,
     WorkAnswered,
@@ -110,6 +111,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         return doors.followed(state, statement, at_ms)
     if isinstance(statement, Trading):
         return trading.followed(state, statement, at_ms)
+    if isinstance(statement, Pledging):
+        return compute.followed(state, statement, at_ms)
     match statement:
         case LabOpened():
             return _lab_opened(state, statement)
