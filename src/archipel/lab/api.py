@@ -102,7 +102,6 @@ def make_api(
     blob_routes(api, lab, traffic)
     landing_routes(api, lab, traffic)
     compute_routes(api, lab)
-    blob_routes(api, lab)
     directory_routes(api, lab, told)
     mirror_routes(api, lab, mirrors)
     _describe(api)
