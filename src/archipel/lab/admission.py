@@ -85,10 +85,8 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             _admit_run(state, statement, has_blob)
         case RunStopped():
             _admit_stop(state, statement)
-        case RunRetried():
-            _admit_retry(state, statement)
-        case RunPaused() | RunResumed():
-            _admit_pause(state, statement)
+        case RunRetried() | RunPaused() | RunResumed():
+            _admit_care(state, statement)
         case _ if isinstance(statement, TakingPart | NodeJoined | SuccessorsNamed):
             joining.admit(state, statement, now_ms)
         case LeaseRequested():
@@ -228,12 +226,6 @@ def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:
         refusals.require_blob(has_blob(blob), blob)
 
 
-def _admit_retry(state: LabState, retry: RunRetried) -> None:
-    run = _cared_for(state, retry.author, retry.run)
-    if run.name not in state.live:
-        raise refusals.Conflict(f"run {run.name} is {run.phase.value} and has no work any more")
-
-
 def _own_lab(state: LabState, author: str) -> None:
     if author not in state.operators:
         raise refusals.NotAllowed(f"{author} is no operator of this lab")
@@ -252,11 +244,15 @@ def _admit_stop(state: LabState, stop: RunStopped) -> None:
         raise refusals.Conflict(f"run {stop.run} is {run.phase.value} already")
 
 
-def _admit_pause(state: LabState, pause: RunPaused | RunResumed) -> None:
-    if isinstance(pause, RunResumed):
-        _admit_resumption(state, pause)
+def _admit_care(state: LabState, said: RunRetried | RunPaused | RunResumed) -> None:
+    if isinstance(said, RunResumed):
+        _admit_resumption(state, said)
         return
-    run = _cared_for(state, pause.author, pause.run)
+    run = _cared_for(state, said.author, said.run)
+    if isinstance(said, RunRetried):
+        if run.name not in state.live:
+            raise refusals.Conflict(f"run {run.name} is {run.phase.value} and has no work any more")
+        return
     if run.paused is not None:
         raise refusals.Conflict(
             f"run {run.name} is paused already; `archipel run resume {run.name}` ends that"

@@ -21,7 +21,6 @@ from archipel import __version__
 from archipel.blobs import BlobError
 from archipel.lab.background import background
 from archipel.lab.blob_routes import blob_routes
-from archipel.lab.compute_routes import compute_routes
 from archipel.lab.description import with_refusals
 from archipel.lab.directory_routes import SILENCE, Told, directory_routes
 from archipel.lab.docs_page import HEADERS, docs_page
@@ -101,7 +100,6 @@ def make_api(
     grant_routes(api, lab)
     blob_routes(api, lab, traffic)
     landing_routes(api, lab, traffic)
-    compute_routes(api, lab)
     directory_routes(api, lab, told)
     mirror_routes(api, lab, mirrors)
     _describe(api)

@@ -120,10 +120,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return _run_opened(state, statement, at_ms)
         case RunStopped():
             return succession.stopped(state, statement.run, at_ms)
-        case RunRetried():
-            return _with_run(state, failures.retried(state.runs[statement.run], at_ms))
-        case RunPaused() | RunResumed():
-            return _with_run(state, pauses.followed(state.runs[statement.run], statement, at_ms))
+        case RunRetried() | RunPaused() | RunResumed():
+            return _with_run(state, _cared_for(state.runs[statement.run], statement, at_ms))
         case RunSeeded():
             return seeding.seeded(state, statement)
         case NodeJoined() | NodeLeft() | JoiningRuled() | KeyRevoked():
@@ -170,6 +168,12 @@ def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
     )
     state = earning.opened(endings.with_run(state, run), run)
     return changed(state, live=(*state.live, run.name))
+
+
+def _cared_for(run: Run, said: RunRetried | RunPaused | RunResumed, at_ms: int) -> Run:
+    if isinstance(said, RunRetried):
+        return failures.retried(run, at_ms)
+    return pauses.followed(run, said, at_ms)
 
 
 def _with_run(state: LabState, run: Run) -> LabState:
