@@ -60,6 +60,7 @@ class Replaying:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.1)  # what was aborted is closed in the loop's next rounds
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -69,7 +70,7 @@ class Replaying:
                 else:
                     await self._replayed(reader, writer)
         finally:
-            writer.close()
+            writer.transport.abort()
 
     async def _relayed(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
@@ -89,7 +90,7 @@ class Replaying:
                 await writer.drain()
         finally:
             sending.cancel()
-            far_writer.close()
+            far_writer.transport.abort()
 
     async def _replayed(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(RELAY_BYTES):
