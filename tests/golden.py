@@ -17,6 +17,7 @@ from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.ledger.verification import lab_key
 from archipel.records.audits import AuditTerms, VerdictContested
 from archipel.records.canonical import sha256_digest
+from archipel.records.compute import ComputePledged, ComputeWithdrawn
 from archipel.records.exact import CONTRACTS
 from archipel.records.grants import (
     GrantCharged,
@@ -456,6 +457,13 @@ def with_operators(world: World) -> None:
         invitation=invitation(world.operator, world.state.lab, world.now_ms + 1000),
         effort=Effort(size=head.size, root=root, nonce=nonce),
     )
+    until_ms = world.now_ms + 30 * DAY_MS
+    pledge = {"name": 16 * "0", "until_ms": until_ms}
+    world.speak(boss, ComputePledged, **pledge, share=250_000)
+    world.speak(
+        boss, ComputePledged, name=16 * "1", until_ms=until_ms, purpose="medicine", hours=10
+    )
+    world.speak(boss, ComputeWithdrawn, name=16 * "1")
     world.speak(boss, NodePaused, node=second.did, reason="the room is hot")
     world.speak(boss, NodeResumed, node=second.did)
     world.speak(guest.identity, NodePaused, node=guest.did, reason="it is needed here")

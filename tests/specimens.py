@@ -11,6 +11,7 @@ from archipel.records import fields as bounds
 from archipel.records.adapter import TARGETS, AdapterForm
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.bids import Bid, Market, seal_of
+from archipel.records.compute import MAX_HOURS_A_WEEK, ComputePledged, ComputeWithdrawn
 from archipel.records.door import (
     MAX_QUESTION_NUMBER,
     MAX_QUESTION_TOKENS,
@@ -65,7 +66,7 @@ from archipel.records.ownership import (
     TreasuryGiven,
     VoteDelegated,
 )
-from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.pauses import RunPaused, RunResumed, RunRetried
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.pretraining import (
     MAX_COMMITMENTS,
@@ -105,7 +106,6 @@ from archipel.records.statements import (
     NodeLeft,
     NodesForgotten,
     RunOpened,
-    RunRetried,
     RunStopped,
     SnapshotTaken,
     Statement,
@@ -380,6 +380,17 @@ SMALL: dict[str, Statement] = {
         **_by(OPERATOR, 6), policy="invited", allowed=(NODE,), effort_bits=18, places=8
     ),
     "key.revoked": KeyRevoked(**_by(OPERATOR, 7), node=NODE, reason="stolen é"),
+    "compute.pledged": ComputePledged(
+        **_by(OPERATOR, 8), name="0123456789abcdef", share=250_000, until_ms=2_000_000_000_000
+    ),
+    "compute.pledged (purpose)": ComputePledged(
+        **_by(OPERATOR, 8),
+        name="0123456789abcdef",
+        purpose="medicine",
+        hours=10,
+        until_ms=2_000_000_000_000,
+    ),
+    "compute.withdrawn": ComputeWithdrawn(**_by(OPERATOR, 9), name="0123456789abcdef"),
     "node.paused": NodePaused(**_by(OPERATOR, 8), node=NODE, reason="until Monday é"),
     "node.resumed": NodeResumed(**_by(OPERATOR, 9), node=NODE),
     "successors.named": SuccessorsNamed(
@@ -392,6 +403,9 @@ SMALL: dict[str, Statement] = {
     "nodes.forgotten": NodesForgotten(**_by(LAB, 7), nodes=(NODE,)),
     "nodes.forgotten (kept)": NodesForgotten(**_by(LAB, 7), nodes=(NODE,), revocations="kept"),
     "lease.requested": LeaseRequested(**_by(NODE, 2), kinds=("rollout",), holding=("run.1",)),
+    "lease.requested (runs)": LeaseRequested(
+        **_by(NODE, 2), kinds=("rollout",), holding=(), runs=("run",)
+    ),
     **{f"lease.granted ({kind})": _granted(spec) for kind, spec in SPECS.items()},
     "lease.returned": LeaseReturned(**_by(NODE, 3), work="run.1", reason="stopping"),
     "lease.returned (failed)": LeaseReturned(
@@ -601,7 +615,10 @@ LARGE: tuple[Statement, ...] = (
         ),
     ),
     LeaseRequested(
-        **_MOST, kinds=("k" * 32,) * bounds.MAX_KINDS, holding=(_WORK,) * bounds.MAX_LEASES_PER_NODE
+        **_MOST,
+        kinds=("k" * 32,) * bounds.MAX_KINDS,
+        holding=(_WORK,) * bounds.MAX_LEASES_PER_NODE,
+        runs=(_RUN,) * 64,
     ),
     LeaseGranted(
         **_MOST,
@@ -672,6 +689,14 @@ LARGE: tuple[Statement, ...] = (
         MAX_AGREEMENTS,
     ),
     NodePaused(**_MOST, node=NODE, reason=_TEXT),
+    ComputePledged(
+        **_MOST,
+        name=16 * "f",
+        purpose=32 * "z",
+        hours=MAX_HOURS_A_WEEK,
+        until_ms=2**53 - 1,
+    ),
+    ComputeWithdrawn(**_MOST, name=16 * "f"),
     NodeResumed(**_MOST, node=NODE),
     RunSeeded(**_MOST, run=_RUN, size=bounds.MAX_SEQ, root=POLICY),
     AuditsDrawn(**_MOST, size=bounds.MAX_SEQ, root=POLICY),

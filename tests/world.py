@@ -23,13 +23,12 @@ from archipel.ledger.log import Log
 from archipel.ledger.signed_note import NoteKey
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
-from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.pauses import RunPaused, RunResumed, RunRetried
 from archipel.records.programmes.rl import RlPace
 from archipel.records.statements import (
     LeaseGranted,
     ModelFile,
     RunOpened,
-    RunRetried,
     RunStopped,
     Statement,
     decode,
@@ -70,7 +69,10 @@ PACE = {
 class World:
     """One lab and everybody around it; with a folder, its blobs and its ledger lie there."""
 
-    def __init__(self, folder: Path | None = None, *, ledger_on_disk: bool = True) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, ledger_on_disk: bool = True, lab: str = "lab"
+    ) -> None:
+        self._name = lab
         self._ledger = folder / "ledger.sqlite" if folder and ledger_on_disk else None
         self.now_ms = START_MS
         self.operator = identity("operator")
@@ -82,7 +84,7 @@ class World:
         self.await_(self.lab.found([self.operator.did]))
 
     def _open_lab(self) -> Lab:
-        own = identity("lab")
+        own = identity(self._name)
         if self._ledger is None:
             log = Log(self.storage, NoteKey(ORIGIN, own.public_key), own)
         else:

@@ -11,6 +11,7 @@ from fuzz.readers import READERS
 
 OWN = {
     # What this machine wrote for itself, behind a digest or in a file that is replaced whole:
+    ("node/labs_file.py", "parse_labs"): "its own operator's file, within MAX_FILE_BYTES",
     ("serve/cascade/away.py", "body_of"): "of a schema that was a JSON object when it came",
     ("dashboard/chronicle/reading.py", "_told"): "of rows that this machine's own chronicle holds",
     ("planning/compiled.py", "folder"): "files of the package, and what was kept of them",

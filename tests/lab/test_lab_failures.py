@@ -7,7 +7,8 @@ from archipel.lab.failures import ASIDE_AFTER, FIRST_REST_MS, LONGEST_REST_MS, M
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.views import run_view, waits
 from archipel.records.canonical import canonical_json
-from archipel.records.statements import InvalidRecord, RunRetried, decode, encode
+from archipel.records.pauses import RunRetried
+from archipel.records.statements import InvalidRecord, decode, encode
 from people import Learner, Provider
 from specimens import SMALL
 from world import World, finish

@@ -19,7 +19,7 @@ from specimens import KINDS, LARGE, SMALL
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "statements.json").read_text())
 LEFT_OUT = (
     "fault", "delegation", "invitation", "effort", "usd_micro", "per_million_micro", "seed_size", "seed_root",
-    "revocations", "to",
+    "revocations", "to", "purpose", "share", "hours", "runs",
 )  # fmt: skip
 """What is written only if there is one."""
 

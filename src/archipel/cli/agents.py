@@ -106,7 +106,7 @@ def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -
     click.echo(f"node {identity.did} for {settings.lab_url}, home {settings.home}", err=True)
     if metrics_port is not None:
         _serve_metrics(agent, metrics_port)
-    screen = Screen(agent, None if quiet else sys.stderr, _can_redraw())
+    screen = Screen(agent, None if quiet else sys.stderr, can_redraw())
     try:
         asyncio.run(_until_stopped(agent, screen))
     except NodeFailed as error:
@@ -115,7 +115,7 @@ def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -
         screen.end()
 
 
-def _can_redraw() -> bool:
+def can_redraw() -> bool:
     """Whether standard error is a terminal whose line can be written over."""
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     return is_terminal and os.environ.get("TERM", "dumb") != "dumb"
@@ -137,7 +137,7 @@ async def _until_stopped(agent: "Agent", screen: "Screen") -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # a shutdown, a closed terminal
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             loop.add_signal_handler(number, stop, 2)
-    beside = [asyncio.create_task(_show(screen))]
+    beside = [asyncio.create_task(show_on(screen))]
     if agent.settings.trusted:
         guard = Guard(agent.client, agent.standing, agent.settings.home)
         beside.append(asyncio.create_task(guard.watch()))
@@ -155,7 +155,8 @@ async def _until_stopped(agent: "Agent", screen: "Screen") -> None:
             task.cancel()
 
 
-async def _show(screen: "Screen") -> None:
+async def show_on(screen: "Screen") -> None:
+    """Until cancelled."""
     while True:
         screen.tick()
         await asyncio.sleep(REDRAW_S)

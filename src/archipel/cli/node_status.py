@@ -11,7 +11,11 @@ from archipel.cli.doors import home_folder, mending, printable, show
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from archipel.node.earnings import Account
+    from archipel.node.pledged import Pledged
+    from archipel.node.stints import Division
 
 ASK_LIMIT_S = 8.0
 DAYS_SHOWN = 14
@@ -57,15 +61,20 @@ def status(
       archipel node status --home ~/.archipel/update
       archipel node status --check
     """
+    from dataclasses import asdict
+
+    from archipel.node.divided import read_account
     from archipel.node.earnings import accounts, as_document
     from archipel.node.home import is_taken
     from archipel.node.patience import NodeFailed
+    from archipel.node.pledged import kept_pledges
     from archipel.node.small_files import Unreadable
 
     folder = home_folder("node", home, make=False)
     with mending(Unreadable, NodeFailed, OSError):
         found = [] if check else accounts(folder)
         running = is_taken(folder)
+        account, pledged = read_account(folder), kept_pledges(folder, time.time())
     state = f"{folder}: {'a node runs here now' if running else 'no node runs here now'}"
     if check:
         show({"home": str(folder), "running": running}, as_json, lambda: state)
@@ -75,10 +84,13 @@ def status(
         "home": str(folder),
         "running": running,
         "labs": [as_document(each) | heard.get(each.lab, {}) for each in found],
+        "machine": None if not account.places else asdict(account),
+        "pledges": [asdict(each) for each in pledged],
     }
 
     def text() -> str:
         lines = [state]
+        lines += [*_division_lines(account), *_pledge_lines(pledged, account)]
         for each in found:
             lines += _lab_lines(each, heard.get(each.lab, {}), days)
         if found:
@@ -128,6 +140,30 @@ def _lab_lines(account: "Account", heard: dict[str, Any], days: int) -> list[str
     lines.append(f"  {'all days':12} {_counts(account.total())}")
     shown = sorted(account.days)[-days:] if days else []
     return lines + [f"  {day:12} {_counts(account.days[day])}" for day in reversed(shown)]
+
+
+def _division_lines(account: "Division") -> list[str]:
+    """How the machine was divided among labs, where it serves several."""
+    from archipel.node.wording import duration
+
+    total_s = sum(each.spent_s for each in account.places.values())
+    weight = sum(each.weight for each in account.places.values())
+    lines = ["", "the machine's time, by lab (archipel node start):"] if account.places else []
+    for name, place in account.places.items():
+        share = f"{place.spent_s / total_s:.0%}" if total_s else "none yet"
+        asked = f"{place.weight / weight:.0%} by weight"
+        lines.append(f"  {name}: {duration(place.spent_s)}, {share}; {asked}")
+    return lines
+
+
+def _pledge_lines(pledged: "Sequence[Pledged]", account: "Division") -> list[str]:
+    from archipel.cli.node_pledge import line_of
+
+    now_ms, lines = int(time.time() * 1000), ["", "pledged, and goes first:"] if pledged else []
+    for each in pledged:
+        floor = account.floors.get(each.name)
+        lines.append(f"  {line_of(each, now_ms, None if floor is None else floor.given_s)}")
+    return lines
 
 
 def _place(place: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ and never ends the agent.
 import os
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from rich.cells import cell_len, set_cell_size
@@ -35,30 +35,28 @@ class Screen:
 
     def __init__(
         self,
-        agent: "Agent",
+        agents: "Agent | Mapping[str, Agent]",
         stream: TextIO | None,
         is_terminal: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """is_terminal: its line can be redrawn."""
-        self._agent, self._stream, self._clock = agent, stream, clock
+        """agents: one, or those of several labs by name. is_terminal: its line can be redrawn."""
+        self._agents = agents if isinstance(agents, Mapping) else {"": agents}
+        self._stream, self._clock = stream, clock
         self._is_terminal = is_terminal
         self._start_s = clock()
         self._next_line_s = self._start_s + FILE_EVERY_S
         self._last_line = ""
         self._said: dict[str, float] = {}
-        self._loss: Loss | None = None
+        self._losses: dict[str, Loss | None] = {}
 
     def tick(self) -> None:
         """Show what is new; to be called about every second."""
-        standing, totals = self._agent.standing, self._agent.totals
-        loss, self._loss = self._loss, totals.last_loss
-        if self._loss is not None and self._loss is not loss:
-            self._say_once(str(self._loss), self._loss.why)
-        while standing.news:
-            news = standing.news.popleft()
-            self._say_once(news, news.partition(": ")[2] or news)
-        parts = line_of(standing, totals, self._clock())
+        parts: tuple[str, ...] = ()
+        for name, agent in self._agents.items():
+            self._tell_news(f"{name}: " if name else "", agent)
+            told = line_of(agent.standing, agent.totals, self._clock())
+            parts += (f"{name}: {told[0]}",) if name else told
         if self._is_terminal:
             shown = fitted((self._elapsed(), *parts), self._columns() - 1)
             self._write(f"{CLEAR}{shown}")
@@ -68,9 +66,20 @@ class Screen:
                 self._last_line = " · ".join(parts)
                 self.say(self._last_line)
 
+    def _tell_news(self, whose: str, agent: "Agent") -> None:
+        loss = agent.totals.last_loss
+        if loss is not None and loss is not self._losses.get(whose):
+            self._say_once(f"{whose}{loss}", f"{whose}{loss.why}")
+        self._losses[whose] = loss
+        while agent.standing.news:
+            news = agent.standing.news.popleft()
+            self._say_once(f"{whose}{news}", f"{whose}{news.partition(': ')[2] or news}")
+
     def stopping(self) -> None:
         """Ctrl-C was pressed: say what it waits for."""
-        self.say(waits_for(self._agent.standing, self._clock()))
+        for name, agent in self._agents.items():
+            whose = f"{name}: " if name else ""
+            self.say(f"{whose}{waits_for(agent.standing, self._clock())}")
         self.tick()
 
     def end(self) -> None:
@@ -78,9 +87,10 @@ class Screen:
         self.tick()
         if self._is_terminal:
             self._write(CLEAR)
-        summary = summary_of(self._agent.standing, self._agent.totals)
-        if summary:
-            self.say(summary)
+        for name, agent in self._agents.items():
+            summary = summary_of(agent.standing, agent.totals)
+            if summary:
+                self.say(f"{name}: {summary}" if name else summary)
 
     def say(self, text: str) -> None:
         """One whole line that stays; on a terminal it is broken between words."""

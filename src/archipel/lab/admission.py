@@ -8,8 +8,10 @@ or that a version was honestly trained.
 from collections.abc import Callable
 
 from archipel.lab import doors, joining, judging, money, owning, quarantine, refusals, trading
+from archipel.lab.compute import admit_pledge
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
+from archipel.records.compute import Pledging
 from archipel.records.door import AtDoor, DoorAsked
 from archipel.records.fields import BlobRef
 from archipel.records.judging import Judging
@@ -17,7 +19,7 @@ from archipel.records.kinds import Answer
 from archipel.records.membership import TakingPart
 from archipel.records.money import Paying
 from archipel.records.ownership import Owning
-from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.pauses import RunPaused, RunResumed, RunRetried
 from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
 from archipel.records.statements import (
@@ -33,7 +35,6 @@ from archipel.records.statements import (
     NodesForgotten,
     Recorded,
     RunOpened,
-    RunRetried,
     RunStopped,
     SnapshotTaken,
     WorkAnswered,
@@ -78,14 +79,14 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             doors.admit(state, statement, now_ms, has_blob)
         case _ if isinstance(statement, Trading):
             trading.admit(state, statement, now_ms)
+        case _ if isinstance(statement, Pledging):
+            admit_pledge(state, statement, now_ms)
         case RunOpened():
             _admit_run(state, statement, has_blob)
         case RunStopped():
             _admit_stop(state, statement)
-        case RunRetried():
-            _admit_retry(state, statement)
-        case RunPaused() | RunResumed():
-            _admit_pause(state, statement)
+        case RunRetried() | RunPaused() | RunResumed():
+            _admit_care(state, statement)
         case _ if isinstance(statement, TakingPart | NodeJoined | SuccessorsNamed):
             joining.admit(state, statement, now_ms)
         case LeaseRequested():
@@ -191,8 +192,7 @@ def held_lease(state: LabState, work: str, author: str) -> Lease:
             )
         if outcome is not None:
             raise refusals.Late(
-                f"the lease on {work} has {outcome}, and what comes after its end is not paid; ask for new "
-                "work"
+                f"the lease on {work} has {outcome}, and what comes after its end is not paid; ask for new work"
             )
         raise refusals.Unknown(f"no open lease {work}")
     if lease.node != author:
@@ -226,12 +226,6 @@ def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:
         refusals.require_blob(has_blob(blob), blob)
 
 
-def _admit_retry(state: LabState, retry: RunRetried) -> None:
-    run = _cared_for(state, retry.author, retry.run)
-    if run.name not in state.live:
-        raise refusals.Conflict(f"run {run.name} is {run.phase.value} and has no work any more")
-
-
 def _own_lab(state: LabState, author: str) -> None:
     if author not in state.operators:
         raise refusals.NotAllowed(f"{author} is no operator of this lab")
@@ -250,11 +244,15 @@ def _admit_stop(state: LabState, stop: RunStopped) -> None:
         raise refusals.Conflict(f"run {stop.run} is {run.phase.value} already")
 
 
-def _admit_pause(state: LabState, pause: RunPaused | RunResumed) -> None:
-    if isinstance(pause, RunResumed):
-        _admit_resumption(state, pause)
+def _admit_care(state: LabState, said: RunRetried | RunPaused | RunResumed) -> None:
+    if isinstance(said, RunResumed):
+        _admit_resumption(state, said)
         return
-    run = _cared_for(state, pause.author, pause.run)
+    run = _cared_for(state, said.author, said.run)
+    if isinstance(said, RunRetried):
+        if run.name not in state.live:
+            raise refusals.Conflict(f"run {run.name} is {run.phase.value} and has no work any more")
+        return
     if run.paused is not None:
         raise refusals.Conflict(
             f"run {run.name} is paused already; `archipel run resume {run.name}` ends that"

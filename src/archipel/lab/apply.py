@@ -10,6 +10,7 @@ from typing import assert_never
 from archipel.lab import (
     awards,
     collecting,
+    compute,
     doors,
     earning,
     endings,
@@ -38,12 +39,13 @@ from archipel.lab.state import (
 )
 from archipel.market.journal import Move, Posting, held, post
 from archipel.records.changed import changed
+from archipel.records.compute import Pledging
 from archipel.records.door import AtDoor
 from archipel.records.judging import Judging
 from archipel.records.membership import JoiningRuled, KeyRevoked, NodePaused, NodeResumed
 from archipel.records.money import Paying
 from archipel.records.ownership import Owning
-from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.pauses import RunPaused, RunResumed, RunRetried
 from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
 from archipel.records.statements import (
@@ -58,7 +60,6 @@ from archipel.records.statements import (
     NodesForgotten,
     Recorded,
     RunOpened,
-    RunRetried,
     RunStopped,
     SnapshotTaken,
     WorkAnswered,
@@ -110,6 +111,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         return doors.followed(state, statement, at_ms)
     if isinstance(statement, Trading):
         return trading.followed(state, statement, at_ms)
+    if isinstance(statement, Pledging):
+        return compute.followed(state, statement, at_ms)
     match statement:
         case LabOpened():
             return _lab_opened(state, statement)
@@ -117,10 +120,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return _run_opened(state, statement, at_ms)
         case RunStopped():
             return succession.stopped(state, statement.run, at_ms)
-        case RunRetried():
-            return _with_run(state, failures.retried(state.runs[statement.run], at_ms))
-        case RunPaused() | RunResumed():
-            return _with_run(state, pauses.followed(state.runs[statement.run], statement, at_ms))
+        case RunRetried() | RunPaused() | RunResumed():
+            return _with_run(state, _cared_for(state.runs[statement.run], statement, at_ms))
         case RunSeeded():
             return seeding.seeded(state, statement)
         case NodeJoined() | NodeLeft() | JoiningRuled() | KeyRevoked():
@@ -167,6 +168,12 @@ def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
     )
     state = earning.opened(endings.with_run(state, run), run)
     return changed(state, live=(*state.live, run.name))
+
+
+def _cared_for(run: Run, said: RunRetried | RunPaused | RunResumed, at_ms: int) -> Run:
+    if isinstance(said, RunRetried):
+        return failures.retried(run, at_ms)
+    return pauses.followed(run, said, at_ms)
 
 
 def _with_run(state: LabState, run: Run) -> LabState:

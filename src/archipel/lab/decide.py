@@ -143,7 +143,7 @@ def grant(
 def _may_have(each: Opportunity, request: LeaseRequested, crowds: Crowds, now_ms: int) -> bool:
     """Whether it may be for this node, as far as can be told without looking at the node."""
     rules, did = each.rules, request.author
-    if rules.name not in request.kinds:
+    if rules.name not in request.kinds or each.run.name not in (request.runs or (each.run.name,)):
         return False
     return rules.may_have(each.run, crowds.get(each.ability, NOBODY), now_ms, did)
 
@@ -214,7 +214,8 @@ def second_copy(
     if node is None or not may_work(state, node.did):
         return None
     opportunity = Opportunity(run, rules)
-    is_able = may_take(node, request.kinds, opportunity)
+    asked = request.runs or (run.name,)
+    is_able = run.name in asked and may_take(node, request.kinds, opportunity)
     is_able = is_able and bool(_open_to(state, node, [opportunity], now_ms))
     if rules.copies is None or not is_able:
         return None

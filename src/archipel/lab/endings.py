@@ -7,7 +7,7 @@ all kinds. What cannot follow is a KeyError, TypeError or ValueError.
 from functools import partial
 from typing import Any
 
-from archipel.lab import awards, earning, failures, stakes
+from archipel.lab import awards, compute, earning, failures, stakes
 from archipel.lab.audits import committed, is_at_work, terms
 from archipel.lab.consequences import carried_out
 from archipel.lab.escrow import is_over, purse, returned
@@ -189,6 +189,7 @@ def accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
     )
     state = _settled(state, run, node, work, *postings)
     state = earning.earned(state, run.name, node.did, earned)
+    state = compute.done(state, run, node.did, at_ms - lease.granted_at_ms, effort.tokens, at_ms)
     state = stakes.kept(state, run, node.did, lease.price_micro, earned)
     if is_audited and rules.audited:
         state = with_standing(state, node.did, partial(exposed, price_micro=lease.price_micro))

@@ -1,10 +1,11 @@
-"""What anybody may read of the pool and its grants."""
+"""What anybody may read of the pool and its grants, and of the compute that was pledged."""
 
 import asyncio
 from typing import Annotated
 
 from fastapi import FastAPI, Query
 
+from archipel.lab.compute_routes import compute_routes
 from archipel.lab.grant_views import grants_view
 from archipel.lab.lab import Lab
 from archipel.records.fields import Did
@@ -21,3 +22,5 @@ def grant_routes(api: FastAPI, lab: Lab) -> None:
     @api.get("/grants", summary="The pool, its rule, and what it granted")
     async def grants(grantee: Grantee = None, rows: Rows = 1000) -> GrantsView:
         return await asyncio.to_thread(grants_view, lab.state, lab.clock_ms(), rows, grantee)
+
+    compute_routes(api, lab)

@@ -35,6 +35,10 @@ SINCE_8 = frozenset({"pool", "granted", "persons", "pledged"}) | SINCE_9
 """Fields of the state that form 7 had not."""
 SINCE_7 = frozenset({"owned", "deciding", "meters"}) | SINCE_8
 """Fields of the state that form 6 had not."""
+SPARED = frozenset({"compute"})
+"""Fields that are written only where they hold something: a state without them is written as before there were any, and
+no release that knew the form without them folds a ledger that fills them.
+"""
 _NOTHING = LabState(lab="")
 
 
@@ -87,7 +91,8 @@ def _encoded(state: LabState, form: int, unknown: frozenset[str]) -> bytes:
     rest["operators"] = sorted(rest["operators"])
     members = {name: _table(name, tables[name]) for name in tables}
     members |= {name: canonical_json(rest[name]) for name in rest.keys() - members.keys()}
-    names = sorted(members.keys() - unknown)
+    silent = {name for name in SPARED if not found[name]}
+    names = sorted(members.keys() - unknown - silent)
     body = b",".join(canonical_json(name) + b":" + members[name] for name in names)
     return b'{"format":%d,"state":{%b}}' % (form, body)
 

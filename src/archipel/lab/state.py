@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product
 
+from archipel.lab.given import Given
 from archipel.lab.grantees import Granted, Pledge, Pool
 from archipel.lab.markets import RunMarket
 from archipel.lab.membership import Delegated, Joining, Provider, Used
@@ -265,3 +266,5 @@ class LabState:
     """Who may continue this ledger by the lab's own word; None: it named nobody."""
     succeeded: tuple[Succession, ...] = ()
     """The labs that this ledger was of before, the first one first."""
+    compute: Table[str, tuple[Given, ...]] = field(default_factory=Table)
+    """Provider -> its pledges of compute, the oldest first."""

@@ -55,6 +55,7 @@ def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
         left_micro=escrow.left_micro(state, run),
         progress=shown,
         capacity=capacity_view(run),
+        purposes=run.opened.pace.purposes,
         troubles=tuple(failures.words(known) for known in run.troubles),
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from archipel.blobs import BlobError, BlobStore
 from archipel.identity import Identity
+from archipel.node.carrying import Carrying
 from archipel.node.client import LabClient
 from archipel.node.decide import Act, View, next_act
 from archipel.node.delivery import Deliveries
@@ -27,6 +28,7 @@ from archipel.node.pausing import Watch
 from archipel.node.setbacks import Setbacks, failure_of
 from archipel.node.settings import NodeSettings
 from archipel.node.standing import Doing, Standing
+from archipel.node.stint import ALONE, Sharing
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker, WorkerLost, WorkRefused
 from archipel.records.statements import NodeJoined
@@ -34,28 +36,34 @@ from archipel.work.messages import Done
 
 logger = logging.getLogger("archipel.node")
 
-MIN_TRY_S = 1.0
-"""A lease that is nearly over is still tried this long: clocks agree only so far."""
 STOPPED = "the operator stopped the node"
 
 
 class Agent:
     """One provider's machine. Make and run it inside one event loop."""
 
-    def __init__(self, settings: NodeSettings, identity: Identity, store: BlobStore) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: NodeSettings,
+        identity: Identity,
+        store: BlobStore,
+        stint: Sharing = ALONE,
+    ) -> None:
+        """stint: its way to a machine that other agents of this process use too."""
+        self.settings, self._stint = settings, stint
         self.totals = Totals(is_unpaid=settings.trusted)
         self.standing = Standing()
         self.client = LabClient(settings.lab_url, identity)
         self._interrupt = Interrupt()
         self._patience = Patience(
-            settings.lab_url, self._interrupt, settings.give_up_s, self.standing
+            settings.lab_url, self._interrupt, settings.give_up_s, self.standing, stint
         )
-        self._earnings = Earnings(settings.home, identity.did, str(self.client.addresses))
-        self._watch = Watch(settings.pausing, self.standing)
+        self._earnings = Earnings(settings.kept_in, identity.did, str(self.client.addresses))
+        self.watch = Watch(settings.pausing, self.standing)
         self.errands = Errands(self.client, store, settings)
         self._turns = Hosting(self.client, self.errands.runs, settings)
         self._deliveries = Deliveries(self.client, self._patience, settings, self.totals)
+        self._carrying = Carrying(self, self._interrupt, self._turns, stint)
         self._worker: Worker | None = None
         self._lease: Lease | None = None
         self._joined = self._introduced = False
@@ -78,6 +86,7 @@ class Agent:
             Act.START_CHILD: lambda: unless(self._start_child()),
             Act.JOIN: lambda: unless(self._join()),
             Act.PAUSE: lambda: unless(self._pause()),
+            Act.YIELD: self._yield,
             Act.ASK: self._ask,
             Act.WORK: self._work,
             Act.DRAIN: self._drain,
@@ -99,6 +108,7 @@ class Agent:
             stopping=self._interrupt.stopping,
             hurrying=self._interrupt.hurrying,
             paused=self._is_paused(),
+            yields=not self._stint.is_here,
             child_ready=self._worker is not None and self._worker.alive,
             joined=self._joined,
             leased=self._lease is not None,
@@ -117,20 +127,32 @@ class Agent:
     def _wanted(self) -> Wanted | None:
         """What to ask for beside an answer: nothing, unless the child could begin at once."""
         is_ready = self._joined and self._worker is not None and self._worker.alive
-        is_away = self._interrupt.stopping or self._is_paused()
+        is_away = self._interrupt.stopping or self._is_paused() or not self._stint.is_here
         return self._request() if is_ready and not is_away else None
 
+    @property
+    def worker_pid(self) -> int | None:
+        """Process id of its work process; None: it has none."""
+        return None if self._worker is None else self._worker.pid
+
     def _is_paused(self) -> bool:
-        return self._watch.is_paused(None if self._worker is None else self._worker.pid)
+        return self.watch.is_paused(self.worker_pid)
+
+    async def _yield(self) -> None:
+        """Others have the machine; one that leaves waits only if it owes an answer."""
+        hold, owes = self._interrupt, self._lease is not None
+        self.standing.at(Doing.YIELDING)
+        await (hold.unless_hurrying if owes else hold.unless_stopping)(self._stint.wait(owes=owes))
 
     async def _pause(self) -> None:
-        await self._watch.sit_out()
-        if self._worker is not None and self._watch.is_long:
+        await self.watch.sit_out()
+        if self._worker is not None and self.watch.is_long:
             await self._worker.close()  # it would only keep memory from others
 
     def _request(self) -> Wanted:
         held = () if self._lease is None else (self._lease.grant.work,)
-        return Wanted(self.settings.kinds, (*self._deliveries.works, *held), self.errands.have())
+        holding, runs = (*self._deliveries.works, *held), self._stint.runs
+        return Wanted(self.settings.kinds, holding, self.errands.have(), runs)
 
     async def _start_child(self) -> None:
         settings, log = self.settings, self.settings.home / "child.log"
@@ -192,7 +214,7 @@ class Agent:
             raise NodeFailed(NOT_ALONE.format(key=self.client.identity.did))
         self.standing.at(Doing.WAITING)
         await self._interrupt.unless_stopping(asyncio.sleep(self.settings.latency_s))
-        lease, poll_s = self.client.lease, self.settings.poll_s
+        lease, poll_s = self.client.lease, self._stint.poll_s(self.settings.poll_s)
         try:
             with self.totals.waiting():
                 asking = self._patience.patiently(lambda: lease(self._request(), poll_s))
@@ -201,6 +223,8 @@ class Agent:
             self._lease = None
         except LabRefused as error:
             await self._refused(error)
+        if self._lease is None:
+            self._stint.over(worked=False)
 
     async def _work(self) -> None:
         lease, worker = self._lease, self._worker
@@ -208,9 +232,10 @@ class Agent:
             await self._give_back()
             return
         start = time.monotonic()
+        self._stint.took(lease.grant.spec.run)
         self.standing.works_on(lease.grant, self.client.clock.left_s(lease.grant.deadline_ms))
         try:
-            done = await self._interrupt.unless_hurrying(self._carried_out(lease, worker))
+            done = await self._interrupt.unless_hurrying(self._carrying.out(lease, worker))
         except (WorkFailure, BlobError, OSError) as error:
             await self._failed(lease, error)
         except LabRefused as error:
@@ -231,6 +256,7 @@ class Agent:
             else:
                 await self._deliver(lease, done, time.monotonic() - start)
         finally:
+            self._stint.over(worked=True)
             self.totals.progressed(0)
             self.standing.without_work()
 
@@ -238,35 +264,9 @@ class Agent:
         self._setbacks.over(lease.grant.spec.run)
         self.standing.well()
         self.errands.finished(lease.grant)
-        await self._rest(busy_s)
+        await self._carrying.rest(busy_s)
         self._lease = None
         self._deliveries.start(lease.grant, done, busy_s, self._wanted)
-
-    async def _carried_out(self, lease: Lease, worker: Worker) -> Done:
-        """Both fetching and working end with the lease.
-
-        Raises:
-            LabUnreachable: what it needs did not come in time.
-        """
-        clock, deadline_ms = self.client.clock, lease.grant.deadline_ms
-        if clock.is_stale or clock.left_s(deadline_ms) <= 0:
-            await self.client.set_clock()
-        try:
-            async with asyncio.timeout(max(clock.left_s(deadline_ms), MIN_TRY_S)):
-                message = await self.errands.prepare(lease, worker)
-        except TimeoutError:
-            raise LabUnreachable("what the work needs did not come before its deadline") from None
-        left_s = max(clock.left_s(deadline_ms), MIN_TRY_S)
-        self.errands.begun(lease.grant)
-        return await worker.work(message, left_s, self.totals.progressed, self._turns.of(message))
-
-    async def _rest(self, busy_s: float) -> None:
-        """Stay within the share of time the operator allows."""
-        self.totals.busy_s += busy_s
-        if self.settings.duty < 1.0:
-            rest_s = busy_s * (1.0 / self.settings.duty - 1.0)
-            self.standing.at(Doing.RESTING, time.monotonic() + rest_s)
-            await self._interrupt.unless_stopping(asyncio.sleep(rest_s))
 
     async def _drain(self) -> None:
         self.standing.at(Doing.DELIVERING)

@@ -164,7 +164,7 @@ class LabClient(LabReader):
         return sign(self.identity, encode(statement), RECORD_TYPE).to_json()
 
     def _asked(self, wanted: Wanted) -> tuple[LeaseRequested, documents.Asked]:
-        fields = {"kinds": wanted.kinds, "holding": wanted.holding}
+        fields = {"kinds": wanted.kinds, "holding": wanted.holding, "runs": wanted.runs}
         request = self._statement(LeaseRequested, fields)
         sealed = self._sealed(request).decode()
         return request, documents.Asked(request=sealed, have=wanted.have)

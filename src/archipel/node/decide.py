@@ -16,6 +16,7 @@ class Act(Enum):
     JOIN = "present the node to the lab"
     WORK = "do the leased work"
     PAUSE = "leave the machine to others for now"
+    YIELD = "wait until it is this lab's time on a machine that serves several"
     DRAIN = "wait for answers still on their way to the lab"
     ASK = "ask for work"
 
@@ -30,6 +31,8 @@ class View:
     """Twice: give the lease back."""
     paused: bool = False
     """The operator's rules leave the machine to others now; what is leased is finished."""
+    yields: bool = False
+    """Another lab has the machine, or is due before."""
     child_ready: bool = False
     joined: bool = False
     leased: bool = False
@@ -46,6 +49,7 @@ def next_act(view: View) -> Act:
         _give_back(view)
         or _leave(view)
         or _pause(view)
+        or _yield(view)
         or _start_child(view)
         or _join(view)
         or _work(view)
@@ -65,6 +69,10 @@ def _leave(view: View) -> Act | None:
 
 def _pause(view: View) -> Act | None:
     return Act.PAUSE if view.paused and not view.leased and not view.stopping else None
+
+
+def _yield(view: View) -> Act | None:
+    return Act.YIELD if view.yields and (view.leased or not view.stopping) else None
 
 
 def _start_child(view: View) -> Act | None:

@@ -56,7 +56,7 @@ class Deliveries:
         self._scratch = settings.home / "scratch"
         memory = [settings.home / "memory"] if settings.trusted else []
         self._roots = (self._scratch, *memory)
-        self._decoy = at_work(settings.home)
+        self._decoy = at_work(settings.kept_in)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._small: set[str] = set()
         self._brought: list[Lease] = []

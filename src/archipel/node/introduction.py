@@ -103,9 +103,11 @@ async def greet(
     """
     lab = successors.client
     facts = await lab.greet()
+    if settings.check_lab is not None:
+        settings.check_lab(lab.lab)
     for url in lab.addresses.every:  # one lab: whoever answers at another address has the same key
         named = None if successors.has_turned else settings.lab_key
-        await asyncio.to_thread(check_lab, settings.home, url, lab.lab, named)
+        await asyncio.to_thread(check_lab, settings.kept_in, url, lab.lab, named)
     await asyncio.to_thread(believed, lambda: successors.met(facts))
     if totals.before_micro is None:
         totals.before_micro = await _earned_before(lab)

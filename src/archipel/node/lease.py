@@ -25,6 +25,8 @@ class Wanted:
     holding: tuple[str, ...] = ()
     """Leases at hand; the lab takes any other of ours back."""
     have: Have = field(default_factory=Have)
+    runs: tuple[str, ...] | None = None
+    """The only runs whose work it takes; None: any."""
 
 
 @dataclass(frozen=True, slots=True)

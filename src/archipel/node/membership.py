@@ -112,8 +112,8 @@ async def brought(lab: LabClient, settings: NodeSettings, standing: Standing) ->
     """
     did, fields = lab.identity.did, dict[str, Any]()
     try:
-        delegation = _present(Delegation, settings.delegation, settings.home / DELEGATION_FILE)
-        invitation = _present(Invitation, settings.invitation, settings.home / INVITATION_FILE)
+        delegation = _present(Delegation, settings.delegation, settings.kept_in / DELEGATION_FILE)
+        invitation = _present(Invitation, settings.invitation, settings.kept_in / INVITATION_FILE)
     except (NotSigned, OSError) as error:
         raise NodeFailed(str(error)) from None
     if delegation is not None:

@@ -20,9 +20,9 @@ from archipel.node.weights import Weights
 from archipel.records.adapter import FILES as ADAPTER_FILES
 from archipel.records.documents import Opening, Receipt, RunView
 from archipel.records.fields import BlobRef
-from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.pauses import RunPaused, RunResumed, RunRetried
 from archipel.records.recipe_form import RecipeForm
-from archipel.records.statements import ModelFile, RunOpened, RunRetried, RunStopped
+from archipel.records.statements import ModelFile, RunOpened, RunStopped
 from archipel.work.messages import LinkMessage
 
 HASH_CHUNK_BYTES = 1024 * 1024

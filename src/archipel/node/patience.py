@@ -13,6 +13,7 @@ from typing import TypeVar
 from archipel.node.decide import backoff_s
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.standing import NO_ANSWER, Standing
+from archipel.node.stint import ALONE, Sharing
 
 logger = logging.getLogger("archipel.node")
 
@@ -79,9 +80,10 @@ class Patience:
         interrupt: Interrupt,
         give_up_s: float | None,
         standing: Standing | None = None,
+        stint: Sharing = ALONE,
     ) -> None:
-        """standing: where it is said that the lab does not answer."""
-        self._url = url
+        """standing: where it is said that the lab does not answer. stint: others have the machine meanwhile."""
+        self._url, self._stint = url, stint
         self._standing = standing or Standing()
         self._interrupt = interrupt
         self._give_up_s = give_up_s
@@ -137,6 +139,7 @@ class Patience:
         """Back off after this trouble, unless the operator is in a hurry."""
         wait_s = backoff_s(attempt, random.random())  # noqa: S311  jitter, not secrecy
         self._standing.troubled(what, reason, wait_s)
+        self._stint.over(worked=False)
         await self._interrupt.unless_hurrying(asyncio.sleep(wait_s))
 
     def _is_over(self, until_s: float | None) -> bool:

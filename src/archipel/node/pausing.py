@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +112,7 @@ class Watch:
     ) -> None:
         """standing: where it is said why the node pauses."""
         self._rules, self._standing = rules, standing
-        self._machine = machine or Machine()
+        self.machine = machine or Machine()
         self._next_s = 0.0
 
     def is_paused(self, worker: int | None) -> bool:
@@ -119,7 +120,7 @@ class Watch:
         now_s = time.monotonic()
         if self._rules.is_any and now_s >= self._next_s:
             self._next_s = now_s + LOOK_S
-            self._standing.paused(why_paused(self._rules, self._machine.now(worker)))
+            self._standing.paused(why_paused(self._rules, self.machine.now(worker)))
         return bool(self._standing.why_paused)
 
     @property
@@ -138,10 +139,12 @@ class Machine:
     """The computer that the node runs on, as it tells of itself."""
 
     def __init__(self, system: Path = Path("/sys"), processes: Path = Path("/proc")) -> None:
+        self.also: Callable[[], Iterable[int]] = tuple
+        """Further work processes of this node, whose time is not others' either."""
         self._supplies = system / "class" / "power_supply"
         self._processes = processes
-        self._last: tuple[float, int, int, int | None] | None = None
-        """When it was looked at, busy ticks, our own ticks, of which work process."""
+        self._last: tuple[float, int, int, frozenset[int]] | None = None
+        """When it was looked at, busy ticks, our own ticks, of which work processes."""
 
     def now(self, worker: int | None) -> Now:
         """worker: process id of our own work, which is not others'."""
@@ -175,9 +178,10 @@ class Machine:
         busy = self.busy_ticks()
         if busy is None:
             return None
-        own = self._ticks_of(worker) if worker is not None else 0
-        last, self._last = self._last, (now_s, busy, own, worker)
-        if last is None or last[3] != worker or now_s <= last[0]:
+        ours = frozenset((*self.also(), *(() if worker is None else (worker,))))
+        own = sum(map(self._ticks_of, ours))
+        last, self._last = self._last, (now_s, busy, own, ours)
+        if last is None or last[3] != ours or now_s <= last[0]:
             return None
         ticks = (busy - last[1]) - (own - last[2])
         return max(ticks, 0) / os.sysconf("SC_CLK_TCK") / (now_s - last[0])

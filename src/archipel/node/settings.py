@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from archipel.blobs.store import MAX_STORE_BYTES
 from archipel.node.asks import Asking
 from archipel.node.pausing import Pausing
 from archipel.node.ranks import ALONE, Ranks
@@ -27,6 +28,8 @@ class NodeSettings:
     lab_url: str
     home: Path
     """Keys, cache and logs; mode 0700."""
+    node_home: Path | None = None
+    """Where a node that serves several labs keeps what it knows of all of them; None: `home`."""
     kinds: tuple[str, ...] = STRANGERS
     threads: int = 1
     ranks: Ranks = ALONE
@@ -44,6 +47,8 @@ class NodeSettings:
     """What it asks for its work, where work is traded."""
     lab_key: str | None = None
     """The key that the lab at `lab_url` must have; None: the one that it had when it was first met."""
+    check_lab: Callable[[str], None] | None = None
+    """Looks at the key of the lab that was met; raises NodeFailed where it is not to be served."""
     delegation: Path | None = None
     """The operator's word for this node's key; None: `home/delegation.json`, if it is there."""
     invitation: Path | None = None
@@ -63,6 +68,8 @@ class NodeSettings:
     delivered."""
     lasting_bytes: int = 8 * 2**30
     """What strangers' runs may keep here between their works, all together; the one worked for longest ago goes first."""
+    disk_bytes: int = MAX_STORE_BYTES
+    """What fetched blobs may fill at most, work at hand and cache together."""
     poll_s: float = 20.0
     """How long one request for work waits at the lab."""
     give_up_s: float | None = None
@@ -82,6 +89,11 @@ class NodeSettings:
     all entries of its ledger; None: it does. None in its place: only who was named is followed."""
     readable: tuple[Path, ...] = ()
     """Folders the child may read besides Python itself and the cache."""
+
+    @property
+    def kept_in(self) -> Path:
+        """Where the node keeps which labs it knows, and what it did for them."""
+        return self.node_home or self.home
 
     @property
     def trusted(self) -> bool:

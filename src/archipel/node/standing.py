@@ -51,6 +51,7 @@ class Doing(Enum):
     WAITING = "waiting for work"
     WORKING = "working"
     RESTING = "resting"
+    YIELDING = "waiting until it has the machine"
     DELIVERING = "bringing answers to the lab"
     PAUSED = "paused"
     LEAVING = "leaving"

@@ -49,6 +49,7 @@ class Successors:
         """runs: those that the agent works for."""
         self.client, self._runs = client, runs
         self._home, self._judge = settings.home, settings.judge
+        self._kept_in = settings.kept_in
         self._judged_s: dict[str, float] = {}
         """Address -> when a whole ledger was folded because of it, by the monotonic clock."""
         self._place = str(client.addresses)
@@ -165,7 +166,7 @@ class Successors:
         client, before_ns = self.client, self.client.clock.ticks()
         async with LabReader(address) as there:
             spoken = await there.read(KeyFacts, f"/keys/{client.identity.did}")
-        await asyncio.to_thread(check_lab, self._home, address, founding.lab, founding.lab)
+        await asyncio.to_thread(check_lab, self._kept_in, address, founding.lab, founding.lab)
         former = client.lab
         client.turn(address, founding, spoken, before_ns)
         self._standing.news.append(

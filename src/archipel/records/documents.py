@@ -232,6 +232,8 @@ class RunView(Document):
     """The newest verdicts against nodes, with what was found."""
     capacity: CapacityView | None = None
     """Who works for it and who waits; None: its learner was not measured yet, or waits for every batch anyway."""
+    purposes: tuple[str, ...] | None = None
+    """What it is for, as its recipe says; None: it does not say."""
 
 
 class NodeView(Document):

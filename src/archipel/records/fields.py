@@ -37,6 +37,8 @@ MAX_PRICE_MICRO = 10**12
 Did = Annotated[str, Field(pattern=r"^did:key:z6Mk[1-9A-HJ-NP-Za-km-z]{44}$")]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+AskedRuns = Annotated[tuple[RunName, ...], Field(min_length=1, max_length=64)]
+"""The only ones whose work somebody takes."""
 WorkId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\.[0-9]{1,12}$")]
 """`<run>.<number>`; numbers are never used twice in a run."""
 KindName = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]

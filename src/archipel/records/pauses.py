@@ -1,4 +1,6 @@
-"""What is said of a run that is to stand still for a while, by an operator or a role that it trusts, and to go on."""
+"""What is said of a run that is to stand still for a while, by an operator or a role that it trusts, and to go on; and of
+work of it that is to be tried again.
+"""
 
 from typing import Literal, TypeAlias
 
@@ -18,6 +20,13 @@ class RunResumed(Statement):
     """The run goes on where it was paused."""
 
     kind: Literal["run.resumed"] = "run.resumed"
+    run: RunName
+
+
+class RunRetried(Statement):
+    """An operator, or a trusted role, says that work of a run which failed and rests may be tried again at once."""
+
+    kind: Literal["run.retried"] = "run.retried"
     run: RunName
 
 

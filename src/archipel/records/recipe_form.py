@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archipel.records.canonical import canonical_json, sha256_digest
+from archipel.records.compute import MAX_PURPOSES, Purpose
 from archipel.records.recipe_faults import explain
 
 MAX_RECIPE_BYTES = 64 * 1024
@@ -53,6 +54,10 @@ class RunHeader(Section):
     """Of the run at its lab; small letters, digits and hyphens."""
     programme: str
     """What the run follows."""
+    purposes: Annotated[tuple[Purpose, ...], Field(max_length=MAX_PURPOSES)] = ()
+    """What it is for, by tags such as `medicine`: providers may pledge their machines to one."""
+
+    LATER = frozenset({"purposes"})
 
 
 class RecipeForm(Section):
@@ -62,7 +67,8 @@ class RecipeForm(Section):
 
     def canonical_bytes(self) -> bytes:
         """The recipe with every default filled in, as canonical JSON; floats as decimal strings."""
-        return canonical_json(without_floats(self.model_dump(mode="json")))
+        sections = self.model_dump(mode="json") | {"run": self.run.spared()}
+        return canonical_json(without_floats(sections))
 
     @classmethod
     def as_recorded(cls, sections: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.records.backends import BackendNames
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
+from archipel.records.compute import Pledging
 from archipel.records.door import AtDoor
 from archipel.records.engine_classes import EngineClasses
 from archipel.records.episodes import PlayedNames
@@ -21,6 +22,7 @@ from archipel.records.fields import (
     MAX_MODEL_FILES,
     MAX_RECORD_BYTES,
     MAX_TRUSTED_KEYS,
+    AskedRuns,
     BlobRef,
     Closed,
     Count,
@@ -40,7 +42,7 @@ from archipel.records.kinds import Answer, Spec
 from archipel.records.membership import Effort, Signed
 from archipel.records.money import Paying
 from archipel.records.ownership import Owning
-from archipel.records.pauses import Pausing
+from archipel.records.pauses import Pausing, RunRetried
 from archipel.records.programmes import Pace
 from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
@@ -96,13 +98,6 @@ class RunStopped(Statement):
     reason: Reason
 
 
-class RunRetried(Statement):
-    """An operator, or a trusted role, says that work of a run which failed and rests may be tried again at once."""
-
-    kind: Literal["run.retried"] = "run.retried"
-    run: RunName
-
-
 class Capabilities(Sparing):
     """What a node says of itself; believed only as a first guess."""
 
@@ -156,13 +151,15 @@ class NodesForgotten(Statement, Sparing):
     """Whether operators that revoked a key are kept for that alone; None: as ledgers were written before."""
 
 
-class LeaseRequested(Statement):
+class LeaseRequested(Statement, Sparing):
     """A node asks for work; never in the ledger by itself, the grant quotes its `seq`."""
 
     kind: Literal["lease.requested"] = "lease.requested"
     kinds: Annotated[tuple[KindName, ...], Field(min_length=1, max_length=MAX_KINDS)]
     holding: Annotated[tuple[WorkId, ...], Field(max_length=MAX_LEASES_PER_NODE)]
     """Leases it knows of; any other was lost on its way and returns to the pool."""
+    runs: Annotated[AskedRuns | None, LeftOut] = None
+    """The only ones whose work it takes; None: any."""
 
 
 class LeaseGranted(Statement, Sparing):
@@ -249,6 +246,7 @@ Recorded: TypeAlias = (
     | AtDoor
     | SnapshotTaken
     | Succeeding
+    | Pledging
 )
 """What may stand in a ledger."""
 
@@ -280,7 +278,7 @@ def decode(data: bytes) -> AnyStatement:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in fault["loc"]) or "record"
-        raise InvalidRecord(f"{where}: {fault['msg']}") from None
+        raise InvalidRecord(f"{where}: {fault['msg']:.500}") from None
 
 
 def decode_again(data: bytes) -> AnyStatement:

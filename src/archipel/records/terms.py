@@ -13,6 +13,7 @@ from pydantic import Field
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
 from archipel.records.backends import Foreign
+from archipel.records.compute import Purposes
 from archipel.records.engine_classes import EngineClass
 from archipel.records.exact import Contract
 from archipel.records.experts import ExpertTerms
@@ -57,6 +58,8 @@ class RunPace(Sparing):
     """How its rollouts are bought; None: at the price that the recipe posts."""
     charter: Annotated[CharterTerms | None, LeftOut] = None
     """Who owns what it makes, and how owners decide; None: nobody in the ledger does."""
+    purposes: Annotated[Purposes | None, LeftOut] = None
+    """What it is for, by tags; None: it does not say."""
 
     @property
     def needs(self) -> str | None:

@@ -100,6 +100,7 @@ def _pace(recipe: DoorRecipe, vocabulary: Vocabulary) -> DoorPace:
         slack_milli=round(lease.slack * 1000),
         adapt_per_million_micro=lease.adapt_price_micro,
         sample_per_million_micro=lease.sample_price_micro,
+        purposes=recipe.run.purposes or None,
     )
 
 

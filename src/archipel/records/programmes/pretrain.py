@@ -125,6 +125,7 @@ def _pace(recipe: PretrainRecipe, vocabulary: Vocabulary) -> PretrainPace:
         price_micro=lease.price_micro,
         audit=_audit(recipe),
         charter=charter_terms(recipe.charter),
+        purposes=recipe.run.purposes or None,
     )
 
 

@@ -122,6 +122,7 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         experts=_expert_terms(sampling.replays_routing, vocabulary),
         backend=None if recipe.model.backend == "archipel" else recipe.model.backend,
         charter=charter_terms(recipe.charter),
+        purposes=run.purposes or None,
         market=market_terms(
             recipe.market,
             posted_micro=lease.price_micro,

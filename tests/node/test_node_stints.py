@@ -1,0 +1,106 @@
+"""How a machine's time is divided among labs: the laws of the pure account, over any sequence."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from archipel.node.stints import Division, agreed, came, next_of, spent
+
+WEIGHTS = st.lists(st.sampled_from([0.5, 1.0, 2.0, 7.0, 90.0]), min_size=1, max_size=8)
+LENGTHS = st.lists(st.sampled_from([0.01, 0.3, 1.0, 4.0]), min_size=1, max_size=40)
+
+
+def _opened(weights: list[float], floors: dict[str, float] | None = None) -> Division:
+    return agreed(Division(), {f"lab{n}": each for n, each in enumerate(weights)}, floors or {})
+
+
+def _served(
+    known: Division,
+    lengths: list[float],
+    serves: Callable[[str], tuple[str, ...]] = lambda lab: (),
+) -> list[Division]:
+    """Every account on the way, with all labs always at the door."""
+    told = []
+    for length in lengths:
+        waiting = {lab: serves(lab) for lab in known.places}
+        for lab in waiting:
+            known = came(known, lab)
+        turn = next_of(known, waiting)
+        assert turn is not None
+        known = spent(known, turn.lab, length, waiting, serves(turn.lab))
+        told.append(known)
+    return told
+
+
+@settings(max_examples=50, deadline=None)
+@given(WEIGHTS, LENGTHS, st.booleans())
+@example(
+    [90.0, *[1.0] * 7], [1.0] * 40, True
+)  # the heavy one must not run ahead, nor wait for all others
+def test_a_lab_that_always_has_work_gets_its_weights_share_within_one_longest_stint(
+    weights: list[float], lengths: list[float], is_known: bool
+) -> None:
+    known = replace(_opened(weights), longest_s=max(lengths) if is_known else 0.0)
+    for after in _served(known, lengths):
+        total_s = sum(each.spent_s for each in after.places.values())
+        for place in after.places.values():
+            share = place.weight / sum(weights)
+            longest_s = after.longest_s * (1 if is_known else 2)
+            assert abs(share * total_s - place.spent_s) <= longest_s + 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(WEIGHTS, LENGTHS, st.lists(st.integers(1, 20), min_size=3, max_size=3))
+def test_a_pledge_is_kept_within_one_longest_stint_for_each_whatever_the_weights_say(
+    weights: list[float], lengths: list[float], parts: list[int]
+) -> None:
+    floors = {f"pledge{n}": part / 60 for n, part in enumerate(parts)}
+    known = _opened([*weights, 1.0, 1.0, 1.0], floors)
+    pledged = dict(zip([*known.places][-3:], floors, strict=True))
+    for after in _served(known, lengths, lambda lab: (pledged[lab],) if lab in pledged else ()):
+        total_s = sum(each.spent_s for each in after.places.values())
+        for floor in after.floors.values():
+            assert floor.given_s >= floor.share * total_s - len(floors) * after.longest_s - 1e-6
+
+
+def test_a_floor_gives_no_more_than_it_says_where_the_weight_asks_for_less() -> None:
+    known = _opened([99.0, 1.0], {"p": 0.25})
+    after = _served(known, [1.0] * 400, lambda lab: ("p",) if lab == "lab1" else ())[-1]
+    assert after.places["lab1"].spent_s == pytest.approx(100, abs=2)
+
+
+def test_a_lab_without_work_yields_and_catches_up_with_nothing() -> None:
+    known = _opened([1.0, 1.0])
+    for _ in range(50):
+        known = spent(came(known, "lab0"), "lab0", 1.0, {"lab0": ()})
+    for after in _served(known, [1.0] * 20)[1::2]:
+        assert after.places["lab1"].spent_s == pytest.approx(
+            after.places["lab0"].spent_s - 50, abs=1
+        )
+
+
+def test_what_nobody_asks_for_is_not_owed_to_a_pledge() -> None:
+    known = _opened([1.0, 1.0], {"p": 0.5})
+    for _ in range(50):
+        known = spent(came(known, "lab0"), "lab0", 1.0, {"lab0": ()})
+    assert known.floors["p"].owed_s == 0.0
+
+
+def test_an_account_that_is_agreed_again_goes_on_where_it_stood() -> None:
+    before = _served(_opened([1.0, 3.0]), [1.0] * 5)[-1]
+    assert agreed(before, {"lab0": 1.0, "lab1": 3.0}, {}) == before
+    fewer = agreed(before, {"lab1": 3.0, "new": 1.0}, {})
+    assert set(fewer.places) == {"lab1", "new"}
+    assert fewer.places["new"].start == before.now
+
+
+def test_a_lab_that_owes_time_still_works_when_nobody_else_asks() -> None:
+    known = _served(_opened([1.0, 1.0]), [5.0])[-1]
+    owing = next(lab for lab, place in known.places.items() if place.spent_s)
+    turn = next_of(known, {owing: ()})
+    assert turn is not None
+    assert turn.lab == owing
+    assert next_of(known, {}) is None
