@@ -18,7 +18,8 @@ from archipel.records.statements import WorkAnswered
 from faults import bits, clocks, disks, session
 from faults.evidence import Evidence, Live, wrong_with
 from faults.images import OF_THE_LAB, Flip, drawn
-from faults.session import KINDS, Campaign, table
+from faults.session import KINDS, Campaign
+from faults.telling import table
 from faults.watching import heir_of_orphans, last_traceback, logged_as_accepted, orphans_but
 from faults.worlds import Bench, Told
 from tiny import NAME
@@ -85,6 +86,7 @@ def test_nothing_is_wrong_with_what_an_undisturbed_run_leaves(sound: Evidence) -
         (lambda e: replace(e, live=replace(e.live, credits={"x": 1})), "1 micro-credits of x"),
         (lambda e: _book(e, "x", 5), "balances add up to 5"),
         (lambda e: _book(e, e.state.runs[NAME].opened.author, -7), "the operator paid"),
+        (lambda e: replace(e, lost_blobs=["sha256:1"]), "blob sha256:1 is lost"),
         (lambda e: replace(e, orphans=["7: x"]), "left behind: 7: x"),
         (lambda e: replace(e, tracebacks={"lab.out": "E: x"}), "lab.out ended in a traceback"),
         (lambda e: replace(e, state=replace(e.state, runs={})), "knows no such run"),

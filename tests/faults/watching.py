@@ -30,7 +30,8 @@ class Watcher(threading.Thread):
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
-        self._url = url
+        self.url = url
+        """Where it asks next."""
         self._over = threading.Event()
         self.entries: dict[int, bytes] = {}
         self.changed: list[str] = []
@@ -52,7 +53,7 @@ class Watcher(threading.Thread):
 
     def _look(self, http: httpx.Client) -> None:
         start = max(len(self.entries) - 5, 0)  # some again: they must not have changed
-        answer = http.get(f"{self._url}/ledger/entries?start={start}&limit={PAGE}")
+        answer = http.get(f"{self.url}/ledger/entries?start={start}&limit={PAGE}")
         if answer.status_code != httpx.codes.OK:
             return
         for number, text in enumerate(answer.json(), start):
