@@ -65,7 +65,8 @@ class Labs:
             shutil.copy(site.home("lab") / key, home / key)
         (home / "blobs").symlink_to(site.home("lab") / "blobs")
         with self._made.surroundings(shimmed(self._made, SECOND)):
-            self._follow(SECOND, 0)
+            site.start_follower(SECOND, 0, self._made.lab_options)
+            self._urls[SECOND] = (home / "url").read_text()
 
     def open_run(self) -> None:
         """The update role over its ways, and the run."""
@@ -82,15 +83,8 @@ class Labs:
         return ",".join(self._ways[agent, name].url for name in self.names)
 
     def start_again(self, name: str) -> None:
-        """At the same address; with two labs it follows until it leads."""
-        if len(self.names) == 1:
-            self._made.start_again(name)
-        else:
-            self._follow(name, int(self._urls[name].rsplit(":", 1)[1]))
-
-    def _follow(self, name: str, port: int) -> None:
-        site = self._made.site
-        self._urls[name] = site.start_follower(name, port, self._made.lab_options)
+        """At the same address, and nobody waits for it; with two labs it follows until it leads."""
+        self._made.start_lab_again(name, int(self._urls[name].rsplit(":", 1)[1]))
 
     def look(self) -> None:
         """Find out who leads now; while nobody does, it stays as it was."""

@@ -19,7 +19,7 @@ from types import FrameType
 
 import click
 
-from faults import bits, clocks, disks, network, processes, storm
+from faults import answering, bits, clocks, disks, network, processes, storm, trained
 from faults.kept import Ended, Kept
 from faults.stores import Stores
 from faults.telling import hit, table
@@ -33,6 +33,8 @@ KINDS: dict[str, Callable[[int, Bench, Path], Told]] = {
     "disks": disks.run,
     "clocks": clocks.run,
     "storm": storm.run,
+    "training door": trained.run,
+    "model's door": answering.run,
 }
 WORLD_LIMIT_S = 600
 """A world that is not over by then is ended, and wrong."""

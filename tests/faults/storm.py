@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from archipel.bench.site import SiteFailed
-from faults.afflictions import SHORT_OF, spoilt, stepped
+from faults.afflictions import SHORT_OF, STARVED, UNLOADED, spoilt, stepped
 from faults.labs import Labs, shimmed
 from faults.moments import moment
 from faults.stores import FOLDER, Store
@@ -44,8 +44,6 @@ ODDS = {
     "store": 4,
     "leader": 2,
 }
-STARVED = ("MemoryError", "OSError: [Errno 24]", "ImportError", "OSError: [Errno 12]")
-"""How Python ends a process that cannot load its modules for want of memory or descriptors."""
 MOST_LIVES = 100
 """Processes that are started again."""
 
@@ -140,8 +138,9 @@ class Storm:
         self._labs.look()
         told = made.told()
         borne = {
-            f"{name}/child.log ended in a traceback: {why}"
+            f"{said} ended in a traceback: {why}"
             for name in self._squeezed
+            for said in (f"{name}/child.log", f"{name}.out")
             for why in STARVED
         }
         wrong = [each for each in told.wrong if not each.startswith(tuple(borne))]
@@ -210,7 +209,9 @@ class Storm:
         for name, code in made.ended_early().items():
             self._pass(name)
             made.notes.append(f"{name} ended with {code}")
-            if code not in (0, 1) and not (code < 0 and name in self._squeezed):
+            if code not in (0, 1) and not (
+                (code < 0 or code == UNLOADED) and name in self._squeezed
+            ):
                 made.wrong(f"{name} ended with code {code}")
             self._again(name)
 
