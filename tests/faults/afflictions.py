@@ -20,8 +20,8 @@ FILE_BYTES = (0, 4096, 20_000, 110_000)
 """No file may grow beyond so many: what a full disk is to whoever writes."""
 STARVED = ("MemoryError", "OSError: [Errno 24]", "ImportError", "OSError: [Errno 12]")
 """How Python itself ends a process that it cannot load for want of memory or descriptors: none of our lines can."""
-UNLOADED = 127
-"""How the system's loader ends one."""
+UNLOADED = (120, 127)
+"""How Python ends a process whose last words a full disk does not take, and the system's loader one without memory."""
 STEPS_S = (1.0, 90.0, 3600.0, 43_200.0)
 
 

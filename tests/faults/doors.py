@@ -39,6 +39,8 @@ ODDS = {
     "memory": 2,
     "full disk": 4,
 }
+SLOW_TO_START = {**ODDS, "kill": 2, "term": 1, "memory": 1}
+"""Of a door that loads a tensor library first."""
 MOST = 50
 PAUSE_S = (0.05, 0.5)
 LASTS_S = (0.2, 2.0)
@@ -114,7 +116,7 @@ class DoorProcess:
         """Whoever ended in words is started again."""
         assert self._process is not None
         if (code := self._process.poll()) is not None:
-            if code not in (0, 1) and not ((code < 0 or code == UNLOADED) and self._is_starved):
+            if code not in (0, 1) and not ((code < 0 or code in UNLOADED) and self._is_starved):
                 self.wrong.append(f"it ended with code {code}")
             self._passing.clear()
             await asyncio.sleep(0.1)
