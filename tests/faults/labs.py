@@ -13,6 +13,7 @@ from contextlib import suppress
 import httpx
 
 from archipel.bench.site import SiteFailed
+from archipel.node.exchange import LabUnreachable
 from faults.proxy import BadNetwork
 from faults.stores import SECOND
 from faults.worlds import POLL_S, UPDATE, World
@@ -20,6 +21,7 @@ from faults.worlds import POLL_S, UPDATE, World
 SHIM_CLOCK = "FAULTS_CLOCK"
 SPOILT_FOR_EACH = 5
 """Connections of one agent to one lab."""
+OPENING_S = 120.0
 AGENTS = (UPDATE, "node0", "node1")
 
 
@@ -68,14 +70,24 @@ class Labs:
             site.start_follower(SECOND, 0, self._made.lab_options)
             self._urls[SECOND] = (home / "url").read_text()
 
-    def open_run(self) -> None:
-        """The update role over its ways, and the run."""
+    def open_run(self, revive: Callable[[], None]) -> None:
+        """The update role over its ways, and the run. revive: starts again whoever ended."""
         made = self._made
         direct = ",".join(self._urls.values())
         with made.reached_at(self.way(UPDATE)):
             made.start_update()
-        with made.reached_at(direct):
-            made.site.open_run(made.stage.recipe, made.bench.start, [UPDATE])
+        deadline = time.monotonic() + OPENING_S
+        while True:
+            try:
+                with made.reached_at(direct):
+                    made.site.open_run(made.stage.recipe, made.bench.start, [UPDATE])
+                break
+            except (
+                LabUnreachable
+            ):  # a busy machine: whoever led stood still for too long, and ended
+                if time.monotonic() > deadline:
+                    raise
+                revive()
         self.look()
 
     def way(self, agent: str) -> str:

@@ -95,7 +95,7 @@ class Storm:
         made = self._made
         self._labs.open()
         with made.surroundings(shimmed(made, UPDATE)):
-            self._labs.open_run()
+            self._labs.open_run(self._revive)
         for name in NODES:
             with made.surroundings(shimmed(made, name)), made.reached_at(self._labs.way(name)):
                 made.start_nodes([name], FAR)

@@ -120,6 +120,13 @@ def test_a_log_is_read_to_its_torn_end_and_a_traceback_is_told_by_its_last_line(
     assert last_traceback(tmp_path / "child.log") is None
     (tmp_path / "child.log").write_text(frames.format("<frozen runpy>"))
     assert last_traceback(tmp_path / "child.log") == "ValueError: x"
+    unstarted = "Fatal Python error: init_import_site\nPython runtime state: initialized\n"
+    (tmp_path / "lab.out").write_text(unstarted + frames.format("site.py"))
+    assert last_traceback(tmp_path / "lab.out") is None
+    (tmp_path / "lab.out").write_text(
+        2 * (unstarted + frames.format("site.py") + frames.format("a.py"))
+    )
+    assert last_traceback(tmp_path / "lab.out") == "ValueError: x"
 
 
 def test_a_clock_of_its_own_reaches_the_process(tmp_path: Path) -> None:

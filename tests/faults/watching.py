@@ -21,6 +21,8 @@ LAST_CHANCE_S = 5.0
 TRACEBACK = "Traceback (most recent call last):"
 UNCAUGHT = "<frozen runpy>"
 """The first frame of a process: who catches an exception to log it stands further in."""
+NOT_STARTED = "Python runtime state: initialized\n"
+"""The last line before a traceback of Python's own start."""
 OUR_FIRST = "archipel/cli/archipel.py"
 _SET_CHILD_SUBREAPER = 36
 
@@ -83,10 +85,16 @@ def logged_as_accepted(log: Path) -> list[str]:
 
 
 def last_traceback(output: Path) -> str | None:
-    """The line that a traceback in there ends with; of a work process only one that ended it, as it logs others."""
+    """The line that a traceback in there ends with; of a work process only one that ended it, as it logs others.
+
+    What Python says when it is interrupted before it has started, none of our lines can say otherwise.
+    """
     text = output.read_text(errors="replace") if output.exists() else ""
+    before, *parts = text.split(TRACEBACK)
     found = [
-        part for part in text.split(TRACEBACK)[1:] if UNCAUGHT in part or output.suffix == ".out"
+        part
+        for part, first in zip(parts, [before, *parts], strict=False)
+        if (UNCAUGHT in part or output.suffix == ".out") and not first.endswith(NOT_STARTED)
     ]
     if not found:
         return None

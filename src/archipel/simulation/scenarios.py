@@ -16,6 +16,8 @@ from archipel.simulation.scenario import (
 )
 
 MAX_BYTES = 64 * 1024
+NOT_TOML = (ValueError, RecursionError)
+"""TOML's own error is a ValueError; so is a number of 5,000 digits. A thousand brackets are the other."""
 HOME_KINDS = ("rtx3090", "rtx4090", "rtx5090", "m3-ultra")
 LARGE_KINDS = ("rtx4090", "rtx5090", "l40s", "a100-80", "h100", "h200", "b200", "m3-ultra")
 TRILLION = Policy(model="", params=1e12, active=3.2e10, quant="q8")
@@ -101,7 +103,7 @@ def read(text: str) -> Scenario:
         )
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except NOT_TOML as error:
         raise CannotSimulate(f"not TOML: {error!s:.200}") from None
     changed: Scenario = _changed(named(str(table.pop("like", "small"))), table, "")
     return changed
@@ -121,7 +123,7 @@ def with_settings(scenario: Scenario, settings: Sequence[str]) -> Scenario:
             )
         try:
             table = tomllib.loads(f"{name} = {value}")
-        except tomllib.TOMLDecodeError:
+        except NOT_TOML:
             raise CannotSimulate(
                 f"got {text[:80]!r}; expected a number, true, false or a text in quotes after ="
             ) from None
