@@ -16,6 +16,7 @@ import pytest
 
 from archipel.bench.ledger_server import NoServer, empty_schema, postgres_server
 from archipel.blobs import BlobStore
+from archipel.blobs.errors import BlobError
 from archipel.blobs.port import Blobs
 from archipel.blobs.s3 import S3Blobs
 from archipel.blobs.s3_bucket import Bucket
@@ -117,6 +118,6 @@ def _is_whole(blobs: Blobs, digest: str) -> bool:
         return False
     try:
         data = blobs.read_bytes(digest, blobs.size(digest))
-    except OSError:
+    except (OSError, BlobError):
         return False
     return f"sha256:{hashlib.sha256(data).hexdigest()}" == digest
