@@ -107,6 +107,10 @@ class BadNetwork:
         for relay in self._relays:
             relay.cancel()
         await asyncio.gather(*self._relays, return_exceptions=True)
+        await asyncio.sleep(0)  # whoever was just let in
+        for relay in self._relays:
+            relay.cancel()
+        await asyncio.gather(*self._relays, return_exceptions=True)
 
     def _drawn(self) -> _Plan | None:
         rng = self._rng
@@ -148,9 +152,11 @@ class BadNetwork:
         finally:
             for way in ways:
                 way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            for each in (writer, far_writer):
-                self._shut(each, plan)
+            try:
+                await asyncio.gather(*ways, return_exceptions=True)
+            finally:  # it may be ended here, too
+                for each in (writer, far_writer):
+                    self._shut(each, plan)
 
     def _shut(self, writer: asyncio.StreamWriter, plan: _Plan | None) -> None:
         if plan is not None and plan.done and plan.kind == "truncate":
