@@ -39,6 +39,10 @@ def test_a_file_begins_with_a_named_scenario_and_changes_what_it_says() -> None:
         ("crowd", "expected SECTION.FIELD=VALUE"),
         ("spreading.way='pigeons'", "expected best, star, mirrors or tree"),
         ("learning.staleness=65", "staleness: got 65, expected 0 to 64"),
+        (
+            "market.period_s=" + "9" * 400,
+            "period_s: got a number of 1329 bits, expected at most 1000",
+        ),
         ("crowd.providers=" + "9" * 5000, "expected a number, true, false or a text in quotes"),
         ("crowd.providers=" + "[" * 2000, "expected a number, true, false or a text in quotes"),
     ],

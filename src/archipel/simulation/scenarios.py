@@ -16,6 +16,8 @@ from archipel.simulation.scenario import (
 )
 
 MAX_BYTES = 64 * 1024
+MAX_BITS = 1000
+"""Of a whole number where a float is expected: one holds 1024."""
 NOT_TOML = (ValueError, RecursionError)
 """TOML's own error is a ValueError; so is a number of 5,000 digits. A thousand brackets are the other."""
 HOME_KINDS = ("rtx3090", "rtx4090", "rtx5090", "m3-ultra")
@@ -155,6 +157,10 @@ def _fitting(before: Any, given: Any, where: str) -> Any:
     ):
         return tuple(given)
     if isinstance(before, float) and type(given) is int:
+        if given.bit_length() > MAX_BITS:
+            raise CannotSimulate(
+                f"{where}: got a number of {given.bit_length()} bits, expected at most {MAX_BITS}"
+            )
         return float(given)
     if type(given) is not type(before):
         expected = "a list of texts" if isinstance(before, tuple) else f"{type(before).__name__}"
