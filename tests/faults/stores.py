@@ -21,14 +21,14 @@ from archipel.blobs.port import Blobs
 from archipel.blobs.s3 import S3Blobs
 from archipel.blobs.s3_bucket import Bucket
 from archipel.blobs.s3_place import place_of
-from faults.proxy import BadNetwork
+from faults.proxy import KEPT_WHOLE, BadNetwork
 from s3_server import S3Server, s3_server
 
 Server = TypeVar("Server")
 FOLDER, POSTGRES, TWO_LABS, BUCKET = "folder", "PostgreSQL", "two labs", "bucket"
 SECOND = "second"
 MOST_ON_THE_WAY = 10
-"""Spoilt connections between a lab and its bucket."""
+"""Spoilt connections between a lab and its bucket; moto's server takes bytes whose signed digest is another."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Stores:
         server = self._s3
         assert server is not None
         url, port = server.fresh(), urlsplit(server.endpoint).port
-        network = BadNetwork(int(port or 0), f"bucket {seed}", MOST_ON_THE_WAY)
+        network = BadNetwork(int(port or 0), f"bucket {seed}", MOST_ON_THE_WAY, KEPT_WHOLE)
         network.open()
         near = url.replace(server.endpoint, network.url)
 
