@@ -146,9 +146,11 @@ fuzz: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m fuzz.sockets --seeds $(or $(SEEDS),2000)
 	PYTHONPATH=tests $(BIN)/python -m fuzz.openapi --requests $(REQUESTS) --seed $(SEED)
 
-# What does a lab of real processes not survive? SEEDS worlds of each kind from FIRST on; FAULTS_OPTIONS: --only KIND, --minutes N, --json ...
+# What does a lab of real processes not survive? SEEDS worlds of each kind from FIRST on, or as many as FAULTS=1000
+# need; kept in OUT, so that the same command goes on. FAULTS_OPTIONS: --only KIND, --minutes N, --json ... Where .venv-s3
+# is (make test-s3) and PostgreSQL is installed, labs are over those too.
 faults: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python -m faults.session --seeds $(or $(SEEDS),2) --first $(or $(FIRST),0) $(FAULTS_OPTIONS)
+	PYTHONPATH=tests $(BIN)/python -m faults.session --seeds $(or $(SEEDS),2) --first $(or $(FIRST),0) $(if $(FAULTS),--faults $(FAULTS)) $(if $(OUT),--out $(OUT)) $(FAULTS_OPTIONS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check src tests

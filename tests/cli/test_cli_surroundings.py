@@ -1,5 +1,6 @@
 """The command line in odd surroundings: users without homes, other encodings, what a child inherits."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -159,6 +160,38 @@ def test_a_file_that_may_not_be_used_is_one_sentence(
     error = PermissionError(13, "Permission denied", str(tmp_path))
     assert program._ended_by(error) == 1
     assert capsys.readouterr().err == f"archipel: {tmp_path}: Permission denied\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "no space left"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENFILE, "this machine opens no more files"),
+        (errno.ENOMEM, "no memory left"),
+    ],
+)
+def test_what_the_machine_has_no_more_of_is_one_sentence(
+    number: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    assert program._ended_by(OSError(number, "")) == 1
+    assert said in (shown := capsys.readouterr().err)
+    assert shown.count("\n") == 1
+
+
+def test_a_command_without_memory_ends_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(**_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(program.command, "main", starved)
+    with pytest.raises(SystemExit) as ended:
+        program._run(["lab"])
+    assert ended.value.code == 1
+    assert "no memory left" in capsys.readouterr().err
 
 
 def test_text_of_strangers_does_not_move_the_cursor() -> None:

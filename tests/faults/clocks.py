@@ -7,11 +7,12 @@ the others from a shim. Its rate also stretches what the process waits for: x 0.
 
 import platform
 import random
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from faults.moments import moment
-from faults.worlds import UPDATE, Bench, Told, World, world
+from faults.worlds import UPDATE, Bench, Told, World, role, world
 
 SHIM = Path(__file__).with_name("skewed")
 """Holds a `sitecustomize` that gives a process another wall clock."""
@@ -39,18 +40,19 @@ def run(seed: int, bench: Bench, folder: Path) -> Told:
                 break
             name = rng.choice(names)
             clocks[name].step(rng)
-            made.note(f"{name} steps to {clocks[name].line()}")
+            made.note(f"{name} steps to {clocks[name].line()}", f"clock step: {role(name)}")
         if rng.random() < 0.4 and not made.is_over:
             clocks["lab"].step(rng)
             made.kill("lab")
             with made.surroundings(clocks["lab"].surroundings(made)):
                 made.start_again("lab")
-            made.note("lab starts again")
+            made.note("lab starts again", "kill: lab")
         unaffected = _without_faketime(made, by_faketime)
         told = made.told()
         wrong = [*told.wrong, *unaffected, *_unlooked_at(made, clocks.keys() - by_faketime)]
         told_of = ", ".join(f"{name} {clock.first}" for name, clock in clocks.items())
-        return Told(wrong, told.faults + len(names), f"{told_of}; {told.notes}")
+        hits = Counter(told.hits) + Counter(f"clock off: {role(name)}" for name in names)
+        return Told(wrong, hits.total(), f"{told_of}; {told.notes}", hits)
 
 
 class Clock:

@@ -22,7 +22,7 @@ from archipel.bench.site import SiteFailed
 from archipel.records.recipe import Recipe
 from archipel.records.statements import LeaseReturned
 from faults.moments import moment
-from faults.worlds import POLL_S, UPDATE, Bench, Told, World, world
+from faults.worlds import POLL_S, UPDATE, Bench, Told, World, role, world
 
 DISK_BYTES = 24 * 2**20
 BALLAST = "ballast"
@@ -65,7 +65,7 @@ def run(seed: int, bench: Bench, folder: Path) -> Told:
             notes = (
                 f"{whose}: {told.notes}; said so {len(said)} times, {of_checkpoints} of checkpoints"
             )
-            return Told([*told.wrong, *unmet], told.faults, notes)
+            return Told([*told.wrong, *unmet], told.faults, notes, told.hits)
 
 
 def _saved_at_each_version(recipe: Recipe) -> Recipe:
@@ -93,7 +93,7 @@ def _full_for_a_while(made: World, rng: random.Random, whose: str, has_own: bool
     """Whether it was met; a run that was over before had no need to."""
     sizes = SHORT_OF_A_CHECKPOINT if whose == UPDATE else FREE_BYTES
     seconds, free = rng.uniform(*FULL_FOR_S), rng.choice(sizes)
-    made.note(f"{free} bytes free for {seconds:.1f} s")
+    made.note(f"{free} bytes free for {seconds:.1f} s", f"full disk: {role(whose)}")
     home, before = made.site.home(whose), len(said_no_room(made, whose))
     with _full(home, free) if has_own else _bounded(made, whose, free):
         again = rng.random() < 0.3 and whose != "lab"
@@ -106,7 +106,7 @@ def _full_for_a_while(made: World, rng: random.Random, whose: str, has_own: bool
             with _full(home, 0) if has_own else _bounded(made, whose, 0):
                 is_met = _met(made, whose, before, MET_WITHIN_S[1])
     for name, code in made.ended_early().items():
-        made.note(f"{name} ended with {code}")
+        made.notes.append(f"{name} ended with {code}")
         if code not in (0, 1):
             raise SiteFailed(f"{name} ended with code {code} when its disk was full")
         made.start_again(name)

@@ -30,18 +30,20 @@ class Live:
 class Evidence:
     """All that is known of one world that is over."""
 
-    expected: Sequence[str]
-    """Digest of every version of the undisturbed run."""
     entries: Sequence[bytes]
-    """The ledger, as its disk holds it."""
+    """The ledger, as its store holds it."""
     history: Sequence[Recorded]
     state: LabState
     """The ledger, folded."""
+    expected: Sequence[str] = ()
+    """Digest of every version of the undisturbed run."""
     live: Live = field(default_factory=Live)
     watched: Mapping[int, bytes] = field(default_factory=dict)
     """Entries that the lab showed while it ran, by number."""
     accepted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Agent -> works whose answers it logged as accepted."""
+    lost_blobs: Sequence[str] = ()
+    """Digests that the ledger needs and the lab's store does not hold."""
     orphans: Sequence[str] = ()
     """Processes that were still there when all had ended."""
     tracebacks: Mapping[str, str] = field(default_factory=dict)
@@ -138,6 +140,11 @@ def books(found: Evidence) -> list[str]:
     return wrong
 
 
+def blobs(found: Evidence) -> list[str]:
+    """What an accepted record names is still there, and still the same bytes."""
+    return [f"blob {digest} is lost" for digest in found.lost_blobs]
+
+
 def orphans(found: Evidence) -> list[str]:
     """Nothing that was started is left."""
     return [f"left behind: {each}" for each in found.orphans]
@@ -156,6 +163,7 @@ CHECKS: tuple[Callable[[Evidence], list[str]], ...] = (
     watched_entries,
     replayed_as_live,
     books,
+    blobs,
     orphans,
     tracebacks,
 )

@@ -23,7 +23,8 @@ def run(seed: int, bench: Bench, folder: Path) -> Told:
                 made.start_nodes([f"node{number}" for number in range(rng.choice((2, 3)))])
             told = made.told()
         notes = [f"{count} {what}" for what, count in sorted(network.faults.items())]
-        return Told(told.wrong, sum(network.faults.values()), ", ".join(notes))
+        hits = {f"{what}: network": count for what, count in network.faults.items()}
+        return Told(told.wrong, network.faults.total(), ", ".join(notes), hits)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from faults.moments import moment, stop_for
-from faults.worlds import UPDATE, Bench, Told, World, world
+from faults.worlds import UPDATE, Bench, Told, World, role, world
 
 FATES = ("kill", "stop", "term", "int", "child", "everything", "restart the lab")
 WEIGHTS = (6, 4, 3, 3, 4, 1, 3)
@@ -37,7 +37,7 @@ def _fault(made: World, rng: random.Random, names: list[str]) -> None:
     elif fate == "child":
         _child(made, rng, rng.choice(names[1:]))
     elif fate == "everything":
-        made.note("everything killed")
+        made.note("everything killed", "kill: everything")
         for each in names:
             made.kill(each)
         moment(rng, 0.0, 0.5)
@@ -45,7 +45,8 @@ def _fault(made: World, rng: random.Random, names: list[str]) -> None:
             made.start_again(each)
     else:
         name = "lab" if fate == "restart the lab" else name
-        made.note(f"{fate} {name}" if fate in ("kill", "term", "int") else f"kill {name}")
+        told = fate if fate in ("kill", "term", "int") else "kill"
+        made.note(f"{told} {name}", f"{told}: {role(name)}")
         if fate in ("term", "int"):
             made.end(name, signal.SIGTERM if fate == "term" else signal.SIGINT)
         else:
@@ -59,7 +60,7 @@ def _sleep(made: World, rng: random.Random, name: str) -> None:
     own = [made.site.pid(name)]
     pids = rng.choice((own, made.children(name) or own, own + made.children(name)))
     seconds = 8.0 if rng.random() < 0.1 else rng.uniform(0.1, 2.0)
-    made.note(f"stop {len(pids)} of {name} for {seconds:.1f} s")
+    made.note(f"stop {len(pids)} of {name} for {seconds:.1f} s", f"stall: {role(name)}")
     stop_for(pids, seconds)
 
 
@@ -67,6 +68,6 @@ def _child(made: World, rng: random.Random, name: str) -> None:
     children = made.children(name)
     if not children:
         return  # nobody there, as a real fault may find
-    made.note(f"kill a child of {name}")
+    made.note(f"kill a child of {name}", f"kill: child of {role(name)}")
     with suppress(ProcessLookupError):
         os.kill(rng.choice(children), signal.SIGKILL)

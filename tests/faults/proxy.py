@@ -11,14 +11,25 @@ import socket
 import struct
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 CHUNK_BYTES = 16_384
 START_LIMIT_S = 10.0
 HALF_OPEN_S = 6.0
 """A connection that goes silent stays so for this long, then it is reset."""
-KINDS = ("cut", "reset", "truncate", "garble", "repeat", "delay", "drip", "half-open")
-ODDS = (5, 5, 4, 6, 3, 4, 2, 1)
+SPOILING = {
+    "cut": 5,
+    "reset": 5,
+    "truncate": 4,
+    "garble": 6,
+    "repeat": 3,
+    "delay": 4,
+    "drip": 2,
+    "half-open": 1,
+}
+KEPT_WHOLE = {kind: odds for kind, odds in SPOILING.items() if kind not in ("garble", "repeat")}
+"""Of a protocol without signatures, whose bytes nothing but TLS keeps as they are."""
 SPOILT_SHARE = 0.6
 """Of all connections, while there are faults left."""
 FARTHEST_BYTE = 30_000
@@ -40,13 +51,19 @@ class _Plan:
 class BadNetwork:
     """Relays 127.0.0.1:`port` to a lab's port; starts with `open`, ends with `close`."""
 
-    def __init__(self, target: int, seed: str, most: int) -> None:
+    def __init__(
+        self, target: int, seed: str, most: int, kinds: Mapping[str, int] = SPOILING
+    ) -> None:
+        """kinds: what may happen to a connection -> how likely."""
         self.port = 0
         self.faults: Counter[str] = Counter()
         """What took effect."""
         self._target = target
         self._rng = random.Random(seed)
         self._most = most
+        self._kinds = dict(kinds)
+        self._whole = asyncio.Event()
+        self._whole.set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._relays: set[asyncio.Task[None]] = set()
@@ -71,8 +88,26 @@ class BadNetwork:
         self._thread.join(START_LIMIT_S)
         self._loop.close()
 
+    def part(self) -> None:
+        """Nothing gets through any more, in either direction; nobody is told."""
+        self._loop.call_soon_threadsafe(self._whole.clear)
+        self.faults["partition"] += 1
+
+    def heal(self) -> None:
+        """What was held back goes on."""
+        self._loop.call_soon_threadsafe(self._whole.set)
+
+    def calm(self) -> None:
+        """No more faults than there were."""
+        self._most = 0
+        self.heal()
+
     async def _end(self) -> None:
         self._server.close()
+        for relay in self._relays:
+            relay.cancel()
+        await asyncio.gather(*self._relays, return_exceptions=True)
+        await asyncio.sleep(0)  # whoever was just let in
         for relay in self._relays:
             relay.cancel()
         await asyncio.gather(*self._relays, return_exceptions=True)
@@ -81,7 +116,7 @@ class BadNetwork:
         rng = self._rng
         if sum(self.faults.values()) >= self._most or rng.random() > SPOILT_SHARE:
             return None
-        (kind,) = rng.choices(KINDS, ODDS)
+        (kind,) = rng.choices(list(self._kinds), list(self._kinds.values()))
         at = int(FARTHEST_BYTE ** rng.uniform(0.2, 1.0))  # most messages are small
         return _Plan(kind, at, rng.random() < 0.5, rng.uniform(0.1, 1.5))
 
@@ -100,6 +135,7 @@ class BadNetwork:
     async def _relay(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, plan: _Plan | None
     ) -> None:
+        await self._whole.wait()
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         ways = [
             asyncio.create_task(
@@ -116,9 +152,11 @@ class BadNetwork:
         finally:
             for way in ways:
                 way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            for each in (writer, far_writer):
-                self._shut(each, plan)
+            try:
+                await asyncio.gather(*ways, return_exceptions=True)
+            finally:  # it may be ended here, too
+                for each in (writer, far_writer):
+                    self._shut(each, plan)
 
     def _shut(self, writer: asyncio.StreamWriter, plan: _Plan | None) -> None:
         if plan is not None and plan.done and plan.kind == "truncate":
@@ -142,6 +180,7 @@ class BadNetwork:
                     return
                 data = spoilt
             seen += len(data)
+            await self._whole.wait()
             if plan is not None and plan.done and plan.kind == "drip":
                 await _dripped(writer, data)
             else:

@@ -13,13 +13,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from faults import bits, clocks, disks, network, processes
+from faults import answering, bits, clocks, disks, network, processes, storm, trained
+from faults.kept import Ended, Kept
+from faults.stores import Stores
+from faults.telling import hit, table
 from faults.worlds import Bench, Told, undisturbed
 from tiny import write_start
 
@@ -29,11 +32,15 @@ KINDS: dict[str, Callable[[int, Bench, Path], Told]] = {
     "bits": bits.run,
     "disks": disks.run,
     "clocks": clocks.run,
+    "storm": storm.run,
+    "training door": trained.run,
+    "model's door": answering.run,
 }
-WORLD_LIMIT_S = 300
+WORLD_LIMIT_S = 600
 """A world that is not over by then is ended, and wrong."""
-AGAIN = "make faults SEEDS=1 FIRST={seed} FAULTS_OPTIONS='--only {kind} --keep'"
 ENDED_EARLY = 130
+MOST_SEEDS = 10_000
+"""Of a campaign that goes on until there were faults enough."""
 EXPECTED = "expected.json"
 
 
@@ -41,50 +48,45 @@ class Overdue(BaseException):
     """A world takes too long; nothing that it waits for may swallow this."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """One world that is over."""
-
-    kind: str
-    seed: int
-    seconds: float
-    faults: int
-    wrong: Sequence[str]
-    notes: str
-
-    def line(self) -> str:
-        """For a terminal."""
-        head = f"{self.kind}, seed {self.seed}: {'WRONG' if self.wrong else 'holds'}"
-        first = f" {self.wrong[0]:.300};" if self.wrong else ""
-        return f"{head},{first} {self.seconds:.0f} s, {self.notes}"
-
-    def failure(self) -> str:
-        """What is wrong, and how to see it again."""
-        again = AGAIN.format(seed=self.seed, kind=self.kind)
-        return "\n".join([self.line(), *(f"  {each}" for each in self.wrong), f"  again: {again}"])
-
-
 class Campaign:
     """Worlds one after the other."""
 
-    def __init__(self, bench: Bench, keep: bool, say: Callable[[str], None]) -> None:
-        self.ended: list[Ended] = []
+    def __init__(
+        self, bench: Bench, keep: bool, say: Callable[[str], None], kept: Kept | None = None
+    ) -> None:
+        """keep: the folders of sound worlds too. kept: what is known of worlds that are over."""
+        self.kept = kept or Kept()
         self._bench = bench
         self._keep = keep
         self._say = say
 
-    def run(self, kinds: Sequence[str], seeds: range, until_s: float) -> bool:
-        """All seeds of all kinds, seed by seed; False when the time (monotonic) was over before the seeds."""
+    @property
+    def ended(self) -> list[Ended]:
+        """Worlds that are over."""
+        return self.kept.ended
+
+    def run(
+        self, kinds: Sequence[str], seeds: range, until_s: float, enough: int | None = None
+    ) -> bool:
+        """All seeds of all kinds, seed by seed; False when the time (monotonic) was over before the seeds.
+
+        enough: faults after which it ends, whatever seeds are left.
+        """
         todo = [(kind, seed) for seed in seeds for kind in kinds]
         for number, (kind, seed) in enumerate(todo, 1):
+            if self.kept.has(kind, seed):
+                continue
+            if enough is not None and self.kept.faults >= enough:
+                return True
             left_s = until_s - time.monotonic()
             if left_s < 1:
                 return False
             ended = self._one(kind, seed, min(WORLD_LIMIT_S, int(left_s)))
             if ended is None:
                 return False
-            self.ended.append(ended)
-            self._say(f"[{number}/{len(todo)}] {ended.line()}")
+            self.kept.add(ended)
+            of = f"{self.kept.faults}/{enough} faults" if enough else f"{number}/{len(todo)}"
+            self._say(f"[{of}] {ended.line()}")
         return True
 
     def _one(self, kind: str, seed: int, limit_s: int) -> Ended | None:
@@ -101,8 +103,8 @@ class Campaign:
             told = Told([f"{type(error).__name__}: {error!s:.500}"], 0)
         if not self._keep and not told.wrong:
             shutil.rmtree(folder, ignore_errors=True)
-        took_s = time.monotonic() - begun
-        return Ended(kind, seed, took_s, told.faults, told.wrong, told.notes)
+        took_s = round(time.monotonic() - begun, 1)
+        return Ended(kind, seed, took_s, told.faults, told.wrong, told.notes, told.hits)
 
 
 @contextmanager
@@ -119,19 +121,7 @@ def _over_within(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def table(ended: Sequence[Ended]) -> str:
-    """A row for each kind."""
-    lines = [f"{'kind':<12} {'worlds':>7} {'faults':>7} {'wrong':>6} {'s/world':>8}"]
-    for kind in KINDS:
-        mine = [each for each in ended if each.kind == kind]
-        if mine:
-            faults, wrong = sum(each.faults for each in mine), sum(bool(e.wrong) for e in mine)
-            mean_s = sum(each.seconds for each in mine) / len(mine)
-            lines.append(f"{kind:<12} {len(mine):>7} {faults:>7} {wrong:>6} {mean_s:>8.1f}")
-    return "\n".join(lines)
-
-
-def make_bench(folder: Path, calm: Path | None = None) -> Bench:
+def make_bench(folder: Path, calm: Path | None = None, stores: Stores | None = None) -> Bench:
     """A starting model, and the undisturbed run that all are compared with.
 
     calm: where both are kept for other campaigns on the same source, or lie already.
@@ -144,7 +134,7 @@ def make_bench(folder: Path, calm: Path | None = None) -> Bench:
         partial = expected.with_suffix(".partial")
         partial.write_text(json.dumps(undisturbed(place / "calm", start)))
         partial.replace(expected)
-    return Bench(folder, start, json.loads(expected.read_text()))
+    return Bench(folder, start, json.loads(expected.read_text()), stores)
 
 
 def _tell(line: str) -> None:
@@ -164,6 +154,14 @@ def _tell(line: str) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that keeps the undisturbed run for the next campaign on the same source.",
 )
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that keeps what is known of each world; the same command goes on from there.",
+)
+@click.option(
+    "--faults", type=click.IntRange(1), help="Go on with further seeds until so many took effect."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 def session(
     seeds: int,
@@ -172,6 +170,8 @@ def session(
     minutes: float,
     keep: bool,
     calm: Path | None,
+    out: Path | None,
+    faults: int | None,
     is_json: bool,
 ) -> None:
     """Disturb a lab in so many ways of each kind, and say what did not hold."""
@@ -181,25 +181,35 @@ def session(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     until_s = time.monotonic() + 60 * minutes
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    ended: list[Ended] = []
-    code = 0
+    kept, code = Kept(out), 0
+    chosen = range(first, first + (seeds if faults is None else MOST_SEEDS))
+    stores = None
     try:
-        _tell(f"the undisturbed run, in {folder}")
-        campaign = Campaign(make_bench(folder, calm), keep, _tell)
-        ended = campaign.ended
-        if not campaign.run(only or tuple(KINDS), range(first, first + seeds), until_s):
+        stores = Stores()
+        _tell(f"labs over {', '.join(stores.names)}; the undisturbed run, in {folder}")
+        bench = make_bench(folder, calm or (out / "calm" if out else None), stores)
+        campaign = Campaign(bench, keep, _tell, kept)
+        if not campaign.run(only or tuple(KINDS), chosen, until_s, faults):
             _tell(f"the {minutes:g} minutes are over; what is known so far:")
     except KeyboardInterrupt:
         code = ENDED_EARLY
         _tell("stopped; what is known so far:")
-    failures = [each for each in ended if each.wrong]
+    finally:
+        if stores is not None:
+            stores.close()
+    failures = [each for each in kept.ended if each.wrong]
     if not keep and not failures:
         shutil.rmtree(folder, ignore_errors=True)
+    _report(kept.ended, failures, is_json)
+    sys.exit(code or (1 if failures else 0))
+
+
+def _report(ended: Sequence[Ended], failures: Sequence[Ended], is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps([asdict(each) for each in ended], indent=1))
-    else:
-        click.echo("\n".join([table(ended), *(each.failure() for each in failures)]))
-    sys.exit(code or (1 if failures else 0))
+        return
+    parts = [table(ended), hit(ended), *(each.failure() for each in failures)]
+    click.echo("\n\n".join(parts) if ended else "no world is over")
 
 
 if __name__ == "__main__":

@@ -15,13 +15,11 @@ KEPT_SMALL = 400
 def test_a_bad_network_spoils_and_then_has_enough(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faults.proxy.KINDS", (kind,))
-    monkeypatch.setattr("faults.proxy.ODDS", (1,))
     monkeypatch.setattr("faults.proxy.SPOILT_SHARE", 1.0)
     monkeypatch.setattr("faults.proxy.FARTHEST_BYTE", KEPT_SMALL)
     with socket.create_server(("127.0.0.1", 0)) as echo:
         threading.Thread(target=_echo, args=(echo, 3), daemon=True).start()
-        network = BadNetwork(echo.getsockname()[1], "seed", most=1)
+        network = BadNetwork(echo.getsockname()[1], "seed", 1, {kind: 1})
         network.open()
         sent = bytes(range(250)) * 4
         got = [_told(network.port, sent) for _ in range(3)]

@@ -18,7 +18,8 @@ from archipel.records.statements import WorkAnswered
 from faults import bits, clocks, disks, session
 from faults.evidence import Evidence, Live, wrong_with
 from faults.images import OF_THE_LAB, Flip, drawn
-from faults.session import KINDS, Campaign, table
+from faults.session import KINDS, Campaign
+from faults.telling import table
 from faults.watching import heir_of_orphans, last_traceback, logged_as_accepted, orphans_but
 from faults.worlds import Bench, Told
 from tiny import NAME
@@ -85,6 +86,7 @@ def test_nothing_is_wrong_with_what_an_undisturbed_run_leaves(sound: Evidence) -
         (lambda e: replace(e, live=replace(e.live, credits={"x": 1})), "1 micro-credits of x"),
         (lambda e: _book(e, "x", 5), "balances add up to 5"),
         (lambda e: _book(e, e.state.runs[NAME].opened.author, -7), "the operator paid"),
+        (lambda e: replace(e, lost_blobs=["sha256:1"]), "blob sha256:1 is lost"),
         (lambda e: replace(e, orphans=["7: x"]), "left behind: 7: x"),
         (lambda e: replace(e, tracebacks={"lab.out": "E: x"}), "lab.out ended in a traceback"),
         (lambda e: replace(e, state=replace(e.state, runs={})), "knows no such run"),
@@ -118,6 +120,13 @@ def test_a_log_is_read_to_its_torn_end_and_a_traceback_is_told_by_its_last_line(
     assert last_traceback(tmp_path / "child.log") is None
     (tmp_path / "child.log").write_text(frames.format("<frozen runpy>"))
     assert last_traceback(tmp_path / "child.log") == "ValueError: x"
+    unstarted = "Fatal Python error: init_import_site\nPython runtime state: initialized\n"
+    (tmp_path / "lab.out").write_text(unstarted + frames.format("site.py"))
+    assert last_traceback(tmp_path / "lab.out") is None
+    (tmp_path / "lab.out").write_text(
+        2 * (unstarted + frames.format("site.py") + frames.format("a.py"))
+    )
+    assert last_traceback(tmp_path / "lab.out") == "ValueError: x"
 
 
 def test_a_clock_of_its_own_reaches_the_process(tmp_path: Path) -> None:

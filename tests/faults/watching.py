@@ -21,6 +21,8 @@ LAST_CHANCE_S = 5.0
 TRACEBACK = "Traceback (most recent call last):"
 UNCAUGHT = "<frozen runpy>"
 """The first frame of a process: who catches an exception to log it stands further in."""
+NOT_STARTED = "Python runtime state: initialized\n"
+"""The last line before a traceback of Python's own start."""
 OUR_FIRST = "archipel/cli/archipel.py"
 _SET_CHILD_SUBREAPER = 36
 
@@ -30,7 +32,8 @@ class Watcher(threading.Thread):
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
-        self._url = url
+        self.url = url
+        """Where it asks next."""
         self._over = threading.Event()
         self.entries: dict[int, bytes] = {}
         self.changed: list[str] = []
@@ -52,7 +55,7 @@ class Watcher(threading.Thread):
 
     def _look(self, http: httpx.Client) -> None:
         start = max(len(self.entries) - 5, 0)  # some again: they must not have changed
-        answer = http.get(f"{self._url}/ledger/entries?start={start}&limit={PAGE}")
+        answer = http.get(f"{self.url}/ledger/entries?start={start}&limit={PAGE}")
         if answer.status_code != httpx.codes.OK:
             return
         for number, text in enumerate(answer.json(), start):
@@ -82,10 +85,16 @@ def logged_as_accepted(log: Path) -> list[str]:
 
 
 def last_traceback(output: Path) -> str | None:
-    """The line that a traceback in there ends with; of a work process only one that ended it, as it logs others."""
+    """The line that a traceback in there ends with; of a work process only one that ended it, as it logs others.
+
+    What Python says when it is interrupted before it has started, none of our lines can say otherwise.
+    """
     text = output.read_text(errors="replace") if output.exists() else ""
+    before, *parts = text.split(TRACEBACK)
     found = [
-        part for part in text.split(TRACEBACK)[1:] if UNCAUGHT in part or output.suffix == ".out"
+        part
+        for part, first in zip(parts, [before, *parts], strict=False)
+        if (UNCAUGHT in part or output.suffix == ".out") and not first.endswith(NOT_STARTED)
     ]
     if not found:
         return None

@@ -7,31 +7,22 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 
 from archipel import source_environment
 from archipel.bench.site import SiteFailed
-from archipel.cli.ledger_checked import HEAD_FILE
-from archipel.identity import Identity
 from archipel.lab.entry import read_entry
-from archipel.lab.recovery import pages, replay
-from archipel.ledger.location import read_log
-from archipel.ledger.verification import lab_key
 from archipel.records.statements import Recorded
 from faults.evidence import Evidence, wrong_with
-from faults.watching import (
-    Watcher,
-    heir_of_orphans,
-    last_traceback,
-    logged_as_accepted,
-    orphans_but,
-    said_last,
-)
+from faults.gathering import left_behind
+from faults.stores import Store, Stores
+from faults.watching import Watcher, heir_of_orphans, orphans_but, said_last
 from stage import LIMIT_S, Stage
 from tiny import NAME, SECRET
 
@@ -46,6 +37,11 @@ POLL_S = 0.2
 """Between looks at the lab: each costs it and us some milliseconds of processor, and it is about its work."""
 
 
+def role(name: str) -> str:
+    """What a process is for: its name without a number."""
+    return name.rstrip("0123456789")
+
+
 @dataclass(frozen=True)
 class Bench:
     """What all worlds of a campaign share."""
@@ -55,6 +51,8 @@ class Bench:
     """The model directory that runs start from."""
     expected: Sequence[str]
     """Digests of the undisturbed run."""
+    stores: Stores | None = None
+    """Where labs may keep their things; None: in folders alone."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +65,25 @@ class Told:
     """How many took effect."""
     notes: str = ""
     """One line on what happened."""
+    hits: Mapping[str, int] = field(default_factory=dict)
+    """`fault: what it hit` -> how often."""
 
 
 class World:
     """One disturbed run."""
 
-    def __init__(self, bench: Bench, folder: Path, known: set[int]) -> None:
+    def __init__(self, bench: Bench, folder: Path, known: set[int], store: Store) -> None:
         self.bench = bench
+        self.store = store
+        self.leader = "lab"
+        """The lab that leads, where there are two."""
         self.stage = Stage(folder, bench.start, len(bench.expected) - 1, staleness=0)
         self.site = self.stage.site
         self.notes: list[str] = []
-        self.faults = 0
+        self.hits: Counter[str] = Counter()
         self._known = known
-        self._options: dict[str, tuple[str, ...]] = {}
+        self._options: dict[str, tuple[str, ...]] = {"lab": store.options}
+        self.site._environment |= store.environment
         self._unwell: list[str] = []
         self._watcher: Watcher | None = None
 
@@ -90,14 +94,30 @@ class World:
 
     def open_lab(self, options: Sequence[str] = ()) -> None:
         """The lab, and a stranger who watches it."""
-        self.site.start_lab(options=options)
+        self._options["lab"] += tuple(options)
+        self.site.start_lab(options=self._options["lab"])
         self._watcher = Watcher(self.site.url)
         self._watcher.start()
 
-    def open_run(self) -> None:
-        """The update role, and the run."""
+    @property
+    def lab_options(self) -> tuple[str, ...]:
+        """Of `lab start`."""
+        return self._options["lab"]
+
+    def led_by(self, name: str, url: str) -> None:
+        """From now on this lab is asked, and watched."""
+        self.leader, self.site.url = name, url
+        if self._watcher is not None:
+            self._watcher.url = url
+
+    def start_update(self) -> None:
+        """The trusted role, with its secret."""
         self.site.keep_secret(UPDATE, "secret-order", SECRET)
         self.site.start_update()
+
+    def open_run(self) -> None:
+        """The update role, and the run."""
+        self.start_update()
         with self.reached_at(self.address):
             self.site.open_run(self.stage.recipe, self.bench.start, [UPDATE])
 
@@ -149,6 +169,17 @@ class World:
                 raise SiteFailed(f"waited {limit_s:.0f} s for {what}")
             time.sleep(POLL_S)
 
+    def wait_while_it_moves(self, what: str, still_s: float) -> None:
+        """Wait for the end of the run. Raises SiteFailed: the ledger showed nothing new for so long."""
+        while not self.is_over:
+            before = self.num_shown
+            self.wait(lambda before=before: self.is_over or self.num_shown > before, what, still_s)
+
+    @property
+    def num_shown(self) -> int:
+        """Entries that the watcher was shown so far."""
+        return len(self._watcher.entries) if self._watcher is not None else 0
+
     def wait_for_version(self, version: int) -> None:
         """Raises SiteFailed: it does not come."""
         self.wait(lambda: self.version >= version, f"version {version}")
@@ -157,19 +188,28 @@ class World:
     def is_over(self) -> bool:
         return self.version >= len(self.bench.expected) - 1
 
-    def note(self, what: str) -> None:
-        """A fault that took effect."""
-        self.faults += 1
+    def note(self, what: str, hit: str = "") -> None:
+        """A fault that took effect. hit: `fault: what it hit`, where that is not the same."""
+        self.hits[hit or what] += 1
         self.notes.append(what)
+
+    def wrong(self, sentence: str) -> None:
+        """What must not be, whatever else is found at the end."""
+        self._unwell.append(sentence)
 
     def start_again(self, name: str) -> None:
         """The same process, home and address."""
         if name == "lab":
-            self.site.start_lab(int(self.site.url.rsplit(":", 1)[1]))
+            self.site.start_lab(int(self.site.url.rsplit(":", 1)[1]), self._options["lab"])
         elif name == UPDATE:
             self.site.start_update()
         else:
             self.site.start_node(name, self._options[name])
+
+    def start_lab_again(self, name: str, port: int) -> None:
+        """A lab at its address, without waiting until it answers."""
+        words = ("--home", str(self.site.home(name)), "--port", str(port))
+        self.site._start(name, ["lab", "start", *words, *self.lab_options])
 
     def kill(self, name: str) -> None:
         self.site.kill(name)
@@ -221,11 +261,12 @@ class World:
     def _told(self, wrong: Sequence[str]) -> Told:
         watcher = self._watcher
         changed = watcher.changed if watcher is not None else []
-        return Told([*self._unwell, *changed, *wrong], self.faults, ", ".join(self.notes))
+        wrong = [*self._unwell, *changed, *wrong]
+        return Told(wrong, self.hits.total(), ", ".join(self.notes), dict(self.hits))
 
     def _last_look(self):
         """What the lab says once nobody works any more, so that nothing changes after it."""
-        for name in [name for name in self.site.pids() if name != "lab"]:
+        for name in [name for name in self.site.pids() if name != self.leader]:
             self.end(name, signal.SIGTERM)
         deadline = time.monotonic() + LAST_LOOK_S
         with httpx.Client(timeout=5.0, trust_env=False) as http:
@@ -238,28 +279,14 @@ class World:
                     time.sleep(0.1)
 
     def _evidence(self) -> Evidence:
-        home = self.site.home("lab")
         assert self._watcher is not None
         self._watcher.stop()
-        did = Identity.load(home / "lab.key").did
-        log = read_log(home / "ledger.sqlite", lab_key(did), home / HEAD_FILE)
-        log.verify()
-        entries = list(pages(log))
-        log.close()
-        agents = [path.parent for path in self.site.folder.glob("*/log.jsonl")]
-        outputs = [*self.site.folder.glob("*.out"), *self.site.folder.glob("*/child.log")]
-        said = {str(each.relative_to(self.site.folder)): last_traceback(each) for each in outputs}
-        return Evidence(
+        found = left_behind(self.site, self.store, self.leader)
+        return replace(
+            found,
             expected=self.bench.expected,
-            entries=entries,
-            history=[read_entry(each).statement for each in entries],
-            state=replay(did, entries),
             watched=dict(self._watcher.entries),
-            accepted={
-                self.site.did(each.name): logged_as_accepted(each / "log.jsonl") for each in agents
-            },
             orphans=orphans_but(self._known),
-            tracebacks={name: line for name, line in said.items() if line is not None},
         )
 
     def shown(self) -> list[Recorded]:
@@ -278,10 +305,10 @@ class World:
 
 
 @contextmanager
-def world(bench: Bench, folder: Path) -> Iterator[World]:
+def world(bench: Bench, folder: Path, store: Store | None = None) -> Iterator[World]:
     """A world that is cleared away whatever happens in it."""
     with heir_of_orphans() as known:
-        made = World(bench, folder, known)
+        made = World(bench, folder, known, store or Store())
         try:
             yield made
         finally:

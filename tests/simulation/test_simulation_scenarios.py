@@ -39,11 +39,23 @@ def test_a_file_begins_with_a_named_scenario_and_changes_what_it_says() -> None:
         ("crowd", "expected SECTION.FIELD=VALUE"),
         ("spreading.way='pigeons'", "expected best, star, mirrors or tree"),
         ("learning.staleness=65", "staleness: got 65, expected 0 to 64"),
+        (
+            "market.period_s=" + "9" * 400,
+            "period_s: got a number of 1329 bits, expected at most 1000",
+        ),
+        ("crowd.providers=" + "9" * 5000, "expected a number, true, false or a text in quotes"),
+        ("crowd.providers=" + "[" * 2000, "expected a number, true, false or a text in quotes"),
     ],
 )
 def test_a_setting_that_means_nothing_is_refused_by_name(setting: str, fault: str) -> None:
     with pytest.raises(CannotSimulate, match=fault.replace("(", r"\(")):
         with_settings(Scenario(), [setting])
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 2000])
+def test_a_scenario_beyond_what_toml_s_reader_bears_is_refused(value: str) -> None:
+    with pytest.raises(CannotSimulate, match="not TOML"):
+        read(f"[crowd]\nproviders = {value}\n")
 
 
 def test_one_to_many_slows_with_the_nodes_and_a_tree_hardly_does() -> None:

@@ -1,7 +1,7 @@
 """How much a lab can bear: nodes that wait, records, restarts, statements a second, and how each grows.
 
 Parts: `lab_load` (a real lab under N light nodes), `lab_cost` (restarts, flow, costs in process),
-`lab_report` (tables and curves). Aims are stated beside the figures; a figure that misses one is shown.
+`lab_siege` (what honest work keeps under attack), `lab_report` (tables and curves). Aims are stated beside the figures; a figure that misses one is shown.
 """
 
 import tempfile
@@ -24,6 +24,7 @@ from archipel.bench.lab_cost import (
 )
 from archipel.bench.lab_crowds import LoadPlan
 from archipel.bench.lab_load import Load, measure_load
+from archipel.bench.lab_siege import Siege, SiegePlan, measure_siege
 
 Tell = Callable[[str], None]
 
@@ -39,6 +40,7 @@ class Plan:
     """Statements."""
     costs: tuple[int, ...] = (10, 100, 1_000, 10_000, 100_000)
     """Numbers of nodes."""
+    siege: SiegePlan | None = None
 
 
 QUICK = Plan(
@@ -58,6 +60,7 @@ class Measured:
     restarts: list[Restart] = field(default_factory=list)
     flow: Flow | None = None
     costs: list[Costs] = field(default_factory=list)
+    sieges: list[Siege] = field(default_factory=list)
 
 
 class Pressing:
@@ -90,6 +93,11 @@ class Pressing:
         for nodes in plan.costs:
             asked = _asked("costs", nodes=nodes)
             found.costs.append(self._kept.value(asked, Costs, partial(self._costs, nodes)))
+        if plan.siege is not None:
+            for way in plan.siege.ways:
+                one = replace(plan.siege, ways=(way,))
+                asked = _asked("siege", **asdict(one))
+                found.sieges.append(self._kept.value(asked, Siege, partial(self._siege, one)))
 
     def _load(self, nodes: int) -> Load:
         self._tell(f"{nodes} nodes join")
@@ -115,6 +123,11 @@ class Pressing:
             for size in sizes:
                 value = self._kept.value(asked[size], Restart, partial(next, own))
                 self.measured.restarts.append(value)
+
+    def _siege(self, plan: SiegePlan) -> Siege:
+        with _scratch() as folder:
+            (siege,) = measure_siege(plan, folder, self._environment, self._tell)
+            return siege
 
     def _costs(self, nodes: int) -> Costs:
         self._tell(f"costs among {nodes} nodes")

@@ -8,10 +8,11 @@ from typing import Any
 from archipel.bench.lab import Measured
 from archipel.bench.lab_cost import Flow, Restart
 from archipel.bench.lab_load import Load
+from archipel.bench.lab_siege import Siege
 
 AIMS = (
     "aims: 300 entries/s and p99 < 250 ms with 10,000 nodes on 2 quiet cores, lab < 1.5 GB; restart at "
-    "1,000,000 entries < 10 s; 5,000 signed statements/s"
+    "1,000,000 entries < 10 s; 5,000 signed statements/s; under attack 80% of the pace"
 )
 SMALLEST_MS = 0.05
 
@@ -30,6 +31,7 @@ def to_json(measured: Measured) -> dict[str, Any]:
         "restarts": [vars(restart) for restart in measured.restarts],
         "flow": None if measured.flow is None else _flow_values(measured.flow),
         "costs_us": {str(each.nodes): each.us for each in measured.costs},
+        "sieges": [_siege_values(each) for each in measured.sieges],
     }
 
 
@@ -56,6 +58,22 @@ def _load_values(load: Load) -> dict[str, Any]:
     }
 
 
+def _siege_values(siege: Siege) -> dict[str, Any]:
+    return {
+        "way": siege.way,
+        "kept": siege.kept,
+        "peace_per_s": siege.peace,
+        "attack_per_s": siege.attack,
+        "peace_p50_ms": 1e3 * quantile(siege.peace_s, 0.5),
+        "peace_p99_ms": 1e3 * quantile(siege.peace_s, 0.99),
+        "attack_p50_ms": 1e3 * quantile(siege.attack_s, 0.5),
+        "attack_p99_ms": 1e3 * quantile(siege.attack_s, 0.99),
+        "came": siege.came,
+        "rss_peak": siege.rss_peak,
+        "machine_load": siege.machine_load,
+    }
+
+
 def _flow_values(flow: Flow) -> dict[str, Any]:
     return {
         "statements": flow.statements,
@@ -78,7 +96,23 @@ def table(measured: Measured) -> str:
             f"  {name:<18}" + "".join(f"{each.us[name]:>12,.0f}" for each in measured.costs)
             for name in measured.costs[0].us
         ]
+    lines += [line for each in measured.sieges for line in _siege_lines(each)]
     return "\n".join([*lines, AIMS])
+
+
+def _siege_lines(siege: Siege) -> list[str]:
+    came = ", ".join(f"{count:,} {what}" for what, count in siege.came.items())
+    return [
+        f"under {siege.way}: honest work keeps {siege.kept:.0%} of its pace"
+        f" ({_mean(siege.attack):.1f} of {_mean(siege.peace):.1f} answers/s),"
+        f" records {_pair(siege.attack_s)} in place of {_pair(siege.peace_s)},"
+        f" lab {siege.rss_peak / 2**20:.0f} MB at most, load {siege.machine_load:.0f}",
+        f"  the attackers: {came}",
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def _load_lines(loads: Sequence[Load]) -> list[str]:

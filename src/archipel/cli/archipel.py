@@ -24,6 +24,13 @@ from archipel.cli.helping import use_everywhere
 use_everywhere()
 INTERRUPTED = 130
 """Exit code of what Ctrl-C cut off. What runs until Ctrl-C (node, update, lab, watch, chat) ends with 0."""
+SHORT_OF = {
+    errno.ENOSPC: "no space left where the output goes",
+    errno.EMFILE: "this process may open no more files: raise its limit (ulimit -n), then start it again",
+    errno.ENFILE: "this machine opens no more files: end what else runs here, then start it again",
+    errno.ENOMEM: "no memory left: end what else runs here, or allow it more, then start it again",
+}
+"""What an operating system does not give -> a sentence."""
 COMMANDS = {
     "demo": (
         "demo",
@@ -234,6 +241,8 @@ def _run(arguments: Sequence[str] | None) -> None:
     except Mendable as error:
         _say(f"archipel: {printable(str(error))}")
         sys.exit(1)
+    except MemoryError:
+        sys.exit(_ended_by(OSError(errno.ENOMEM, "")))
     except OSError as error:
         sys.exit(_ended_by(error))
     sys.exit(code if isinstance(code, int) else 0)
@@ -241,8 +250,9 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 def _ended_by(error: OSError) -> int:
     """The exit code after what the operating system would not do, and a sentence about it."""
-    if error.errno == errno.ENOSPC:
-        said = "no space left where the output goes"
+    if error.errno in SHORT_OF:
+        said = SHORT_OF[error.errno]
+        sys.unraisablehook = lambda lost: None  # what was half made cannot be cleared away in order
     elif error.filename is None:
         raise error
     else:

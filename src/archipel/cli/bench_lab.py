@@ -8,7 +8,7 @@ import click
 from archipel.cli.benches import out_folder, out_option, teller, whatever_ends
 from archipel.cli.outputs import PICTURE
 
-PARTS = ("load", "restart", "flow", "costs")
+PARTS = ("load", "restart", "flow", "costs", "siege")
 
 
 @click.command("lab")
@@ -45,7 +45,7 @@ def command(
     png: Path | None,
     as_json: bool,
 ) -> None:
-    """Press a real lab on 127.0.0.1 with thousands of light nodes, restart it, and say what it costs.
+    """Press a real lab on 127.0.0.1 with thousands of light nodes, restart it, attack it, and say what it costs.
 
     Every node has its own key and connection; two processes stand for all of them. Answers that got a
     receipt are looked up in the ledger afterwards. The whole takes about half an hour, most of it to
@@ -55,6 +55,7 @@ def command(
     Examples:
       archipel bench lab --quick
       archipel bench lab --part load --nodes 10000
+      archipel bench lab --part siege
       archipel bench lab --png lab.png
 
     Whatever stops a measurement, it prints what it has, and the same command with the same --out goes on.
@@ -63,6 +64,7 @@ def command(
     from archipel.bench.lab import QUICK, Plan, Pressing
     from archipel.bench.lab_crowds import Lost
     from archipel.bench.lab_report import draw, table, to_json
+    from archipel.bench.lab_siege import QUICK_SIEGE, SiegePlan
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
 
@@ -74,12 +76,14 @@ def command(
         wait_s=wait,
     )
     chosen = parts or PARTS
+    siege = QUICK_SIEGE if quick else SiegePlan()
     plan = Plan(
         nodes=(nodes or plan.nodes) if "load" in chosen else (),
         load=load,
         restarts=plan.restarts if "restart" in chosen else (),
         flow=plan.flow if "flow" in chosen else 0,
         costs=plan.costs if "costs" in chosen else (),
+        siege=siege if "siege" in chosen else None,
     )
     folder, tell = out_folder(out, "lab"), teller()
     with mending(SiteFailed, Lost, NotOurs, OSError, TimeoutError):

@@ -16,6 +16,10 @@ from archipel.simulation.scenario import (
 )
 
 MAX_BYTES = 64 * 1024
+MAX_BITS = 1000
+"""Of a whole number where a float is expected: one holds 1024."""
+NOT_TOML = (ValueError, RecursionError)
+"""TOML's own error is a ValueError; so is a number of 5,000 digits. A thousand brackets are the other."""
 HOME_KINDS = ("rtx3090", "rtx4090", "rtx5090", "m3-ultra")
 LARGE_KINDS = ("rtx4090", "rtx5090", "l40s", "a100-80", "h100", "h200", "b200", "m3-ultra")
 TRILLION = Policy(model="", params=1e12, active=3.2e10, quant="q8")
@@ -101,7 +105,7 @@ def read(text: str) -> Scenario:
         )
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except NOT_TOML as error:
         raise CannotSimulate(f"not TOML: {error!s:.200}") from None
     changed: Scenario = _changed(named(str(table.pop("like", "small"))), table, "")
     return changed
@@ -121,7 +125,7 @@ def with_settings(scenario: Scenario, settings: Sequence[str]) -> Scenario:
             )
         try:
             table = tomllib.loads(f"{name} = {value}")
-        except tomllib.TOMLDecodeError:
+        except NOT_TOML:
             raise CannotSimulate(
                 f"got {text[:80]!r}; expected a number, true, false or a text in quotes after ="
             ) from None
@@ -153,6 +157,10 @@ def _fitting(before: Any, given: Any, where: str) -> Any:
     ):
         return tuple(given)
     if isinstance(before, float) and type(given) is int:
+        if given.bit_length() > MAX_BITS:
+            raise CannotSimulate(
+                f"{where}: got a number of {given.bit_length()} bits, expected at most {MAX_BITS}"
+            )
         return float(given)
     if type(given) is not type(before):
         expected = "a list of texts" if isinstance(before, tuple) else f"{type(before).__name__}"
