@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from archipel.cli.recipe_page import meanings_of
 from archipel.lab.description import INVALID_REQUEST
-from archipel.records import documents, fields, landing, sources
+from archipel.records import documents, fields, joining_document, landing, sources
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
 from archipel.records.bids import Bid, Market
@@ -83,7 +83,7 @@ GROUPS: dict[str, tuple[Any, ...]] = {
     "turns": (TurnsAsked, TurnsAwaited, TurnsTold, Said, Reply),
     "documents": (
         documents.LabFacts,
-        documents.JoiningFacts,
+        joining_document.JoiningFacts,
         documents.KeyFacts,
         documents.Opening,
         documents.Inputs,

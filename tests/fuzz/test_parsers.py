@@ -21,7 +21,6 @@ OWN = {
     ("lab/recovery.py", "_payload"): "of an entry of the lab's own ledger, whose head was verified",
     ("training/resuming.py", "stated"): "of a checkpoint whose digest held",
     ("training/resuming.py", "newest"): "between ranks of one work process",
-    ("training/parted.py", "_body_of"): "of an index that ranks of this site wrote, and its digest",
     ("training/packing.py", "_choices"): "of a length and of numbers that were looked at before",
     ("training/sharding.py", "share_bytes"): "between ranks of one work process",
     ("training/sharding.py", "all_ranks_say"): "between ranks of one work process",

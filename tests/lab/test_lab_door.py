@@ -40,6 +40,7 @@ def test_the_description_lists_every_route_and_every_reference_in_it_leads_somew
     description = door.get("/openapi.json").json()
     assert description["openapi"].startswith("3.1")
     assert set(description["paths"]) == {
+        "/compute",
         "/blobs/{digest}/landing",
         "/blobs/{digest}/landing/{name}",
         "/card",

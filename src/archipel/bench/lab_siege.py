@@ -192,7 +192,8 @@ class _Siege:
         paces = [[len(one) / self._plan.window_s for one in kind] for kind in inside]
         taken = [[each for one in kind for each in one] for kind in inside]
         came = {what: n for (its, what), n in sorted(self._came.items()) if its == way}
-        return Siege(way, *paces, *taken, came, *self._at_end[way])
+        (peace, attack), (peace_s, attack_s), (rss, load) = paces, taken, self._at_end[way]
+        return Siege(way, peace, attack, peace_s, attack_s, came, rss, load)
 
     def _within(self, records: list[Any], begun: float) -> list[float]:
         return [taken for at, taken, _ in records if begun <= at < begun + self._plan.window_s]

@@ -15,7 +15,8 @@ from archipel.lab.standby_views import capacity_view, places
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
 from archipel.lab.waits import Sight, failing, out_of_credits, pause_of
 from archipel.market.journal import held, wallet
-from archipel.records.documents import JoiningFacts, KeyFacts, LeaseView, NodeView, RunView, Wait
+from archipel.records.documents import KeyFacts, LeaseView, NodeView, RunView, Wait
+from archipel.records.joining_document import JoiningFacts
 
 
 def run_views(state: LabState, now_ms: int, names: Iterable[str]) -> list[RunView]:

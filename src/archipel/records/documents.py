@@ -23,8 +23,8 @@ from archipel.records.fields import (
     RunName,
     WorkId,
 )
+from archipel.records.joining_document import JoiningFacts
 from archipel.records.kinds import Answer, Spec
-from archipel.records.membership import Policy
 from archipel.records.sources import (
     MAX_FETCHES_TOLD,
     MAX_SOURCES_TOLD,
@@ -60,18 +60,6 @@ def inputs_digest(inputs: Sequence[AcceptedWork]) -> Digest:
 
 
 # --- what a node acts on ------------------------------------------------------------------------
-
-
-class JoiningFacts(Document):
-    """What a lab asks of who is new to it."""
-
-    policy: Policy
-    allowed: Count
-    """Keys on its list."""
-    effort_bits: Count
-    """Leading zero bits of the effort that it asks for; 0: none."""
-    places: Count
-    """Nodes of one operator that may be here at the same time."""
 
 
 class LabFacts(Document):
