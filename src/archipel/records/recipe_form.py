@@ -33,16 +33,15 @@ class Section(BaseModel):
 
     LATER: ClassVar[frozenset[str]] = frozenset()
     """Keys that recipes did not always have: left out of the canonical bytes while they say their default, so that
-    older recipes keep their digests."""
+    older recipes keep their digests. A section's own, beside those of what it is made from."""
 
     def spared(self) -> dict[str, Any]:
         """As `model_dump`, without what is `LATER` and says nothing."""
         fields, told = type(self).model_fields, {}
+        later = {name for each in type(self).__mro__ for name in vars(each).get("LATER", ())}
         for name, value in self.model_dump(mode="json").items():
             given = getattr(self, name)
-            if name not in self.LATER or given != fields[name].get_default(
-                call_default_factory=True
-            ):
+            if name not in later or given != fields[name].get_default(call_default_factory=True):
                 told[name] = given.spared() if isinstance(given, Section) else value
         return told
 
