@@ -35,6 +35,8 @@ class Replaying:
     def __init__(self, target: str) -> None:
         self._target = int(target.rsplit(":", 1)[1])
         self._said: list[bytes] = []
+        self._open: list[asyncio.StreamWriter] = []
+        """Every connection, so that none ends by being forgotten."""
         self._bytes = 0
         self.replays = 0
         self._rng = random.Random(7)
@@ -60,9 +62,12 @@ class Replaying:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for writer in self._open:
+            writer.transport.abort()
         await asyncio.sleep(0.1)  # what was aborted is closed in the loop's next rounds
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.append(writer)
         try:
             with contextlib.suppress(OSError):
                 if self._bytes < HONEST_BYTES:
@@ -74,6 +79,7 @@ class Replaying:
 
     async def _relayed(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        self._open.append(far_writer)
 
         async def up() -> None:
             while data := await reader.read(RELAY_BYTES):
