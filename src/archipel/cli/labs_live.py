@@ -21,6 +21,7 @@ from archipel.ledger.verification import lab_key
 from archipel.node.client import LabReader
 from archipel.node.exchange import Bounds, LabRefused, LabUnreachable, believed
 from archipel.node.sealed import founding_of
+from archipel.node.side_by_side import side_by_side
 from archipel.records.canonical import sha256_digest
 from archipel.records.document import BadDocument, read_document, read_documents
 from archipel.records.documents import LabFacts, RunView
@@ -77,17 +78,16 @@ async def look(
     cards: Mapping[str, Card], authorities: ssl.SSLContext, note: Callable[[int], None]
 ) -> dict[str, Live]:
     """Ask all of these labs, many at a time; `note` hears how many were asked."""
-    turns, done = asyncio.Semaphore(AT_ONCE), 0
+    done = 0
 
     async def one(card: Card) -> Live:
         nonlocal done
-        async with turns:
-            live = await _looked_at(card, authorities)
+        live = await _looked_at(card, authorities)
         done += 1
         note(done)
         return live
 
-    found = await asyncio.gather(*map(one, cards.values()))
+    found = await side_by_side(one, cards.values(), AT_ONCE)
     return dict(zip(cards, found, strict=True))
 
 
