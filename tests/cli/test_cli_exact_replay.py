@@ -15,7 +15,7 @@ from archipel.cli.archipel import run
 from archipel.cli.findings import Findings
 from archipel.cli.recomputing import ALL, Asked
 from archipel.cli.replaying import sampled_works
-from archipel.cli.run_blobs import HomeBlobs
+from archipel.cli.run_blobs import FolderBlobs
 from archipel.cli.verification import verify_run
 from archipel.engine.exact.trace import traced
 from archipel.engine.exact.trace_files import question_from
@@ -241,7 +241,7 @@ def verified(story: RunStory, folder: Path, replay: int) -> Findings:
         rewards=False, updates=0, evaluations=0, secret=None, known_recipes=(), scratch=folder,
         replay=replay,
     )  # fmt: skip
-    verify_run(story, HomeBlobs(folder), findings, asked)
+    verify_run(story, FolderBlobs(folder / "blobs"), findings, asked)
     return findings
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -182,15 +183,17 @@ def test_a_head_that_contradicts_the_card_is_told(
 def test_a_witness_that_a_lab_names_counts_by_its_signature_under_the_labs_own_head() -> None:
     sworn, shown = lab_identity("w"), fresh(lab_identity("one"), 1, "https://a.example")
     key = witness_key("w", sworn.public_key).to_text()
+    claimed = {"size": 10**9, "at_s": 10**9}
 
-    def signed(note: str, at_s: int, by: Identity = sworn) -> dict[str, str]:
+    def signed(note: str, at_s: int, by: Identity = sworn) -> dict[str, Any]:
         return {
             "key": key,
+            **claimed,
             "note": note + cosigned(note.partition("\n\n")[0] + "\n", "w", by, at_s),
         }
 
     told = [signed(head("one", 3), 77), signed(head("one", 5), 78), signed(head("other", 9), 79),
-            signed(head("one", 8), 80, lab_identity("x")), {"key": "none", "note": "none"}]  # fmt: skip
+            signed(head("one", 8), 80, lab_identity("x")), {"key": "none", "note": "none", **claimed}]  # fmt: skip
     assert read_witnesses(json.dumps(told).encode(), shown) == {key: (5, 78)}
 
 

@@ -11,7 +11,7 @@ import pytest
 from archipel.cli.rebuilding import Rebuilding, Subject
 from archipel.cli.rebuilding_stages import rebuild
 from archipel.cli.rebuilt_so_far import folder_of, keep_outcomes, read_outcomes
-from archipel.cli.run_blobs import HomeBlobs
+from archipel.cli.run_blobs import FolderBlobs
 from archipel.lab.run_story import RunStory
 from archipel.model.manifest import Manifest, describe
 from archipel.model.versions import decode_anchor, encode_anchor
@@ -235,7 +235,7 @@ def test_rollouts_of_an_exact_run_are_sampled_again_and_the_one_that_was_changed
 ) -> None:
     ran = ExactRun(tmp_path)
     story = ran.story()
-    found = again(subject(story, HomeBlobs(tmp_path), tmp_path), "rollouts")
+    found = again(subject(story, FolderBlobs(tmp_path / "blobs"), tmp_path), "rollouts")
     assert came(found) == {f"rollouts-{version}": "equal" for version in range(3)}
     each = story.results["tiny.4"]
     bounds = bounds_of(story.pace, work=each.work, policy=each.spec.policy, num_groups=2)
@@ -247,6 +247,6 @@ def test_rollouts_of_an_exact_run_are_sampled_again_and_the_one_that_was_changed
     )
     changed = each.answer.model_copy(update={"result": result})
     story.results["tiny.4"] = each.model_copy(update={"answer": changed})
-    found = again(subject(story, HomeBlobs(tmp_path), tmp_path), "rollouts")
+    found = again(subject(story, FolderBlobs(tmp_path / "blobs"), tmp_path), "rollouts")
     assert came(found) == {"rollouts-0": "equal", "rollouts-1": "differs", "rollouts-2": "equal"}
     assert "tiny.4: group 3, rollout 2" in found["rollouts-1"].why

@@ -15,7 +15,7 @@ from archipel.cli.archipel import run
 from archipel.cli.doors import Mendable
 from archipel.cli.findings import Findings, rollouts_of
 from archipel.cli.recomputing import ALL, Asked
-from archipel.cli.run_blobs import Altered, HomeBlobs, NotKept
+from archipel.cli.run_blobs import Altered, FolderBlobs, NotKept
 from archipel.cli.verification import verify_run
 from archipel.lab.run_story import RunStory, Update
 from archipel.model.manifest import Manifest, describe
@@ -366,15 +366,15 @@ def test_a_copied_home_is_read_and_stays_as_it_is(tmp_path: Path) -> None:
     name = blob.digest.removeprefix("sha256:")
     path = tmp_path / "blobs" / name[:2] / name[2:]
     with pytest.raises(NotKept, match="archipel lab backup --all-blobs"):
-        HomeBlobs(tmp_path).read(blob)
+        FolderBlobs(tmp_path / "blobs").read(blob)
     assert list(tmp_path.iterdir()) == []
     path.parent.mkdir(parents=True)
     path.write_bytes(data)
-    assert HomeBlobs(tmp_path).path(blob) == path
+    assert FolderBlobs(tmp_path / "blobs").path(blob) == path
     for other in (data[:-1], data + b"!", b"s0me bytes"):
         path.write_bytes(other)
         with pytest.raises(Altered):
-            HomeBlobs(tmp_path).read(blob)
+            FolderBlobs(tmp_path / "blobs").read(blob)
     assert path.read_bytes() == b"s0me bytes", "evidence is not removed"
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from archipel.cli.labs_live import _model, read_runs, read_witnesses
+from archipel.cli.labs_live import _model, read_witnesses
 from archipel.directory.card import BadCard, read_card, witnessed
 from archipel.directory.known import Directory, Source, took
 from archipel.directory.lines import NotADirectory, read_lines, to_lines
@@ -10,7 +10,7 @@ from archipel.directory.own import CardWords
 from archipel.directory.shelf import Unkept, directory_of, shelf_bytes
 from archipel.identity import sign
 from archipel.ledger.cosignature import cosigned, witness_key
-from archipel.records.document import BadDocument
+from archipel.records.document import BadDocument, read_documents
 from archipel.records.documents import RunView
 from archipel.records.lab_card import CARD_TYPE, NamedWitness, card_bytes, card_from_bytes, spelled
 from archipel.records.recipe_form import InvalidRecipe
@@ -72,11 +72,13 @@ def readers() -> dict[str, Reader]:
             (ValueError,),
         ),
         "pages of runs": Reader(
-            read_runs, (b"[" + RUN.model_dump_json().encode() + b"]",), (BadDocument,)
+            lambda data: read_documents(RunView, data, 1000),
+            (b"[" + RUN.model_dump_json().encode() + b"]",),
+            (BadDocument,),
         ),
         "signed heads": Reader(
             lambda data: read_witnesses(data, CARDS[0]),
-            (json.dumps([{"key": KEY, "note": NOTE}]).encode(),),
+            (json.dumps([{"key": KEY, "size": 1, "at_s": 1, "note": NOTE}]).encode(),),
             (BadDocument,),
         ),
         "models of runs": Reader(_model, (tiny_recipe(3, 1).canonical_bytes(),), (InvalidRecipe,)),

@@ -2,7 +2,6 @@
 
 import json
 
-from archipel.cli.mirror_rounds import read_mirrors
 from archipel.identity import Identity
 from archipel.lab.mirrors.cosigned import Cosigned, witness_name
 from archipel.lab.refusals import Malformed
@@ -12,8 +11,8 @@ from archipel.ledger.merkle import leaf_hash, nodes_from_leaves, root_of
 from archipel.ledger.signed_note import open_note
 from archipel.ledger.tree_head import TreeHead, sign_tree_head
 from archipel.ledger.verification import lab_key
-from archipel.records.document import BadDocument
-from archipel.records.mirror_documents import MirrorBlobs, MirrorFault, MirrorView
+from archipel.records.document import BadDocument, read_documents
+from archipel.records.mirror_documents import MAX_MIRRORS, MirrorBlobs, MirrorFault, MirrorView
 from fuzz.reading import Reader
 
 LAB, OBSERVER = (Identity.from_seed(bytes(31) + bytes([n])) for n in (7, 9))
@@ -53,5 +52,9 @@ def readers() -> dict[str, Reader]:
         "cosigned head": Reader(
             lambda data: Cosigned(KEY).take(data, 1_800_000_000), (_cosigned(),), (Malformed,)
         ),
-        "mirrors": Reader(read_mirrors, (_mirrors(), b"[]"), (BadDocument,)),
+        "mirrors": Reader(
+            lambda data: read_documents(MirrorView, data, MAX_MIRRORS),
+            (_mirrors(), b"[]"),
+            (BadDocument,),
+        ),
     }

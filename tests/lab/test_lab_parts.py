@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from archipel.lab import refusals
+from archipel.lab.backups import BadBackup, Kept, copy_blobs, copy_stored
 from archipel.lab.garbage import needed, versions_in_parts
 from archipel.lab.parted import Parted
 from archipel.lab.snapshots import decode_state, encode_state
@@ -134,9 +135,31 @@ def test_parts_stay_as_long_as_their_version_is_kept(disk_world: World) -> None:
     world.await_(Upkeep(world.lab).sweep(0.0))
     assert all(world.blobs.exists(digest) for digest in made.files)
     assert not world.blobs.exists(stranger.digest)
-    named = Parted(world.blobs).digests(versions_in_parts(world.state))
-    assert named == made.files.keys()
-    assert not named & needed(world.state)
+    known = Parted(world.blobs).needed(world.state)
+    assert known == made.files.keys() | needed(world.state)
+    assert not made.files.keys() & needed(world.state)
+
+
+def test_a_folder_that_nobody_may_write_to_tells_what_is_needed_and_stays_as_it_is(
+    disk_world: World, tmp_path: Path
+) -> None:
+    world = disk_world
+    learner, grant = due(world)
+    made = Made(1, parent_of(grant))
+    words = made.words(learner)
+    learner.answer(grant, **words)
+    needs = Parted(world.blobs).needed(world.state)
+    copied = copy_stored(world.blobs, tmp_path / "copy", needs)
+    assert (copied.blobs, copied.missing) == (len(needs), ())
+    there = sorted(tmp_path.rglob("*"))
+    assert Parted(Kept(tmp_path / "copy")).needed(world.state) == needs
+    assert copy_blobs(tmp_path / "copy", tmp_path / "copy", needs).blobs == 0
+    assert sorted(tmp_path.rglob("*")) == there
+    index = words["manifest"].digest.removeprefix("sha256:")
+    (tmp_path / "copy" / index[:2] / index[2:]).chmod(0o600)
+    (tmp_path / "copy" / index[:2] / index[2:]).write_bytes(b"{}")
+    with pytest.raises(BadBackup, match="rotted"):
+        Parted(Kept(tmp_path / "copy")).needed(world.state)
 
 
 def test_of_each_step_of_a_chain_the_blobs_that_it_takes_are_told(world: World) -> None:

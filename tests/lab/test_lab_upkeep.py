@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from archipel.blobs import BlobStore
-from archipel.lab import snapshots
+from archipel.lab import parted, snapshots
 from archipel.lab import upkeep as upkeep_module
 from archipel.lab.api import make_api
 from archipel.lab.background import background
@@ -120,7 +120,7 @@ def test_what_is_needed_is_computed_beside_the_event_loop(
         computed.append((threading.get_ident(), len(states)))
         return needed(*states)
 
-    monkeypatch.setattr(upkeep_module, "needed", watched)
+    monkeypatch.setattr(parted, "needed", watched)
     disk_world.started()
     disk_world.await_(Upkeep(disk_world.lab).sweep())
     ((thread, _),) = computed

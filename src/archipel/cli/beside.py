@@ -1,17 +1,18 @@
 """A process beside a lab: begun by it, begun again when it dies, and ended with it.
 
 The child is told what to do in one line on standard input, and ends when that closes; what it cannot do it says on standard
-output. Parts: `Beside` (from outside), `until_closed` (from inside).
+output. Parts: `Beside` (from outside), `serve` (from inside).
 """
 
 import contextlib
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ logger = logging.getLogger("archipel.lab")
 RESTART_S = 10.0
 """Between two starts."""
 END_S = 5.0
+NICE = 10
 MAX_TOLD_BYTES = 65_536
 """Of the line that says what to do, and of what a child says at its end."""
 
@@ -94,8 +96,23 @@ class Beside:
         return said.decode("utf-8", "replace").strip() or f"it ended with {code}"
 
 
-def until_closed() -> threading.Event:
-    """Of a child: set once its parent wants its end, or is gone."""
+def serve(work: Callable[[dict[str, Any], threading.Event], None]) -> int:
+    """A child at low priority, until its standard input closes or it cannot go on; its exit code.
+
+    work: is told what to do, and when that is over.
+    """
+    os.nice(NICE)
+    told = json.loads(sys.stdin.buffer.readline(MAX_TOLD_BYTES))
+    try:
+        work(told, _until_closed())
+    except Exception as error:  # noqa: BLE001  whatever it is, the lab logs it and starts the next child
+        print(f"{type(error).__name__}: {error}"[:1000], flush=True)
+        return 1
+    return 0
+
+
+def _until_closed() -> threading.Event:
+    """Set once the parent wants the child's end, or is gone."""
     over = threading.Event()
 
     def wait() -> None:

@@ -4,14 +4,12 @@ The child reads the ledger beside its writer, folds it once more at low priority
 in one line on standard input, and ends when that closes. Law: it reads the lab's home and writes the chronicle alone.
 """
 
-import json
-import os
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archipel.cli.beside import MAX_TOLD_BYTES, Beside, until_closed
+from archipel.cli.beside import Beside, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +28,6 @@ LOOK_S = 0.5
 """Between two looks for new entries."""
 BATCH = 2048
 """Entries told at once."""
-NICE = 10
 
 
 class Chronicling(Beside):
@@ -120,20 +117,5 @@ def _told(
     return state
 
 
-def serve() -> int:
-    """The child: until standard input closes, or it cannot go on, which it says on standard output."""
-    from archipel.ledger.storage import LedgerError
-
-    os.nice(NICE)
-    told = json.loads(sys.stdin.buffer.readline(MAX_TOLD_BYTES))
-    over = until_closed()
-    try:
-        keep(told, over)
-    except (LedgerError, RuntimeError, ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}"[:1000], flush=True)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(serve())
+    sys.exit(serve(keep))

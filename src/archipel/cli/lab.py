@@ -240,7 +240,7 @@ def gc(
     from archipel.blobs import BlobError
     from archipel.cli.ledger_checked import stored_state
     from archipel.identity import IdentityError
-    from archipel.lab.parted import all_needed
+    from archipel.lab.parted import Parted
     from archipel.ledger.location import open_log, read_first_entry
     from archipel.ledger.storage import LedgerError
     from archipel.ledger.verification import lab_key
@@ -260,7 +260,7 @@ def gc(
         checked = stored_state(ledger, folder, None)
         state, whose = checked.found.state, None if dry_run else checked.did
         store = open_blobs(said_place(folder, blobs), folder, ages=True, lab=whose)
-        live = all_needed(state, store)
+        live = Parted(store).needed(state)
         before = store.used().total_bytes
         report = store.sweep(live, now_s=time.time(), older_than_s=grace, idle_s=grace, dry=dry_run)
     freed, num = report.num_bytes, report.num_whole + report.num_partial

@@ -167,20 +167,19 @@ def _require_private(folder: Path) -> None:
 
 
 def _blobs(source: Path, target: Path, checked: "Checked", more: Collection[str] = ()) -> "Copied":
-    from archipel.blobs.store import BlobStore
     from archipel.lab import backups
-    from archipel.lab.parted import all_needed
+    from archipel.lab.parted import Parted
 
-    needs = all_needed(checked.found.state, BlobStore(source / "blobs")) | set(more)
+    needs = Parted(backups.Kept(source / "blobs")).needed(checked.found.state).union(more)
     return backups.copy_blobs(source / "blobs", target / "blobs", needs)
 
 
 def _stored(store: "LabBlobs", target: Path, checked: "Checked", *, copied: bool) -> "Copied":
     """Of blobs in a bucket: a list of those that are needed, or they themselves."""
     from archipel.lab import backups
-    from archipel.lab.parted import all_needed
+    from archipel.lab.parted import Parted
 
-    needs = all_needed(checked.found.state, store)
+    needs = Parted(store).needed(checked.found.state)
     listed = backups.list_stored(store, target, needs)
     return backups.copy_stored(store, target / "blobs", needs) if copied else listed
 
@@ -188,15 +187,13 @@ def _stored(store: "LabBlobs", target: Path, checked: "Checked", *, copied: bool
 def _put_back(folder: Path, home: Path, checked: "Checked", place: str | None) -> "Copied":
     """Blobs of the copy; those of a bucket are only looked for."""
     from archipel.lab import backups
-    from archipel.lab.parted import all_needed
+    from archipel.lab.parted import Parted
 
     if place is None or "://" not in place:
         return _blobs(folder, home, checked, backups.all_digests(folder))
     store = open_blobs(place, home, ages=True)
-    missing = [
-        digest for digest in all_needed(checked.found.state, store) if not store.exists(digest)
-    ]
-    return backups.Copied(0, 0, tuple(missing))
+    needs = Parted(store).needed(checked.found.state)
+    return backups.Copied(0, 0, tuple(digest for digest in needs if not store.exists(digest)))
 
 
 def _put_in_place(aside: Path, folder: Path, checked: "Checked") -> None:

@@ -142,6 +142,8 @@ def _witness(value: str) -> Mapping[str, str]:
 
 def card_lines(card: "Card") -> Iterator[str]:
     """For people; every text of it may be a stranger's."""
+    from archipel.directory.viewed import name_of
+
     said = card.said
     yield f"lab {said.lab}"
     if said.withdrawn:
@@ -156,7 +158,7 @@ def card_lines(card: "Card") -> Iterator[str]:
         "" if card.head is None else f", {card.head.size} entries under the signed head"
     )
     for witness in said.witnesses:
-        yield f"  names the witness {printable(witness.key.partition('+')[0])}"
+        yield f"  names the witness {printable(name_of(witness.key))}"
     for each in said.mirrors:
         yield f"  mirror {printable(each)}"
     yield f"  card {said.number}, from {moment(said.issued_ms)} until {moment(said.until_ms)}"

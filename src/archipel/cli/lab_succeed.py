@@ -91,9 +91,8 @@ def succeed(
       archipel lab succeed mirrors/first --home /srv/next --why "its machine burned down"
       archipel lab succeed mirrors/first --home /srv/next --agreement anna.json --agreement ben.json
     """
-    from archipel.blobs.store import BlobStore
     from archipel.lab import backups
-    from archipel.lab.parted import all_needed
+    from archipel.lab.parted import Parted
     from archipel.lab.taking_over import entry_of, succession_of, take_over
 
     with took_in():
@@ -106,7 +105,7 @@ def succeed(
         said = succession_of(identity, found.checked.did, head, (operator,), reason, signed)
         entry = entry_of(identity, said, int(time.time() * 1000))
         after, verdict = _judged(found, entry)
-        needs = all_needed(after, BlobStore(found.blobs))
+        needs = Parted(backups.Kept(found.blobs)).needed(after)
         copied = None
         if not dry_run:
             at_work("writing the ledger")

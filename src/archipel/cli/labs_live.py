@@ -6,28 +6,27 @@ key says otherwise; a head that contradicts the card's is told, never passed ove
 
 import asyncio
 import contextlib
-import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
-
-from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.directory.asking import Asker, NoSource
 from archipel.directory.card import Card, witnessed
+from archipel.directory.viewed import name_of
 from archipel.ledger.cosignature import cosigned_at
-from archipel.ledger.mirror import WITNESSES
+from archipel.ledger.mirror import cosigned_place
 from archipel.ledger.signed_note import MAX_NOTE_BYTES, BadNote, NoteKey
 from archipel.ledger.tree_head import BadTreeHead, TreeHead, verify_tree_head
 from archipel.ledger.verification import lab_key
 from archipel.node.client import LabReader
 from archipel.node.exchange import Bounds, LabRefused, LabUnreachable, believed
 from archipel.node.sealed import founding_of
+from archipel.node.side_by_side import side_by_side
 from archipel.records.canonical import sha256_digest
-from archipel.records.document import BadDocument, Document, read_document
+from archipel.records.document import BadDocument, read_document, read_documents
 from archipel.records.documents import LabFacts, RunView
 from archipel.records.market_documents import MarketView
+from archipel.records.mirror_documents import WitnessView
 from archipel.records.programmes import any_from_canonical
 from archipel.records.recipe_form import InvalidRecipe
 
@@ -44,8 +43,6 @@ FEW = Bounds(LAB_LIMIT_S, 4_000_000)
 RECIPE = Bounds(LAB_LIMIT_S, 1_000_000)
 MAX_SIGNED = 64
 """Heads with a witness's signature, of one answer."""
-_RUNS = TypeAdapter(list[RunView])
-_FILE_SIGNS = re.compile(r"[^A-Za-z0-9.-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +78,16 @@ async def look(
     cards: Mapping[str, Card], authorities: ssl.SSLContext, note: Callable[[int], None]
 ) -> dict[str, Live]:
     """Ask all of these labs, many at a time; `note` hears how many were asked."""
-    turns, done = asyncio.Semaphore(AT_ONCE), 0
+    done = 0
 
     async def one(card: Card) -> Live:
         nonlocal done
-        async with turns:
-            live = await _looked_at(card, authorities)
+        live = await _looked_at(card, authorities)
         done += 1
         note(done)
         return live
 
-    found = await asyncio.gather(*map(one, cards.values()))
+    found = await side_by_side(one, cards.values(), AT_ONCE)
     return dict(zip(cards, found, strict=True))
 
 
@@ -126,21 +122,12 @@ async def _ask_lab(lab: LabReader, card: Card, live: Live) -> None:
             await lab.get_bytes("/ledger/witnesses", FEW), card
         ).items():
             live.witnesses[key] = max(live.witnesses.get(key, (0, 0)), signed)
-    runs = read_runs(await lab.get_bytes("/runs", FEW, limit=MAX_RUNS))
+    told = await lab.get_bytes("/runs", FEW, limit=MAX_RUNS)
+    runs = read_documents(RunView, told, MAX_RUNS)
     live.num_runs = len(runs)
     going_on = [each for each in runs if each.phase not in OVER][-MAX_RUNS_ASKED:]
     live.runs = [LiveRun(each) for each in going_on]
     live.runs = list(await asyncio.gather(*(_run(lab, each) for each in going_on)))
-
-
-class SignedHead(Document):
-    """A head of a lab, with a witness's signature, as the lab hands it on."""
-
-    key: Annotated[str, Field(max_length=512)]
-    note: Annotated[str, Field(max_length=MAX_NOTE_BYTES)]
-
-
-_SIGNED = TypeAdapter(list[SignedHead])
 
 
 def read_witnesses(data: bytes, card: Card) -> dict[str, tuple[int, int]]:
@@ -151,30 +138,14 @@ def read_witnesses(data: bytes, card: Card) -> dict[str, tuple[int, int]]:
     Raises:
         BadDocument: no list of signed heads.
     """
-    try:
-        told = _SIGNED.validate_json(data)[:MAX_SIGNED]
-    except (ValidationError, RecursionError) as error:
-        raise BadDocument(f"no signed heads: {str(error).splitlines()[0]:.200}") from None
     found: dict[str, tuple[int, int]] = {}
-    for each in told:
+    for each in read_documents(WitnessView, data, MAX_SIGNED):
         with contextlib.suppress(BadNote, BadTreeHead, ValueError):
             note = each.note.encode()
             head = verify_tree_head(note, lab_key(card.said.lab))
             at_s = cosigned_at(note, NoteKey.from_text(each.key))
             found[each.key] = max(found.get(each.key, (0, 0)), (head.size, at_s))
     return found
-
-
-def read_runs(data: bytes) -> list[RunView]:
-    """A page of runs, as a lab tells it.
-
-    Raises:
-        BadDocument: it is none.
-    """
-    try:
-        return _RUNS.validate_json(data)
-    except (ValidationError, RecursionError) as error:
-        raise BadDocument(f"no list of runs: {str(error).splitlines()[0]:.200}") from None
 
 
 def _compare(card: Card, live: Live, note: bytes) -> None:
@@ -216,7 +187,7 @@ def _model(recipe: bytes) -> str | None:
 async def _ask_mirrors(card: Card, live: Live, authorities: ssl.SSLContext) -> None:
     """Heads that witnesses signed, from where the card says that copies of the ledger lie."""
     named = [
-        (f"{mirror}/{WITNESSES}/{_FILE_SIGNS.sub('_', each.key.partition('+')[0])}.note", each.key)
+        (f"{mirror}/{cosigned_place(name_of(each.key))}", each.key)
         for mirror in card.said.mirrors
         for each in card.said.witnesses
     ][:MAX_NOTES_ASKED]

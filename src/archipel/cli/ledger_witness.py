@@ -92,7 +92,7 @@ def ask_witness(kept: "Mirror", url: str, key: "NoteKey") -> str:
         at_s = cosigned_at(note, key)
     except BadNote as error:
         return f"{key.name}: what it answered is no signature of its own: {error}"
-    kept.keep_cosigned(re.sub(r"[^A-Za-z0-9.-]", "_", key.name), note)
+    kept.keep_cosigned(key.name, note)
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s))
     return f"{key.name}: signed {kept.size} entries at {at}"
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from archipel.ledger.storage import LedgerError, LedgerUnavailable
 from archipel.ledger.tree_head import TreeHead
 from archipel.node.client import LabReader
 from archipel.node.exchange import Bounds, LabRefused, LabUnreachable, bounded_body
-from archipel.records.document import BadDocument, read_document
+from archipel.records.document import BadDocument, read_documents
 from archipel.records.fields import BlobRef
 from archipel.records.mirror_documents import MAX_MIRRORS, MirrorView
 
@@ -242,26 +241,11 @@ def _elsewhere(url: str, did: str) -> list[Elsewhere]:
         LedgerError: it does not say.
     """
     try:
-        views = read_mirrors(_read(url, "/mirrors", MAX_MIRRORS_BYTES))
+        views = read_documents(MirrorView, _read(url, "/mirrors", MAX_MIRRORS_BYTES), MAX_MIRRORS)
     except BadDocument as error:
         raise LabUnreadable(f"{url}/mirrors: {error}") from None
     mine = [view for view in views if view.lab == did]
     return [Elsewhere(url, view, _reader_in(url, view.name)) for view in mine]
-
-
-def read_mirrors(data: bytes) -> list[MirrorView]:
-    """What a place says of the mirrors that it keeps; of more than MAX_MIRRORS, the first.
-
-    Raises:
-        BadDocument: it is no list of them.
-    """
-    try:
-        listed = json.loads(data)
-    except (ValueError, RecursionError):
-        listed = None
-    if not isinstance(listed, list):
-        raise BadDocument("expected a list of mirrors, in JSON")
-    return [read_document(MirrorView, json.dumps(each).encode()) for each in listed[:MAX_MIRRORS]]
 
 
 def _reader_in(url: str, name: str) -> Read:

@@ -2,11 +2,10 @@
 
 The child asks its lab round after round at low priority, within a bound of memory, and writes what it saw beside the mirror,
 where the lab's routes and pages read it. Parts: `mirror_options`, `Mirrors` (what they say), `mirrored` (the children,
-from outside), `serve` (a child).
+from outside), `bounded` (a child).
 """
 
 import contextlib
-import json
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from archipel.cli.beside import MAX_TOLD_BYTES, Beside, until_closed
+from archipel.cli.beside import Beside, serve
 from archipel.cli.doors import LabUrl, Mendable
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 KEY = "witness.key"
 """In a lab's home: heads and evidence are signed by a key that signs nothing else."""
 PROGRAM = "archipel.cli.mirroring"
-NICE = 10
 MAX_MEMORY = 6 * 2**30
 """Bytes of address space of a child: who shows a ledger without end ends its own mirror."""
 GIB = 2**30
@@ -212,23 +210,11 @@ def begun(folder: Path, name: str, url: str) -> "MirrorView":
     return known.model_copy(update={"name": name, "url": url})
 
 
-def serve() -> int:
-    """A child: until standard input closes, or it cannot go on, which it says on standard output."""
-    from archipel.blobs import BlobError
-    from archipel.identity import IdentityError
-    from archipel.ledger.storage import LedgerError
-
-    os.nice(NICE)
+def bounded(told: dict[str, Any], over: threading.Event) -> None:
+    """What a child does."""
     _bound_memory()
-    told = json.loads(sys.stdin.buffer.readline(MAX_TOLD_BYTES))
-    over = until_closed()
     threading.Thread(target=_end_at_once, args=(over,), daemon=True).start()
-    try:
-        follow(told, over.wait)
-    except (LedgerError, IdentityError, BlobError, ValueError, OSError, MemoryError) as error:
-        print(f"{type(error).__name__}: {error}"[:1000], flush=True)
-        return 1
-    return 0
+    follow(told, over.wait)
 
 
 def _end_at_once(over: threading.Event) -> None:
@@ -245,4 +231,4 @@ def _bound_memory() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(serve())
+    sys.exit(serve(bounded))

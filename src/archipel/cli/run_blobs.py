@@ -99,13 +99,6 @@ class FolderBlobs:
         return self._root / name[:2] / name[2:]
 
 
-class HomeBlobs(FolderBlobs):
-    """In a lab's home, or a copy of one."""
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(home / "blobs")
-
-
 class ReleaseBlobs(FolderBlobs):
     """In a release, which lays them otherwise."""
 

@@ -10,7 +10,6 @@ from archipel.directory.card import MAX_SEALED_BYTES, BadCard, Card, read_card
 from archipel.directory.cards import MAX_OF_ONE_LAB
 from archipel.directory.known import MAX_LABS
 
-MEDIA_TYPE = "application/jsonl"
 SUFFIX = ".jsonl"
 MAX_LINES = MAX_LABS * MAX_OF_ONE_LAB
 MAX_FILE_BYTES = 16_000_000

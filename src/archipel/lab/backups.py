@@ -24,6 +24,7 @@ from archipel.ledger.head_file import HeadFile
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import LedgerUnavailable
 from archipel.ledger.tree_head import TreeHead
+from archipel.records.canonical import sha256_digest
 
 LEDGER, HEAD, LISTED = "ledger.sqlite", "ledger.head", "blobs.list"
 KEYS = ("lab.key", "operator.key")
@@ -34,6 +35,35 @@ PAGES_AT_ONCE = 1024
 
 class BadBackup(Exception):
     """A home cannot be copied or put back; the message says why and what to do."""
+
+
+class Kept:
+    """Blobs in a folder that stays as it is: whoever reads it need not be able to write there."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def open(self, digest: str) -> Reading:
+        """Raises FileNotFoundError, OSError."""
+        name = hexadecimal(digest)
+        return (self._root / name[:2] / name[2:]).open("rb")
+
+    def read_bytes(self, digest: str, max_bytes: int) -> bytes:
+        """The whole blob, hashed again.
+
+        Raises:
+            BlobMissing: it is not there, or is larger. BadBackup: it has other bytes than its name says. OSError: the disk.
+        """
+        try:
+            with self.open(digest) as file:
+                data = file.read(max_bytes + 1) or b""
+        except FileNotFoundError:
+            raise BlobMissing(f"{self._root} holds no {digest}") from None
+        if len(data) > max_bytes:
+            raise BlobMissing(f"{digest} in {self._root} has more than {max_bytes} bytes")
+        if sha256_digest(data) != digest:
+            raise BadBackup(f"{digest} rotted: its bytes are others; restore it first")
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +104,7 @@ def copy_blobs(source: Path, target: Path, digests: Iterable[str]) -> Copied:
     Raises:
         BadBackup: one has other bytes than its name says. OSError: the disk.
     """
-
-    def opened(digest: str) -> Reading:
-        name = hexadecimal(digest)
-        return (source / name[:2] / name[2:]).open("rb")
-
-    return _copied(opened, target, digests)
+    return _copied(Kept(source).open, target, digests)
 
 
 def copy_stored(store: LabBlobs, target: Path, digests: Iterable[str]) -> Copied:

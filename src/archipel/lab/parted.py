@@ -1,6 +1,6 @@
 """Versions in parts as a lab keeps them: which blobs their documents name, and whether all of them are here.
 
-Parts: `Parted`, `all_needed`. Law: a document lies under its digest, so what was read of one holds for ever; what is remembered of
+Parts: `Parted`. Law: a document lies under its digest, so what was read of one holds for ever; what is remembered of
 them is bounded, and one that is gone names nothing: its parts are of no use without it.
 """
 
@@ -43,15 +43,6 @@ class Store(Protocol):
 
     def read_bytes(self, digest: str, max_bytes: int) -> bytes:
         """The whole blob, hashed again."""
-
-
-def all_needed(state: LabState, blobs: Store) -> set[str]:
-    """Digests of whatever is needed after it, parts of versions among it as far as `blobs` holds what names them.
-
-    Raises:
-        BlobError: the store does not answer now.
-    """
-    return needed(state) | Parted(blobs).digests(versions_in_parts(state))
 
 
 class Parted:
@@ -97,13 +88,14 @@ class Parted:
         start = 2 * count if has_both else count
         return (*named[:count], *named[start : start + count])
 
-    def digests(self, versions: Iterable[Publication]) -> set[str]:
-        """Of all blobs of their parts.
+    def needed(self, *states: LabState) -> set[str]:
+        """Digests of all blobs that may still be asked for in any of these states, those of parts among them.
 
         Raises:
             BlobError: the store does not answer now; what is needed is not known.
         """
-        return {digest for made in versions for digest in self._digests(made)}
+        versions = versions_in_parts(*states)
+        return needed(*states).union(*(self._digests(made) for made in versions))
 
     def require(
         self, made: Publication, read: Read, is_here: Callable[[BlobRef], bool], most: int

@@ -13,7 +13,6 @@ from archipel.blobs.sweep import SweepReport
 from archipel.lab import refusals
 from archipel.lab.apply import MAX_SNAPSHOT_LAG
 from archipel.lab.decide import next_seq
-from archipel.lab.garbage import needed, versions_in_parts
 from archipel.lab.lab import Lab
 from archipel.lab.parted import Parted
 from archipel.lab.recovery import snapshot_ref
@@ -105,7 +104,7 @@ class Upkeep:
         """In a thread: states cannot change. A lab that leads no more knows not what is needed."""
         self._lab.log.check_writer()
         grace_s = self.grace_s() if grace_s is None else grace_s
-        live = needed(*states) | self._parted.digests(versions_in_parts(*states)) | offered
+        live = self._parted.needed(*states) | offered
         return self._lab.blobs.sweep(live, now_s=time.time(), older_than_s=grace_s, idle_s=grace_s)
 
     def grace_s(self) -> float:

@@ -11,6 +11,7 @@ cover; no file is believed before its hashes lead to the signed root.
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,12 @@ from archipel.ledger.verification import entries_under
 
 CHECKPOINT = "checkpoint"
 WITNESSES = "witnesses"
+
+
+def cosigned_place(witness: str) -> str:
+    """Where in a mirror a checkpoint lies with the signature of the witness of this name."""
+    plain = re.sub(r"[^A-Za-z0-9.-]", "_", witness)
+    return f"{WITNESSES}/{plain}.note"
 
 
 class Mirror:
@@ -112,9 +119,9 @@ class Mirror:
         self.head = head
         self._sweep()
 
-    def keep_cosigned(self, name: str, note: bytes) -> None:
-        """A checkpoint with a witness's signature, under the witness's own name (already a plain one)."""
-        _write(self.folder / WITNESSES / f"{name}.note", note)
+    def keep_cosigned(self, witness: str, note: bytes) -> None:
+        """A checkpoint with a signature of the witness of this name."""
+        _write(self.folder / cosigned_place(witness), note)
 
     def bundle(self, place: Place) -> list[bytes]:
         """The entries of a bundle, unchecked but for their form. Raises LedgerCorrupt, naming the file."""

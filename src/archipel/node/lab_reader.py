@@ -34,8 +34,6 @@ from archipel.records.document import BadDocument, read_document
 from archipel.records.fields import BlobRef
 
 MAX_TRANSFER_ATTEMPTS = 5
-
-MAX_TRANSFER_ATTEMPTS = 5
 FIRST_PAUSE_S = 0.2
 """Between attempts at a transfer, doubling."""
 NOBODY_S = Founding("", frozenset())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from archipel.node.answer_files import AnswerFile, BadAnswer
 from archipel.node.client import LabClient
+from archipel.node.side_by_side import side_by_side
 from archipel.node.uploads import send
 from archipel.records.fields import BlobRef
 from archipel.records.weight_parts import (
@@ -37,25 +38,16 @@ async def send_parts(
     """
     folder = parts_folder(files["manifest"].parent)
     named = await asyncio.to_thread(lambda: list(_named(files, roots)))
-    turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(blob: BlobRef) -> None:
-        async with turn:
-            path = folder / blob.digest.removeprefix("sha256:")
-            file = await asyncio.to_thread(AnswerFile, path, roots)
-            with file:
-                if file.blob != blob:
-                    raise BadAnswer(f"the part {path.name} is {file.blob.digest} now")
-                await send(client, file.rest, blob, work)
+        path = folder / blob.digest.removeprefix("sha256:")
+        file = await asyncio.to_thread(AnswerFile, path, roots)
+        with file:
+            if file.blob != blob:
+                raise BadAnswer(f"the part {path.name} is {file.blob.digest} now")
+            await send(client, file.rest, blob, work)
 
-    tasks = [asyncio.create_task(one(blob)) for blob in dict.fromkeys(named)]
-    try:
-        for task in tasks:
-            await task
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await side_by_side(one, dict.fromkeys(named), AT_ONCE)
 
 
 def _named(files: Mapping[str, Path], roots: Sequence[Path]) -> Iterator[BlobRef]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipel.node.exchange import LabRefused
+from archipel.node.side_by_side import side_by_side
 from archipel.records.chain import Publication
 from archipel.records.fields import BlobRef
 from archipel.records.part_manifest import MAX_PART_MANIFEST_BYTES
@@ -91,25 +92,17 @@ async def fetch_parts(
     """
     pairs = [(documents.index.parts[n].manifest, documents.blobs.blobs[n]) for n in numbers]
     all_bytes, here = sum(one.size + other.size for one, other in pairs), 0
-    turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(pair: tuple[BlobRef, BlobRef]) -> PartFiles:
         nonlocal here
-        async with turn:
-            if pair[0].size > MAX_PART_MANIFEST_BYTES:
-                raise LabRefused("bad-parts", f"a part's manifest of {pair[0].size} bytes", 200)
-            manifest, weights = await fetch(*pair)
-            here += sum(each.size for each in pair)
-            told(here, all_bytes)
-            return manifest, weights
+        if pair[0].size > MAX_PART_MANIFEST_BYTES:
+            raise LabRefused("bad-parts", f"a part's manifest of {pair[0].size} bytes", 200)
+        manifest, weights = await fetch(*pair)
+        here += sum(each.size for each in pair)
+        told(here, all_bytes)
+        return manifest, weights
 
-    tasks = [asyncio.create_task(one(pair)) for pair in pairs]
-    try:
-        return [await task for task in tasks]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return await side_by_side(one, pairs, AT_ONCE)
 
 
 async def in_parts(

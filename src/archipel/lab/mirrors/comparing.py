@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from archipel.identity import IdentityError
 from archipel.lab.mirrors import seen
-from archipel.lab.mirrors.cosigned import plain, witness_in
+from archipel.lab.mirrors.cosigned import witness_in
 from archipel.lab.mirrors.keeping import EVIDENCE, Keeper
 from archipel.ledger.cosignature import cosigned_at
 from archipel.ledger.evidence import (
@@ -147,4 +147,4 @@ def _keep_cosigned(keeper: Keeper, view: MirrorView) -> None:
         verify_tree_head(note, keeper.key)
     except (BadNote, BadTreeHead, IdentityError):
         return
-    keeper.mirror.keep_cosigned(plain(witness.name), note)
+    keeper.mirror.keep_cosigned(witness.name, note)

@@ -4,8 +4,6 @@ Law: only a head that this lab signed, with a signature that holds, by a key tha
 `MAX_COSIGNERS` places, and nobody who signed within a day loses one. After a start they are handed in anew.
 """
 
-import re
-
 from archipel.identity import IdentityError, did_to_public_key
 from archipel.lab.refusals import Busy, Malformed
 from archipel.ledger.cosignature import cosigned_at, witness_key
@@ -16,7 +14,7 @@ from archipel.records.mirror_documents import WitnessView
 MAX_COSIGNERS = 64
 STALE_S = 86_400
 """Whoever signed nothing for so long leaves its place to a newcomer."""
-MAX_NOTE_BYTES = 4096
+MAX_COSIGNED_BYTES = 4096
 """A head, its lab's signature and one witness's."""
 MAX_AHEAD_S = 300
 """A witness's clock may be so much ahead of the lab's."""
@@ -28,11 +26,6 @@ _LINE = "— "
 def witness_name(did: str) -> str:
     """The name of the witness that signs by this key."""
     return WITNESS_PREFIX + did.rsplit(":", 1)[-1]
-
-
-def plain(name: str) -> str:
-    """A witness's name as that of a file."""
-    return re.sub(r"[^A-Za-z0-9.-]", "_", name)
 
 
 class Cosigned:
@@ -53,8 +46,8 @@ class Cosigned:
         Raises:
             Malformed: it is none. Busy: all places are taken.
         """
-        if len(note) > MAX_NOTE_BYTES:
-            raise Malformed(f"{len(note)} bytes; a cosigned head has at most {MAX_NOTE_BYTES}")
+        if len(note) > MAX_COSIGNED_BYTES:
+            raise Malformed(f"{len(note)} bytes; a cosigned head has at most {MAX_COSIGNED_BYTES}")
         try:
             head, key = verify_tree_head(note, self._key), witness_in(note)
             at_s = cosigned_at(note, key)

@@ -24,17 +24,17 @@ from archipel.lab.description import BYTES_BODY, DOWNLOADS
 from archipel.lab.doorman import Buckets, Rate
 from archipel.lab.downloads import OCTETS, BlobBytes, NotThere, part_of
 from archipel.lab.lab import Lab
-from archipel.lab.mirrors.cosigned import MAX_NOTE_BYTES, Cosigned
+from archipel.lab.mirrors.cosigned import MAX_COSIGNED_BYTES, Cosigned
 from archipel.lab.mirrors.keeping import BLOBS, EVIDENCE, LEDGER
 from archipel.lab.mirrors.seen_files import mirrors_in
-from archipel.lab.refusals import Busy, Malformed, NoSuchRange, Refused, StorageExhausted, Unknown
+from archipel.lab.refusals import Busy, NoSuchRange, StorageExhausted, Unknown
+from archipel.lab.requests import address_of, bounded_body
 from archipel.ledger.evidence import MAX_EVIDENCE_BYTES
 from archipel.ledger.mirror import CHECKPOINT
-from archipel.ledger.signed_note import MAX_NOTE_BYTES as MAX_CHECKPOINT_BYTES
+from archipel.ledger.signed_note import MAX_NOTE_BYTES
 from archipel.ledger.tiles import ENTRIES, MAX_BUNDLE_BYTES, TILE_BYTES, place_at
 from archipel.records.mirror_documents import MirrorView, WitnessView, is_name
 
-BODY_LIMIT_S = 10.0
 HANDED_IN = Rate(burst=30, per_s=0.2)
 """Signatures from one address."""
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "Accept-Ranges": "bytes"}
@@ -96,28 +96,14 @@ def _witness_routes(api: FastAPI, lab: Lab) -> None:
         openapi_extra=BYTES_BODY,
     )
     async def hand_in(request: Request) -> Response:
-        if not buckets.take(request.client.host if request.client else ""):
+        if not buckets.take(address_of(request)):
             raise Busy("too many signatures from one address; try again in a minute")
-        note = await _body(request)
-        cosigned.take(note, lab.clock_ms() // 1000)
+        cosigned.take(await bounded_body(request, MAX_COSIGNED_BYTES), lab.clock_ms() // 1000)
         return Response(status_code=204)
 
     @api.get("/ledger/witnesses", summary="Who signed this lab's heads, the newest of each")
     async def witnesses() -> list[WitnessView]:
         return cosigned.shown()
-
-
-async def _body(request: Request) -> bytes:
-    data = bytearray()
-    try:
-        async with asyncio.timeout(BODY_LIMIT_S):
-            async for part in request.stream():
-                data += part
-                if len(data) > MAX_NOTE_BYTES:
-                    raise Malformed(f"more than {MAX_NOTE_BYTES} bytes")
-    except TimeoutError:
-        raise Refused(f"expected the whole body within {BODY_LIMIT_S:.0f} s") from None
-    return bytes(data)
 
 
 def _mirror(folder: Path, name: str) -> Path:
@@ -132,7 +118,7 @@ def _place(path: str) -> tuple[Path, int]:
     if tile is not None:
         return Path(LEDGER) / path, MAX_BUNDLE_BYTES if tile.level == ENTRIES else TILE_BYTES
     if path == CHECKPOINT:
-        return Path(LEDGER) / path, MAX_CHECKPOINT_BYTES
+        return Path(LEDGER) / path, MAX_NOTE_BYTES
     kind, _, name = path.partition("/")
     if kind == EVIDENCE and is_name(name):
         return Path(EVIDENCE) / name, MAX_EVIDENCE_BYTES
@@ -143,18 +129,21 @@ def _read(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(most)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise Unknown(f"this lab's mirror has no {path.name!r:.80}") from None
     except OSError as error:
-        raise StorageExhausted(f"the lab's disk cannot serve this now: {error.strerror}") from None
+        raise _unread(error, f"this lab's mirror has no {path.name!r:.80}") from None
 
 
 def _opened(root: Path, digest: str) -> FileIO:
     try:
         name = hexadecimal(digest)
         return FileIO(root / name[:2] / name[2:])
-    except (BadDigest, FileNotFoundError, NotADirectoryError) as error:
-        told = str(error) if isinstance(error, BadDigest) else f"no blob {digest} in this mirror"
-        raise Unknown(told) from None
+    except BadDigest as error:
+        raise Unknown(str(error)) from None
     except OSError as error:
-        raise StorageExhausted(f"the lab's disk cannot serve this now: {error.strerror}") from None
+        raise _unread(error, f"no blob {digest} in this mirror") from None
+
+
+def _unread(error: OSError, missing: str) -> Unknown | StorageExhausted:
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return Unknown(missing)
+    return StorageExhausted(f"the lab's disk cannot serve this now: {error.strerror}")

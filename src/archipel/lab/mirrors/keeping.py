@@ -14,7 +14,7 @@ from archipel.identity import Identity, IdentityError
 from archipel.lab.apply import Contradiction
 from archipel.lab.examining import read_entries
 from archipel.lab.mirrors import seen
-from archipel.lab.mirrors.cosigned import plain, witness_name
+from archipel.lab.mirrors.cosigned import witness_name
 from archipel.lab.recovery import Replaying, check_lab
 from archipel.lab.state import LabState
 from archipel.ledger.evidence import (
@@ -168,7 +168,7 @@ class Keeper:
                 reply = sworn.add(submission(old, tuple(proof), note))
             whole = note + reply.body.encode() if reply.status == OK else b""
             if whole:
-                self.mirror.keep_cosigned(plain(sworn.key.name), whole)
+                self.mirror.keep_cosigned(sworn.key.name, whole)
             return whole.decode(), sworn.key.to_text()
         finally:
             sworn.close()
