@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archipel.directory.known import FEW_OF_SITE, Directory, Source, forgot, reached, swept, took
+from archipel.directory.known import (
+    FEW_OF_SITE,
+    MAX_FORGOTTEN,
+    REACHED_LATELY_MS,
+    Directory,
+    Source,
+    forgot,
+    reached,
+    swept,
+    took,
+)
 from archipel.directory.naming import NotKnown, addresses_of
 from archipel.directory.own import CardWords, card_of, renewed, set_words
 from archipel.directory.shelf import FILE, Unkept, directory_of, loaded, save, shelf_bytes
@@ -110,6 +120,28 @@ def test_what_is_forgotten_comes_back_by_hand_alone() -> None:
     assert took(found, [card("a", 2)], HONEST, NOW_MS).labs == {}
     again = took(found, [card("a", 2)], BY_HAND, NOW_MS)
     assert dids(took(again, [card("a", 3)], HONEST, NOW_MS)) == {did}
+
+
+def test_what_was_forgotten_last_stays_so_however_many_were_before() -> None:
+    did = card("a").said.lab
+    full = Directory(forgotten=frozenset(f"did:key:z{'~' * 9}{each}" for each in range(MAX_FORGOTTEN)))  # fmt: skip
+    found = forgot(took(full, [card("a")], HONEST, NOW_MS), did)
+    assert len(found.forgotten) == MAX_FORGOTTEN
+    assert took(found, [card("a", 2)], HONEST, NOW_MS).labs == {}
+    assert forgot(found, did) == found
+    assert MAX_FORGOTTEN > 1_000
+
+
+def test_who_answered_within_two_weeks_stands_before_who_is_known_for_longer() -> None:
+    older, answered = card("older"), card("answered", until_ms=NOW_MS + 60 * DAY_MS)
+    found = took(Directory(), [older], HONEST, NOW_MS)
+    found = took(found, [answered], HONEST, NOW_MS + 1)
+    found = reached(found, answered.said.lab, NOW_MS - 5 * DAY_MS)
+    assert REACHED_LATELY_MS == 14 * DAY_MS
+    for days, first in ((8, answered), (9, answered)):
+        assert dids(swept(found, NOW_MS + days * DAY_MS, most=1)) == {first.said.lab}
+    assert dids(swept(found, NOW_MS + 9 * DAY_MS + 1, most=1)) == {older.said.lab}
+    assert reached(found, "did:key:zUnknown", NOW_MS) == found
 
 
 def test_what_is_kept_goes_round_and_a_flipped_bit_is_said(tmp_path: Path) -> None:
