@@ -72,6 +72,56 @@ def test_many_under_one_sites_name_stand_behind_others_and_not_before_who_answer
     assert {each.said.lab for each in FEW} <= dids(found)
 
 
+def crowded(addresses: list[str], late: int = 0) -> set[str]:
+    """Which of these addresses stay when a lab elsewhere comes that is known for less time, or did not answer.
+
+    late: so many of them, the last, did not answer either.
+    """
+    newcomer = card("newcomer", addresses=("https://elsewhere.test",))
+    found, did_of = Directory(), {}
+    for number, address in enumerate(addresses):
+        one = card(f"crowd-{number}", addresses=(address,))
+        found = took(found, [one], FLOOD, NOW_MS + number)
+        did_of[one.said.lab] = address
+        if number < len(addresses) - late:
+            found = reached(found, one.said.lab, NOW_MS)
+    found = took(found, [newcomer], FLOOD, NOW_MS + 99)
+    if late:
+        found = reached(found, newcomer.said.lab, NOW_MS + 99)
+    kept = swept(found, NOW_MS + 99, most=len(addresses))
+    return {did_of[did] for did in kept.labs if did in did_of}
+
+
+def test_so_many_labs_of_one_site_stand_before_others_and_no_more() -> None:
+    few = [f"https://s{each}.site.example" for each in range(FEW_OF_SITE)]
+    assert crowded(few) == {*few}
+    assert crowded([*few, "https://site.example/more"]) == {*few}
+    assert crowded(["https://a.example", "https://b.a.example"]) == {"https://a.example", "https://b.a.example"}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["https://s{}.example", "https://10.{}.0.1", "https://[2001:db8::{}]"])  # fmt: skip
+def test_sites_are_told_apart_by_the_last_two_parts_of_a_name_or_a_whole_number(form: str) -> None:
+    apart = [form.format(each) for each in range(1, FEW_OF_SITE + 3)]
+    assert crowded(apart) == {*apart}
+    together = [f"{apart[0]}:{4000 + each}" for each in range(FEW_OF_SITE + 2)]
+    assert len(crowded(together)) == len(together) - 1
+
+
+def test_who_answers_stands_before_who_does_not_and_withdrawn_labs_are_no_crowd() -> None:
+    three = [f"https://{each}.example" for each in "abc"]
+    assert crowded(three, late=1) == {*three[:2]}
+    gone = [withdrawn(f"gone-{each}", 1) for each in range(FEW_OF_SITE + 1)]
+    found = took(took(Directory(), gone, FLOOD, NOW_MS), [card("a")], FLOOD, NOW_MS + 1)
+    assert dids(swept(found, NOW_MS + 1, most=len(gone))) == {each.said.lab for each in gone}
+
+
+def test_of_two_cards_that_contradict_each_other_the_expired_one_goes() -> None:
+    one, other = card("a", 2), card("a", 2, until_ms=NOW_MS + 20 * DAY_MS)
+    found = took(Directory(), [one, other], HONEST, NOW_MS)
+    assert found.labs[one.said.lab].is_contradicted
+    assert swept(found, NOW_MS + 11 * DAY_MS).labs[one.said.lab].cards == (other,)
+
+
 def test_expired_cards_go_and_a_withdrawn_one_hides_older_ones_as_long_as_they_could_hold() -> None:
     found = took(Directory(), [withdrawn("a", 2)], HONEST, NOW_MS)
     found = took(found, [card("a")], FLOOD, NOW_MS)
