@@ -17,7 +17,14 @@ from archipel.directory.card import (
     witnessed,
 )
 from archipel.directory.cards import Cards, by_lab, in_force, merged
-from archipel.directory.lines import MAX_REFUSALS_TOLD, NotADirectory, read_lines, to_lines
+from archipel.directory.lines import (
+    MAX_FILE_BYTES,
+    MAX_REFUSALS_TOLD,
+    NotADirectory,
+    Taken,
+    read_lines,
+    to_lines,
+)
 from archipel.identity import Envelope, sign
 from archipel.ledger.cosignature import cosigned, witness_key
 from archipel.records.lab_card import (
@@ -27,6 +34,7 @@ from archipel.records.lab_card import (
     LabCard,
     NamedWitness,
     card_bytes,
+    card_from_bytes,
 )
 from labcards import DAY_MS, NOW_MS, card, head, lab_identity, withdrawn
 
@@ -196,6 +204,10 @@ def test_the_largest_card_that_may_be_signed_goes_through_a_directory_file() -> 
     assert read_lines(largest.sealed).cards == (largest,)
     with pytest.raises(BadCard, match=f"limit is {MAX_CARD_BYTES}"):
         signed_card(lab_identity("a"), LabCard(**(said | {"contact": "c" * (2 + left)})))
+    with pytest.raises(ValueError, match="say less"):
+        card_bytes(LabCard(**(said | {"contact": "c" * (2 + left)})))
+    with pytest.raises(ValueError, match=f"a card of {MAX_CARD_BYTES + 1} bytes"):
+        card_from_bytes(card_bytes(largest.said) + b" ")
 
 
 def test_two_sources_together_are_counted_as_one_and_few_refusals_are_told() -> None:
@@ -204,3 +216,13 @@ def test_two_sources_together_are_counted_as_one_and_few_refusals_are_told() -> 
     assert (both.cards, both.num_lines, both.num_refused) == (one.cards, 22, 21)
     assert both.refused == (*one.refused, *other.refused)[:MAX_REFUSALS_TOLD]
     assert len(both.refused) == len(other.refused) == MAX_REFUSALS_TOLD
+
+
+def test_a_refused_line_is_named_by_its_number_and_one_that_is_too_long_is_not_opened() -> None:
+    taken = read_lines(b"x" * MAX_SEALED_BYTES + b"\n" + b"x" * (MAX_SEALED_BYTES + 1))
+    assert taken.refused[0].startswith("line 1: no lab's card")
+    assert taken.refused[1].startswith(f"line 2: {MAX_SEALED_BYTES + 1} bytes")
+    assert Taken((), 0).num_refused == 0
+    assert read_lines(b"x" * MAX_FILE_BYTES).num_refused == 1
+    with pytest.raises(NotADirectory, match=f"{MAX_FILE_BYTES + 1} bytes"):
+        read_lines(b"x" * (MAX_FILE_BYTES + 1))
