@@ -58,7 +58,7 @@ def test_the_same_fork_is_one_by_its_place_or_its_evidence_and_a_broken_rule_by_
 
 
 def test_the_worst_that_is_known_is_how_a_lab_stands() -> None:
-    assert seen.standing(FRESH, 1, 0) == "new"
+    assert seen.standing(FRESH, is_silent=False) == "new"
     silent = seen.unanswered(FRESH, 5, "", 10)
     assert (silent.standing, seen.unanswered(silent, 15, "", 10).standing) == ("new", "silent")
     view = seen.unanswered(FOLLOWED, 5, "", 0)
@@ -73,6 +73,16 @@ def test_the_worst_that_is_known_is_how_a_lab_stands() -> None:
         assert view.standing == stands
     assert seen.grown(view, 9, "larger", 40).standing == "forked"
     assert seen.answered(view, 41).standing == "forked"
+
+
+def test_a_lab_whose_mirror_grows_from_elsewhere_is_as_silent_as_it_was() -> None:
+    patient = seen.unanswered(FOLLOWED, 20, "", 100)
+    grown = seen.grown(patient, 6, "larger", 30)
+    assert (patient.standing, grown.standing) == ("followed", "followed")
+    silent = seen.unanswered(grown, 120, "", 100)
+    assert (silent.standing, seen.grown(silent, 7, "larger still", 130).standing) == ("silent", "silent")  # fmt: skip
+    back = seen.grown(seen.faulty(silent, fault("rollback")), 7, "larger still", 130)
+    assert (back.standing, seen.unanswered(back, 140, "", 100).standing) == ("followed", "silent")
 
 
 def test_a_head_that_is_known_changes_nothing_and_words_are_cut_to_their_bound() -> None:

@@ -132,6 +132,7 @@ def signed(payload: Any) -> bytes:
         ({"proof": "x"}, "list of at most"),
         ({"proof": [""] * 64}, "list of at most"),
         ({"proof": [5]}, "base64"),
+        ({"proof": [base64.b64encode(bytes(32)).decode()] * 63}, "does not hold"),
         ({"root": base64.b64encode(bytes(31)).decode()}, "base64"),
         ({"root": base64.b64encode(bytes(32)).decode() + "\n"}, "base64"),
         ({"root": "A" * 42 + "B="}, "base64"),
@@ -163,3 +164,6 @@ def test_what_is_written_is_read_as_it_was_seen_and_a_long_place_is_cut() -> Non
     seen = replace(evidence(FORK, ONE[:20], TWO), where="y" * 900)
     found = read_evidence(written(seen, OBSERVER))
     assert found.evidence == replace(seen, where="y" * MAX_WHERE_CHARS)
+    named = written(replace(seen, where="https://l\u00e4b.example"), OBSERVER)
+    assert read_evidence(named).evidence.where == "https://l\u00e4b.example"
+    assert Envelope.from_json(named).payload.isascii(), "one spelling, whatever the reader's own"
