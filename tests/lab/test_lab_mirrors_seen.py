@@ -73,6 +73,8 @@ def test_the_worst_that_is_known_is_how_a_lab_stands() -> None:
         assert view.standing == stands
     assert seen.grown(view, 9, "larger", 40).standing == "forked"
     assert seen.answered(view, 41).standing == "forked"
+    again = seen.answered(seen.unanswered(FOLLOWED, 5, "no", 0), 6)
+    assert (again.standing, again.since_ms, again.reason) == ("followed", 0, "")
 
 
 def test_a_lab_whose_mirror_grows_from_elsewhere_is_as_silent_as_it_was() -> None:
