@@ -91,7 +91,7 @@ def test_so_many_providers_pledge_and_those_who_do_may_go_on(
     world.started()
     first, second = world.provider("first"), world.provider("second")
     first.speak(ComputePledged, **_pledge(world))
-    with pytest.raises(refusals.Conflict, match="^1 providers pledge already"):
+    with pytest.raises(refusals.Conflict, match=r"^1 providers pledge already"):
         second.speak(ComputePledged, **_pledge(world))
     first.speak(ComputePledged, **_pledge(world, name=16 * "1"))
     assert [each.name for each in world.state.compute[first.did]] == [NAME, 16 * "1"]
