@@ -71,7 +71,11 @@ def test_so_many_hold_at_once_and_what_is_over_makes_room(
     names = {each.name for each in all_pledges(tmp_path)}
     assert names == {"more", *(f"{number}" for number in range(4) if number != 2)}
     withdraw(tmp_path, "more", NOW_S)
-    assert len(all_pledges(tmp_path)) == 4
+    keep(tmp_path, pledge("0", 2), NOW_S)
+    assert len(all_pledges(tmp_path)) == 4, "there is room for one that is withdrawn"
+    keep(tmp_path, pledge("soon", 1, until_ms=NOW_MS + 500), NOW_S)
+    keep(tmp_path, pledge("last", 1), NOW_S + 0.6)
+    assert {each.name for each in all_pledges(tmp_path)} == {"0", "1", "3", "last"}
 
 
 def test_a_file_that_is_damaged_is_said(tmp_path: Path) -> None:
