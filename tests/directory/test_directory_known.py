@@ -1,5 +1,6 @@
 """What is kept of the labs that somebody knows: bounds hold under a flood, and honest labs stay."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from archipel.directory.known import (
 )
 from archipel.directory.naming import NotKnown, addresses_of
 from archipel.directory.own import CardWords, card_of, renewed, set_words
-from archipel.directory.shelf import FILE, Unkept, directory_of, loaded, save, shelf_bytes
+from archipel.directory.shelf import FILE, Unkept, alone, directory_of, loaded, save, shelf_bytes
 from labcards import DAY_MS, NOW_MS, card, head, lab_identity, withdrawn
 
 MOST = 12
@@ -204,6 +205,22 @@ def test_what_is_kept_goes_round_and_a_flipped_bit_is_said(tmp_path: Path) -> No
     (tmp_path / FILE).write_bytes(data)
     with pytest.raises(Unkept, match="delete it"):
         loaded(tmp_path)
+
+
+def test_a_folder_is_made_where_there_is_none_and_cards_of_two_labs_are_not_one(
+    tmp_path: Path,
+) -> None:
+    found = took(Directory(), [card("a")], HONEST, NOW_MS)
+    for _ in range(2):
+        save(tmp_path / "new" / "home", found)
+    assert loaded(tmp_path / "new" / "home") == found
+    for _ in range(2):
+        with alone(tmp_path / "another" / "home"):
+            assert loaded(tmp_path / "another" / "home") == Directory()
+    (known,) = found.labs.values()
+    mixed = Directory({card("a").said.lab: replace(known, cards=(card("a"), card("b")))})
+    with pytest.raises(Unkept, match="several labs under one"):
+        directory_of(shelf_bytes(mixed))
 
 
 def test_a_labs_own_card_is_signed_anew_when_it_says_something_else_or_is_old(

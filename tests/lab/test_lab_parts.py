@@ -8,7 +8,7 @@ import pytest
 
 from archipel.lab import refusals
 from archipel.lab.garbage import needed, versions_in_parts
-from archipel.lab.parted import Parted
+from archipel.lab.parted import Parted, all_needed
 from archipel.lab.snapshots import decode_state, encode_state
 from archipel.lab.upkeep import Upkeep
 from archipel.lab.uploads import MAX_OFFERS_PER_LEASE, OFFERS, Uploads
@@ -137,6 +137,7 @@ def test_parts_stay_as_long_as_their_version_is_kept(disk_world: World) -> None:
     named = Parted(world.blobs).digests(versions_in_parts(world.state))
     assert named == made.files.keys()
     assert not named & needed(world.state)
+    assert all_needed(world.state, world.blobs) == named | needed(world.state)
 
 
 def test_of_each_step_of_a_chain_the_blobs_that_it_takes_are_told(world: World) -> None:
