@@ -85,6 +85,35 @@ def test_a_lab_without_work_rests_twice_as_long_each_time_and_is_asked_at_once_a
     run(story())
 
 
+def test_who_has_a_lease_waits_for_no_rest_and_who_may_ask_for_nothing_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(divided, "NOTHING_S", 0.01)
+
+    async def story() -> None:
+        machine = Machine(tmp_path)
+        may: list[tuple[str, ...] | None] = [()]
+        machine.allowed = lambda lab, floor: may[0]
+        for _ in range(5):
+            machine.over("a", worked=False)  # so that it rests for seconds
+        owing = asyncio.create_task(machine.wait("a", owes=True))
+        await turned()
+        assert machine.has("a")
+        await owing
+        machine.over("a", worked=False)
+        resting, idle = (asyncio.create_task(machine.wait(lab, owes=False)) for lab in "ab")
+        await asyncio.sleep(0.05)
+        assert (machine.holder, machine.others_wait) == (None, False)
+        may[0] = None
+        await idle
+        assert machine.has("b")
+        assert not machine.others_wait, "it rests, and is in nobody's way"
+        resting.cancel()
+        machine.leave("b")
+
+    run(story())
+
+
 def test_who_holds_it_without_work_or_for_too_long_loses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
