@@ -8,12 +8,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from archipel.directory.card import BadCard, read_card, signed_card, witnessed
+from archipel.directory.card import (
+    MAX_AHEAD_MS,
+    MAX_SEALED_BYTES,
+    BadCard,
+    read_card,
+    signed_card,
+    witnessed,
+)
 from archipel.directory.cards import Cards, by_lab, in_force, merged
-from archipel.directory.lines import NotADirectory, read_lines, to_lines
+from archipel.directory.lines import (
+    MAX_FILE_BYTES,
+    MAX_REFUSALS_TOLD,
+    NotADirectory,
+    Taken,
+    read_lines,
+    to_lines,
+)
 from archipel.identity import Envelope, sign
 from archipel.ledger.cosignature import cosigned, witness_key
-from archipel.records.lab_card import CARD_TYPE, LabCard, NamedWitness, card_bytes
+from archipel.records.lab_card import (
+    CARD_TYPE,
+    MAX_CARD_BYTES,
+    MAX_VALID_MS,
+    LabCard,
+    NamedWitness,
+    card_bytes,
+    card_from_bytes,
+)
 from labcards import DAY_MS, NOW_MS, card, head, lab_identity, withdrawn
 
 CARDS = (
@@ -59,7 +81,8 @@ def test_a_card_is_in_force_from_its_issue_until_its_end_and_not_beyond() -> Non
     late = card("b", 3, until_ms=NOW_MS + DAY_MS)
     assert in_force(by_lab([late]), NOW_MS + DAY_MS - 1)
     assert not in_force(by_lab([late]), NOW_MS + DAY_MS)
-    assert not in_force(by_lab([late]), NOW_MS - 2 * 3_600_000), "from a clock that is ahead"
+    assert in_force(by_lab([late]), NOW_MS - MAX_AHEAD_MS), "clocks differ so much"
+    assert not in_force(by_lab([late]), NOW_MS - MAX_AHEAD_MS - 1), "from a clock that is ahead"
 
 
 def test_nothing_that_the_lab_itself_did_not_sign_is_a_card() -> None:
@@ -109,6 +132,10 @@ def test_a_witness_counts_if_the_card_names_it_and_its_signature_holds() -> None
         {"addresses": ("https://a.example?x=1",)},
         {"addresses": ("https://a.example:99999",)},
         {"addresses": ("ftp://127.0.0.1",)},
+        {"addresses": ("https://",)},
+        {"addresses": ("https://a b.example",)},
+        {"addresses": ("https://\u00e4.example",)},
+        {"addresses": ("https://a.example/\x7f",)},
         {"addresses": ()},
         {"addresses": ("https://a.example",) * 9},
         {"purpose": "two\nlines"},
@@ -117,6 +144,8 @@ def test_a_witness_counts_if_the_card_names_it_and_its_signature_holds() -> None
         {"until_ms": NOW_MS},
         {"until_ms": NOW_MS + 93 * DAY_MS},
         {"withdrawn": True},
+        {"withdrawn": True, "until_ms": NOW_MS + MAX_VALID_MS},
+        {"withdrawn": True, "addresses": ()},
         {"number": 0},
         {"unknown": 1},
     ],
@@ -161,3 +190,39 @@ def test_a_directory_file_goes_round_and_a_line_that_is_no_card_costs_itself_alo
         read_lines(data, most=3)
     known = {card("a").sealed: card("a")}
     assert read_lines(card("a").sealed, known).cards[0] is card("a")
+
+
+def test_the_largest_card_that_may_be_signed_goes_through_a_directory_file() -> None:
+    long = tuple(f"https://{'x' * 178}{each}.example" for each in range(8))
+    witnesses = (NamedWitness(key="k" * 512),) * 8
+    short = card("a", contact="c", addresses=long, mirrors=long, witnesses=witnesses)
+    left = MAX_CARD_BYTES - len(card_bytes(short.said))
+    said = short.said.model_dump() | {"contact": "c" * (1 + left)}
+    largest = signed_card(lab_identity("a"), LabCard(**said))
+    assert len(card_bytes(largest.said)) == MAX_CARD_BYTES
+    assert len(largest.sealed) <= MAX_SEALED_BYTES
+    assert read_lines(largest.sealed).cards == (largest,)
+    with pytest.raises(BadCard, match=f"limit is {MAX_CARD_BYTES}"):
+        signed_card(lab_identity("a"), LabCard(**(said | {"contact": "c" * (2 + left)})))
+    with pytest.raises(ValueError, match="say less"):
+        card_bytes(LabCard(**(said | {"contact": "c" * (2 + left)})))
+    with pytest.raises(ValueError, match=f"a card of {MAX_CARD_BYTES + 1} bytes"):
+        card_from_bytes(card_bytes(largest.said) + b" ")
+
+
+def test_two_sources_together_are_counted_as_one_and_few_refusals_are_told() -> None:
+    one, other = read_lines(card("a").sealed + b"\nno\n"), read_lines(b"no\n" * 20)
+    both = one.plus(other)
+    assert (both.cards, both.num_lines, both.num_refused) == (one.cards, 22, 21)
+    assert both.refused == (*one.refused, *other.refused)[:MAX_REFUSALS_TOLD]
+    assert len(both.refused) == len(other.refused) == MAX_REFUSALS_TOLD
+
+
+def test_a_refused_line_is_named_by_its_number_and_one_that_is_too_long_is_not_opened() -> None:
+    taken = read_lines(b"x" * MAX_SEALED_BYTES + b"\n" + b"x" * (MAX_SEALED_BYTES + 1))
+    assert taken.refused[0].startswith("line 1: no lab's card")
+    assert taken.refused[1].startswith(f"line 2: {MAX_SEALED_BYTES + 1} bytes")
+    assert Taken((), 0).num_refused == 0
+    assert read_lines(b"x" * MAX_FILE_BYTES).num_refused == 1
+    with pytest.raises(NotADirectory, match=f"{MAX_FILE_BYTES + 1} bytes"):
+        read_lines(b"x" * (MAX_FILE_BYTES + 1))

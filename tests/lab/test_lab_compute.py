@@ -2,7 +2,7 @@
 
 import pytest
 
-from archipel.lab import refusals
+from archipel.lab import compute, refusals
 from archipel.lab.compute import MAX_PLEDGES_OF_ONE
 from archipel.lab.compute_views import compute_view
 from archipel.lab.snapshots import decode_state, encode_state
@@ -82,6 +82,19 @@ def test_pledges_are_bounded_in_number_and_time(world: World) -> None:
         giver.speak(ComputePledged, **_pledge(world, name=f"{world.state.size:016x}"))
     assert len(world.state.compute[giver.did]) <= 2 * MAX_PLEDGES_OF_ONE
     world.check_replay()
+
+
+def test_so_many_providers_pledge_and_those_who_do_may_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute, "MAX_PLEDGERS", 1)
+    world.started()
+    first, second = world.provider("first"), world.provider("second")
+    first.speak(ComputePledged, **_pledge(world))
+    with pytest.raises(refusals.Conflict, match=r"^1 providers pledge already"):
+        second.speak(ComputePledged, **_pledge(world))
+    first.speak(ComputePledged, **_pledge(world, name=16 * "1"))
+    assert [each.name for each in world.state.compute[first.did]] == [NAME, 16 * "1"]
 
 
 def test_a_state_without_pledges_has_the_bytes_that_it_had_before_there_were_any(

@@ -1,8 +1,8 @@
 """Mirrors of other labs: what a lab did is kept and shown, whatever it shows next; nothing else is believed."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from archipel.identity import Identity
 from archipel.lab.garbage import needed
 from archipel.lab.mirrors import seen
 from archipel.lab.mirrors.blobs import KeptBlobs, NotNow, NotThere
-from archipel.lab.mirrors.comparing import Elsewhere, compared
+from archipel.lab.mirrors.comparing import MAX_FILES, Elsewhere, compared
 from archipel.lab.mirrors.cosigned import MAX_COSIGNERS, STALE_S, Cosigned, witness_name
 from archipel.lab.mirrors.keeping import EVIDENCE, LEDGER, Keeper
 from archipel.lab.mirrors.seen_files import keep_seen, mirrors_in
@@ -28,6 +28,7 @@ from archipel.ledger.evidence import (
 )
 from archipel.ledger.merkle import consistency_proof, leaf_hash, nodes_from_leaves, root_of
 from archipel.ledger.mirror import Mirror
+from archipel.ledger.signed_note import open_note
 from archipel.ledger.storage import LedgerCorrupt, LedgerError, LedgerUnavailable
 from archipel.ledger.tree_head import TreeHead, sign_tree_head
 from archipel.ledger.verification import lab_key
@@ -263,6 +264,82 @@ def test_what_another_host_says_is_believed_only_as_far_as_it_is_signed(
             compared(kept, view, elsewhere(tmp_path, lying), 2)
     quiet = fresh().model_copy(update={"head": forged})
     assert compared(kept, view, elsewhere(tmp_path, quiet), 2) == view
+
+
+def changing(place: Elsewhere, name: str, change: Callable[[bytes], bytes]) -> Elsewhere:
+    """The same host, whose files of this name are others."""
+
+    def read(path: str, most: int) -> bytes:
+        data = place.read(path, most)
+        return change(data) if name in path else data
+
+    return replace(place, read=read)
+
+
+def test_tiles_and_bundles_of_another_host_that_are_none_change_nothing(
+    tmp_path: Path, entries: list[bytes]
+) -> None:
+    one, other = keeper(tmp_path / "one"), keeper(tmp_path / "other")
+    view = one.look(fresh(), Showing(entries[:6]), 1)
+    place = elsewhere(tmp_path / "other", other.look(fresh(), Showing(entries[:12]), 1))
+    for name, change, why in (
+        ("/tile/0/", lambda data: data[:-1], "a tile that is none"),
+        ("/tile/entries/", lambda data: data + b"x", "a bundle that is none"),
+        ("/tile/entries/", lambda data: data[:-1] + b"!", "lead to"),
+    ):
+        with pytest.raises(LedgerError, match=why):
+            compared(one, view, changing(place, name, change), 2)
+    assert one.mirror.size == 6
+    assert not (tmp_path / "one" / EVIDENCE).exists()
+    assert compared(one, view, place, 3).entries == 12
+    third = keeper(tmp_path / "third")  # which has not heard of the lab itself
+    assert compared(third, fresh(), place, 4).folded == 12
+
+
+@pytest.mark.parametrize("size", [0, 6])
+def test_a_witness_s_head_is_kept_with_what_it_leads_to_if_the_lab_signed_it_too(
+    tmp_path: Path, entries: list[bytes], size: int
+) -> None:
+    other = keeper(tmp_path / "other")
+    theirs = other.look(fresh(), Showing(entries[:12]), 1)
+    signed, _ = other.cosign(5)
+    head = sign_tree_head(OBSERVER, lab_key(OBSERVER.did).name, 12, root_of(entries[:12]))
+    text = open_note(head.note, lab_key(OBSERVER.did))
+    not_the_labs = head.note + cosigned(text, witness_name(OBSERVER.did), OBSERVER, 5).encode()
+    unsworn = Showing(entries[:12]).head(LAB.did).note
+    forged = signed[:-6] + "AAAA=\n"
+    for name, note in (("a", not_the_labs), ("b", unsworn), ("c", forged.encode()), ("d", signed.encode())):  # fmt: skip
+        kept = keeper(tmp_path / name)
+        view = kept.look(fresh(), Showing(entries[:size]), 1) if size else fresh()
+        told = theirs.model_copy(update={"cosigned": note.decode()})
+        view = compared(kept, view, elsewhere(tmp_path / "other", told), 2)
+        assert view.entries == 12
+        found = [each.read_bytes() for each in (tmp_path / name / LEDGER).glob("witnesses/*")]
+        assert found == ([signed.encode()] if name == "d" else [])
+
+
+def test_forks_that_are_known_are_not_asked_for_again_and_few_at_a_time(
+    tmp_path: Path, entries: list[bytes]
+) -> None:
+    kept = keeper(tmp_path / "one")
+    view = kept.look(fresh(), Showing(entries[:6]), 1)
+    names = [f"{number}.evidence" for number in range(MAX_FILES + 2)]
+    faults = tuple(MirrorFault(kind="fork", at_ms=1, words="", where=name, evidence=name) for name in names)  # fmt: skip
+    (tmp_path / EVIDENCE).mkdir()
+    for number, name in enumerate(names):
+        (tmp_path / EVIDENCE / name).write_bytes(of(LAB, sizes=(number + 1, number + 1)))
+    asked = list[str]()
+    place = elsewhere(tmp_path, fresh().model_copy(update={"faults": faults}))
+    place = changing(place, EVIDENCE, lambda data: asked.append("") or data)  # type: ignore[func-returns-value]  # None
+    view = compared(kept, view, place, 2)
+    assert len(asked) == MAX_FILES
+    assert [each.where for each in view.faults] == ["http://other.example"], "one of a place"
+    known = [each.evidence for each in view.faults]
+    assert [each.name for each in (tmp_path / "one" / EVIDENCE).iterdir()] == known
+    told = faults[0].model_copy(update={"evidence": known[0]})
+    again = replace(place, view=fresh().model_copy(update={"faults": (told,)}))
+    assert compared(kept, view, again, 3) is view
+    assert len(asked) == MAX_FILES
 
 
 def test_silence_counts_from_the_first_question_after_the_last_answer() -> None:

@@ -1,13 +1,20 @@
 """Evidence shows what a lab's own signatures show, whoever hands the file on, and nothing that they do not."""
 
+import base64
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from archipel.identity import Identity
+from archipel.identity import Envelope, Identity, sign
 from archipel.ledger.evidence import (
     FORK,
+    MAX_EVIDENCE_BYTES,
+    MAX_TIME_MS,
+    MAX_WHERE_CHARS,
     ROLLBACK,
+    TYPE,
     BadEvidence,
     Evidence,
     bare,
@@ -96,3 +103,67 @@ def test_signatures_of_others_are_left_out_of_what_is_kept() -> None:
     plain = head(ONE)
     crowded = replace(plain, note=plain.note + "— w.example AAAAAAAA\n".encode() * 40)
     assert bare(crowded, KEY) == plain.note
+
+
+SOUND = written(evidence(FORK, ONE[:20], TWO), OBSERVER)
+PAYLOAD = Envelope.from_json(SOUND).payload
+
+
+def signed(payload: Any) -> bytes:
+    """A file whose observer signed this, in the one spelling."""
+    if not isinstance(payload, bytes):
+        payload = json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()
+    return sign(OBSERVER, payload, TYPE).to_json()
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"kind": "broken"}, "kind is"),
+        ({"lab": 1}, "are texts"),
+        ({"earlier": None}, "are texts"),
+        ({"later": ["x"]}, "are texts"),
+        ({"where": 5}, "are texts"),
+        ({"where": "x" * (MAX_WHERE_CHARS + 1)}, "characters"),
+        ({"earlier_ms": -1}, "milliseconds"),
+        ({"later_ms": MAX_TIME_MS + 1}, "milliseconds"),
+        ({"later_ms": True}, "milliseconds"),
+        ({"later_ms": 1.0}, "milliseconds"),
+        ({"proof": "x"}, "list of at most"),
+        ({"proof": [""] * 64}, "list of at most"),
+        ({"proof": [5]}, "base64"),
+        ({"proof": [base64.b64encode(bytes(32)).decode()] * 63}, "does not hold"),
+        ({"root": base64.b64encode(bytes(31)).decode()}, "base64"),
+        ({"root": base64.b64encode(bytes(32)).decode() + "\n"}, "base64"),
+        ({"root": "A" * 42 + "B="}, "base64"),
+        ({"root": 0}, "base64"),
+        ({"unknown": 1}, "with exactly"),
+    ],
+)
+def test_a_file_has_one_form_within_bounds(said: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadEvidence, match=why):
+        read_evidence(signed(json.loads(PAYLOAD) | said))
+
+
+def test_a_file_has_one_spelling_and_times_and_places_up_to_their_bounds() -> None:
+    plain = json.loads(PAYLOAD)
+    for payload in (b"[]", b"{", b"[" * 9000, json.dumps(plain).encode(),
+                    {name: plain[name] for name in plain if name != "proof"}):  # fmt: skip
+        with pytest.raises(BadEvidence, match="canonical JSON"):
+            read_evidence(signed(payload))
+    widest = {"where": "x" * MAX_WHERE_CHARS, "earlier_ms": 0, "later_ms": MAX_TIME_MS}
+    found = read_evidence(signed(plain | widest)).evidence
+    assert (len(found.where), found.earlier_ms, found.later_ms) == (500, 0, 2**53 - 1)
+    with pytest.raises(BadEvidence, match="bytes or more"):
+        read_evidence(SOUND + b" " * MAX_EVIDENCE_BYTES)
+    with pytest.raises(BadEvidence, match="not by its observer"):
+        read_evidence(sign(OBSERVER, PAYLOAD, "application/json").to_json())
+
+
+def test_what_is_written_is_read_as_it_was_seen_and_a_long_place_is_cut() -> None:
+    seen = replace(evidence(FORK, ONE[:20], TWO), where="y" * 900)
+    found = read_evidence(written(seen, OBSERVER))
+    assert found.evidence == replace(seen, where="y" * MAX_WHERE_CHARS)
+    named = written(replace(seen, where="https://l\u00e4b.example"), OBSERVER)
+    assert read_evidence(named).evidence.where == "https://l\u00e4b.example"
+    assert Envelope.from_json(named).payload.isascii(), "one spelling, whatever the reader's own"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archipel.node.stints import Division, agreed, came, next_of, spent
+from archipel.node.stints import Division, Floor, Place, agreed, came, next_of, passed, spent
 
 WEIGHTS = st.lists(st.sampled_from([0.5, 1.0, 2.0, 7.0, 90.0]), min_size=1, max_size=8)
 LENGTHS = st.lists(st.sampled_from([0.01, 0.3, 1.0, 4.0]), min_size=1, max_size=40)
@@ -104,3 +104,66 @@ def test_a_lab_that_owes_time_still_works_when_nobody_else_asks() -> None:
     assert turn is not None
     assert turn.lab == owing
     assert next_of(known, {}) is None
+
+
+WEEK_S, HOUR_S = 7 * 86_400, 3600
+
+
+def test_hours_a_week_are_owed_as_the_weeks_time_passes_and_never_more_than_one_weeks() -> None:
+    known = _opened([1.0], {"hours": 0.0, "share": 0.5})
+    known = passed(known, {"hours": 10.0}, 1_000_000.0)
+    assert (known.floors["hours"].owed_s, known.at_s) == (0.0, 1_000_000.0)
+    half = passed(known, {"hours": 10.0}, known.at_s + WEEK_S / 2)
+    assert half.floors["hours"].owed_s == pytest.approx(5 * HOUR_S)
+    assert half.floors["share"] == known.floors["share"]
+    assert passed(half, {"hours": 10.0}, half.at_s) == half
+    assert passed(half, {}, half.at_s + 5).floors == half.floors
+    for weeks in (0.75, 40):
+        full = passed(half, {"hours": 10.0}, half.at_s + weeks * WEEK_S)
+        assert full.floors["hours"].owed_s == 10 * HOUR_S
+    back = passed(half, {"hours": 10.0}, half.at_s - 1000)
+    assert back.floors == half.floors, "a clock that is set back owes nothing"
+    ahead = Division(floors={"hours": Floor(0.0, owed_s=-7200.0)}, at_s=1.0)
+    assert passed(ahead, {"hours": 1.0}, 1.0 + 9 * WEEK_S).floors["hours"].owed_s == -HOUR_S
+
+
+def test_hours_a_week_are_given_before_the_weights_and_then_no_more() -> None:
+    known = _opened([99.0, 1.0], {"p": 0.0})
+    known = passed(known, {"p": 2.0}, 1_000_000.0)
+    for _ in range(200):
+        known = passed(known, {"p": 2.0}, known.at_s + HOUR_S)
+        waiting: dict[str, tuple[str, ...]] = {"lab0": (), "lab1": ("p",)}
+        for lab in waiting:
+            known = came(known, lab)
+        turn = next_of(known, waiting)
+        assert turn is not None
+        known = spent(known, turn.lab, HOUR_S, waiting, waiting[turn.lab])
+    assert known.floors["p"].given_s == pytest.approx(2 * HOUR_S * 200 / 168, abs=HOUR_S)
+
+
+def test_what_a_lab_says_of_an_account_is_by_place_and_name_where_two_are_alike() -> None:
+    known = _opened([1.0, 1.0, 2.0], {"p": 0.1, "q": 0.1})
+    waiting = dict.fromkeys(known.places, ())
+    assert next_of(known, waiting) is not None
+    heavy = replace(known, longest_s=3.0)
+    turn = next_of(heavy, waiting)
+    assert turn is not None
+    assert (turn.lab, turn.floor) == ("lab2", None), "it would end first"
+    late = replace(heavy, places={**heavy.places, "lab2": Place(2.0, start=1.0)})
+    turn = next_of(late, waiting)
+    assert turn is not None
+    assert turn.lab == "lab0", "its start has not come"
+    owed = replace(heavy, floors={"p": Floor(0.1, owed_s=1.0), "q": Floor(0.1, owed_s=2.0)})
+    for floors, told in (
+        ({"lab0": ("p", "q"), "lab1": ()}, ("lab0", "q")),
+        ({"lab0": ("p",), "lab1": ("q",)}, ("lab1", "q")),
+        ({"lab0": ("p",), "lab1": ("unknown",)}, ("lab0", "p")),
+        ({"lab0": (), "lab1": ()}, ("lab0", None)),
+    ):
+        turn = next_of(owed, floors)
+        assert turn is not None
+        assert (turn.lab, turn.floor) == told
+    even = replace(owed, floors={"p": Floor(0.1), "q": Floor(0.1)})
+    turn = next_of(even, {"lab1": ("p", "q")})
+    assert turn is not None
+    assert turn.floor is None, "nothing is owed"

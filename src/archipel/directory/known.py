@@ -126,7 +126,8 @@ def reached(directory: Directory, did: str, now_ms: int) -> Directory:
 def forgot(directory: Directory, did: str) -> Directory:
     """It is not shown any more, whoever hands on its card, until it is added by hand."""
     labs = {each: known for each, known in directory.labs.items() if each != did}
-    return Directory(labs, frozenset(sorted({*directory.forgotten, did})[-MAX_FORGOTTEN:]))
+    others = sorted(directory.forgotten - {did})[1 - MAX_FORGOTTEN :]
+    return Directory(labs, frozenset((*others, did)))
 
 
 def swept(directory: Directory, now_ms: int, most: int = MAX_LABS) -> Directory:

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from archipel.blobs import landing as stored
-from archipel.blobs.errors import BlobMissing
+from archipel.blobs.errors import BlobIncomplete, BlobMissing, DigestMismatch
 from archipel.lab import refusals
 from archipel.lab.lab import Lab
 from archipel.lab.uploads import MAX_OFFERS_PER_LEASE, Permit
@@ -90,6 +90,9 @@ class LandingDesk:
         except BlobMissing as error:
             self._ended(name)
             raise refusals.NoLanding(f"{error}; PUT the bytes here") from None
+        except (BlobIncomplete, DigestMismatch):  # it has ended in the store, too
+            self._ended(name)
+            raise
         self._ended(name)
         return True
 

@@ -31,17 +31,18 @@ def asked(view: MirrorView, now_ms: int) -> MirrorView:
 def answered(view: MirrorView, now_ms: int, reason: str = "") -> MirrorView:
     """It answered, in a form that could be used. reason: why nothing newer is shown all the same."""
     told = {"answered_ms": now_ms, "since_ms": 0, "reason": reason[:MAX_WORDS]}
-    return _standing(view.model_copy(update=told), now_ms, 0)
+    return _standing(view.model_copy(update=told), is_silent=False)
 
 
 def unanswered(view: MirrorView, now_ms: int, reason: str, patience_ms: int) -> MirrorView:
     """It did not, and why."""
-    told = {"since_ms": view.since_ms or now_ms, "reason": reason[:MAX_WORDS]}
-    return _standing(view.model_copy(update=told), now_ms, patience_ms)
+    since_ms = view.since_ms or now_ms
+    told = {"since_ms": since_ms, "reason": reason[:MAX_WORDS]}
+    return _standing(view.model_copy(update=told), is_silent=now_ms - since_ms >= patience_ms)
 
 
 def grown(view: MirrorView, size: int, head: str, now_ms: int) -> MirrorView:
-    """Its mirror goes up to this head."""
+    """Its mirror goes up to this head, wherever that came from: a lab that is silent stays so."""
     if head == view.head:
         return view
     caught_up = tuple(
@@ -51,7 +52,7 @@ def grown(view: MirrorView, size: int, head: str, now_ms: int) -> MirrorView:
         for each in view.faults
     )
     told = {"entries": size, "head": head, "head_ms": now_ms, "faults": caught_up}
-    return _standing(view.model_copy(update=told), now_ms, 0)
+    return _standing(view.model_copy(update=told), is_silent=view.standing == "silent")
 
 
 def faulty(view: MirrorView, fault: MirrorFault) -> MirrorView:
@@ -63,7 +64,8 @@ def faulty(view: MirrorView, fault: MirrorFault) -> MirrorView:
         first = {each.kind: number for number, each in reversed(list(enumerate(faults)))}
         spare = next(n for n in range(len(faults)) if n not in first.values())
         del faults[spare]
-    return _standing(view.model_copy(update={"faults": tuple(faults)}), fault.at_ms, 0)
+    told = view.model_copy(update={"faults": tuple(faults)})
+    return _standing(told, is_silent=view.standing == "silent")
 
 
 def _is_same(one: MirrorFault, other: MirrorFault) -> bool:
@@ -76,11 +78,11 @@ def _is_same(one: MirrorFault, other: MirrorFault) -> bool:
     return one.where == other.where or one.evidence == other.evidence
 
 
-def _standing(view: MirrorView, now_ms: int, patience_ms: int) -> MirrorView:
-    return view.model_copy(update={"standing": standing(view, now_ms, patience_ms)})
+def _standing(view: MirrorView, *, is_silent: bool) -> MirrorView:
+    return view.model_copy(update={"standing": standing(view, is_silent=is_silent)})
 
 
-def standing(view: MirrorView, now_ms: int, patience_ms: int) -> Standing:
+def standing(view: MirrorView, *, is_silent: bool) -> Standing:
     """How it stands; the order is the order of the reasons."""
     open_faults = {each.kind for each in view.faults if each.over_ms is None}
     if "fork" in open_faults:
@@ -89,6 +91,6 @@ def standing(view: MirrorView, now_ms: int, patience_ms: int) -> Standing:
         return "broken"
     if "rollback" in open_faults:
         return "gone-back"
-    if view.since_ms and now_ms - view.since_ms >= patience_ms:
+    if is_silent:
         return "silent"
     return "followed" if view.answered_ms else "new"
