@@ -58,7 +58,7 @@ def test_a_rank_has_its_number_by_its_host_and_is_told_how_many_hosts_there_are(
 
 
 def test_ranks_of_one_host_meet_in_files_that_only_their_user_can_write(tmp_path: Path) -> None:
-    """torchrun reads a pickle of who has come: from a port it would be anybody's, from a child's folder the child's."""
+    """A pickle is read of who has come: from a port it would be anybody's, from a child's folder the child's."""
     setup = ready_home(NodeSettings(lab_url="", home=tmp_path), ())
     folder, near = meeting_in(tmp_path, Ranks(2))
     assert folder is not None

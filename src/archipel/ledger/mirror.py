@@ -89,7 +89,7 @@ class Mirror:
 
         Raises:
             LedgerCorrupt: fewer or more entries than that, others than were signed, or what stands here is damaged:
-                the files of the old checkpoint stay as they are.
+                the files of the old checkpoint stay as they are, and nothing else.
             LedgerUnavailable: the disk.
         """
         if head.size < self.size:
@@ -97,6 +97,17 @@ class Mirror:
                 f"the lab's newest head is over {head.size} entries, but this mirror has one that it signed over "
                 f"{self.size}: it has gone back to an older ledger; keep both heads, they are the proof"
             )
+        try:
+            self._grow(entries, head)
+        except Exception:
+            self._sweep()  # a growth without end must leave no more than one that never began
+            raise
+        os.sync()  # all files before the checkpoint that is over them
+        _write(self.folder / CHECKPOINT, head.note)
+        self.head = head
+        self._sweep()
+
+    def _grow(self, entries: Iterable[bytes], head: TreeHead) -> None:
         builder = Builder(self, self.size, head.size, self._write)
         for entry in entries:
             builder.add(entry)
@@ -107,10 +118,6 @@ class Mirror:
                 f"{self.size} that stand here under an earlier head of its own: it shows two histories; keep this "
                 "mirror and that head, they are the proof"
             )
-        os.sync()  # all files before the checkpoint that is over them
-        _write(self.folder / CHECKPOINT, head.note)
-        self.head = head
-        self._sweep()
 
     def keep_cosigned(self, name: str, note: bytes) -> None:
         """A checkpoint with a witness's signature, under the witness's own name (already a plain one)."""
