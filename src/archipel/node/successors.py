@@ -121,8 +121,8 @@ class Successors:
             if self._judge is None or since_s < JUDGE_EVERY_S:
                 raise
             self._judged_s[address] = time.monotonic()
-        runs = frozenset(run.run for run in self._runs.opened)
-        why = await asyncio.to_thread(self._judge, address, known.founding.lab, runs)
+        runs, former = tuple(self._runs.opened), known.founding.lab
+        why = await asyncio.to_thread(self._judge, address, former, founding.lab, runs)
         if why is not None:
             raise NotBelieved(PROBLEM, why)
         return founding
