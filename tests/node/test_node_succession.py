@@ -205,3 +205,31 @@ def test_somebody_whom_nobody_named_is_judged_by_the_ledger_of_the_key_that_it_s
 
     asyncio.run(story())
     assert asked == [(url, LAB.did, NEXT.did, (opened,)) for url in ("http://a", "http://b")]
+
+
+@pytest.mark.parametrize(
+    ("lab", "num_asked"), [("http://192.0.2.1:1", 0), ("http://127.0.0.1:1", 1)]
+)
+def test_a_lab_elsewhere_sends_nobody_around_on_its_own_machine(
+    tmp_path: Path, lab: str, num_asked: int
+) -> None:
+    """Whatever serves there would get a request that its owner never made; a lab on this machine may name another one here."""
+    heard: list[int] = []
+
+    async def story() -> None:
+        async def hear(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard.append(1)
+            writer.close()
+
+        async with await asyncio.start_server(hear, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            client = LabClient(lab, identity("node"))
+            settings = NodeSettings(lab_url=lab, home=tmp_path)
+            looking = Successors(client, settings, Runs())  # type: ignore[arg-type]
+            named = Successor(did=NEXT.did, address=f"http://127.0.0.1:{port}")
+            looking._known = Known(FOUNDING, (named,), ask=("http://169.254.169.254/latest",))
+            assert not await looking.look()
+            await client.close()
+
+    asyncio.run(story())
+    assert len(heard) == num_asked

@@ -53,9 +53,7 @@ def why_not_continued(
     return why_not(checked.found.state, former, now, runs)
 
 
-def why_not(
-    state: "LabState", former: str, now: str, runs: "tuple[RunOpened, ...]"
-) -> str | None:
+def why_not(state: "LabState", former: str, now: str, runs: "tuple[RunOpened, ...]") -> str | None:
     """Why a ledger that came to this state is not what `now` has to show.
 
     1. It is its own. 2. It was the former one's. 3. A run goes on there that is worked for here: this very one, as it was
