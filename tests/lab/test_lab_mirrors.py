@@ -29,7 +29,7 @@ from archipel.ledger.evidence import (
     written,
 )
 from archipel.ledger.merkle import consistency_proof, leaf_hash, nodes_from_leaves, root_of
-from archipel.ledger.mirror import Mirror
+from archipel.ledger.mirror import MAX_WITNESSES, Mirror
 from archipel.ledger.storage import LedgerCorrupt, LedgerError, LedgerUnavailable
 from archipel.ledger.tree_head import TreeHead, sign_tree_head
 from archipel.ledger.verification import lab_key
@@ -385,3 +385,15 @@ def test_room_counts_what_is_there_already_and_what_came(
     for each in (room, Room(tmp_path / LEDGER, most=size + 100)):
         with pytest.raises(LedgerUnavailable, match="may take here"):
             list(each.passed([bytes(101)]))
+
+
+def test_witnesses_without_end_leave_a_bounded_number_of_files_and_the_largest_head(
+    tmp_path: Path,
+) -> None:
+    """Keys cost nothing: a place that mirrors the same lab can show another witness at every look."""
+    mirror, sizes = Mirror(tmp_path, KEY), [999, *range(1, MAX_WITNESSES + 20)]
+    for number, size in enumerate(sizes):
+        note = sign_tree_head(LAB, KEY.name, size, bytes(32)).note
+        mirror.keep_cosigned(f"witness-{number}", note)
+    kept = [path.read_bytes().split(b"\n")[1] for path in (tmp_path / "witnesses").iterdir()]
+    assert sorted(map(int, kept)) == sorted(sizes)[-MAX_WITNESSES:]

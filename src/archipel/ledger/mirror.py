@@ -36,6 +36,8 @@ from archipel.ledger.verification import entries_under
 
 CHECKPOINT = "checkpoint"
 WITNESSES = "witnesses"
+MAX_WITNESSES = 64
+"""Whose signatures are kept beside a mirror."""
 
 
 class Mirror:
@@ -120,8 +122,17 @@ class Mirror:
             )
 
     def keep_cosigned(self, name: str, note: bytes) -> None:
-        """A checkpoint with a witness's signature, under the witness's own name (already a plain one)."""
-        _write(self.folder / WITNESSES / f"{name}.note", note)
+        """A checkpoint with a witness's signature, under the witness's own name (already a plain one).
+
+        Anybody can be a witness: of more than MAX_WITNESSES files those over the fewest entries go, so that whoever continues
+        this log still sees the largest head that was signed.
+        """
+        folder = self.folder / WITNESSES
+        _write(folder / f"{name}.note", note)
+        kept = list(folder.glob("*.note"))
+        if len(kept) > MAX_WITNESSES:
+            for path in sorted(kept, key=_said_size)[:-MAX_WITNESSES]:
+                path.unlink(missing_ok=True)
 
     def bundle(self, place: Place) -> list[bytes]:
         """The entries of a bundle, unchecked but for their form. Raises LedgerCorrupt, naming the file."""
@@ -225,6 +236,12 @@ def _checked(note: bytes, key: NoteKey, folder: Path) -> TreeHead:
         raise LedgerCorrupt(
             f"{folder / CHECKPOINT} is not signed by {key.to_text()}: {error}"
         ) from None
+
+
+def _said_size(path: Path) -> int:
+    """Entries under a cosigned head; -1: it says none."""
+    line = (_read(path, MAX_NOTE_BYTES) or b"").split(b"\n", 2)[1:2]
+    return int(line[0]) if line and line[0].isdigit() and len(line[0]) < 20 else -1
 
 
 def _read(path: Path, limit: int) -> bytes | None:
