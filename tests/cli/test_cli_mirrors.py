@@ -1,5 +1,6 @@
 """What a lab is told of mirrors on its command line, and what a hostile lab can take of the process that mirrors it: nothing."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -12,13 +13,17 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from archipel.blobs import BlobStore
 from archipel.cli import mirror_rounds
 from archipel.cli.archipel import run
 from archipel.cli.mirror_rounds import Mirrored, Rounds, _Paced
 from archipel.cli.mirror_words import mirror_lines
 from archipel.cli.mirroring import Mirrors, mirror_options
+from archipel.lab.mirrors.blobs import NotNow
 from archipel.ledger.evidence import written
 from archipel.ledger.storage import LedgerUnavailable
+from archipel.ledger.tiles import ENTRIES, Place
+from archipel.records.fields import BlobRef
 from archipel.records.mirror_documents import MirrorFault, MirrorView
 from ledger.test_evidence import FORK, LAB, OBSERVER, ONE, ROLLBACK, TWO, evidence
 from people import identity
@@ -87,6 +92,42 @@ def test_who_drips_or_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> Non
     coming = _Paced(Dripping()).entries(10**9)  # type: ignore[arg-type]  # by shape
     with pytest.raises(LedgerUnavailable, match="expected 50 a second"):
         list(islice(coming, 1000))
+
+
+def test_another_place_that_drips_is_left_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever compares with it would look at the mirrored lab no more."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def slowly(path: str, most: int) -> bytes:
+        now[0] += 10.0
+        return b"x"
+
+    read = mirror_rounds._paced(slowly)
+    for number in range(20):  # 256 entries in 10 s
+        assert read(f"/{Place(ENTRIES, number, 256).path}", 1) == b"x"
+    idle = mirror_rounds._paced(slowly)
+    paths = [f"/{Place(0, number, 256).path}" for number in range(20)]
+    with pytest.raises(LedgerUnavailable, match="0 entries came in 130 s"):
+        [idle(path, 1) for path in paths]
+
+
+class Slow:
+    """A place whose blobs drip."""
+
+    async def fetch(self, blob: BlobRef, store: BlobStore) -> None:
+        await asyncio.sleep(60)
+
+
+def test_a_blob_of_any_size_ends_with_its_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a pace by its size a blob of many gigabytes kept the next look waiting for days."""
+    monkeypatch.setattr(mirror_rounds, "BLOBS_S", 0.01)
+    blob = BlobRef(digest="sha256:" + "0" * 64, size=2**43)
+    fetcher = mirror_rounds._Fetcher([])
+    with pytest.raises(NotNow):
+        fetcher._fetch_from(Slow(), blob, None)  # type: ignore[arg-type]  # by shape
+    with fetcher:
+        pass
 
 
 def test_a_lab_that_is_not_there_is_silent_and_nothing_else(

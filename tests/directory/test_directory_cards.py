@@ -160,6 +160,19 @@ def test_loopback_addresses_are_those_of_this_machine() -> None:
         assert card("a", addresses=(address,)).said.addresses == (address,)
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "[2002:7f00:1::]", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "x.0x7f",
+     "localhost.", "169.254.169.254", "[fe80::1]", "[fe80::1%lo]", "224.0.0.1"],
+)  # fmt: skip
+def test_a_card_leads_nobody_to_a_host_that_means_whoever_asks_or_its_link(host: str) -> None:
+    """Programs differ in what they make of such hosts; a lab is at none of them."""
+    for scheme in ("http", "https"):
+        for field in ("addresses", "mirrors"):
+            with pytest.raises(ValidationError, match=r"neither|holds another|nobody's own"):
+                card("a", **{field: (f"{scheme}://{host}:8440",)})
+
+
 def test_a_card_that_says_too_much_is_refused_before_it_is_signed() -> None:
     long = tuple(f"https://{'x' * 180}{each}.example" for each in range(8))
     with pytest.raises(BadCard, match="limit is 8000"):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from archipel.lab.mirrors.blobs import KeptBlobs, NotNow, NotThere
 from archipel.lab.mirrors.comparing import MAX_FILES, Elsewhere, compared
 from archipel.lab.mirrors.cosigned import MAX_COSIGNERS, STALE_S, Cosigned, witness_name
 from archipel.lab.mirrors.keeping import EVIDENCE, LEDGER, Keeper
+from archipel.lab.mirrors.room import GIB, SPARE_BYTES, Room
 from archipel.lab.mirrors.seen_files import keep_seen, mirrors_in
 from archipel.lab.refusals import Busy, Malformed
 from archipel.ledger.cosignature import cosigned, cosigned_at, witness_key
@@ -27,7 +29,7 @@ from archipel.ledger.evidence import (
     written,
 )
 from archipel.ledger.merkle import consistency_proof, leaf_hash, nodes_from_leaves, root_of
-from archipel.ledger.mirror import Mirror
+from archipel.ledger.mirror import MAX_WITNESSES, Mirror
 from archipel.ledger.signed_note import open_note
 from archipel.ledger.storage import LedgerCorrupt, LedgerError, LedgerUnavailable
 from archipel.ledger.tree_head import TreeHead, sign_tree_head
@@ -425,3 +427,50 @@ def test_what_was_seen_is_read_back_and_damage_is_passed_over(tmp_path: Path) ->
     assert [view.name for view in mirrors_in(tmp_path)] == ["a"]
     assert mirrors_in(tmp_path / "none") == []
     assert not any(map(is_name, ("", ".", "..", "a/b", ".hidden", "a\n", "x" * 81)))
+
+
+@pytest.mark.parametrize(
+    ("room", "said"),
+    [
+        ({"most": 400_000}, "more than 400000 bytes"),
+        ({"free": lambda _: (100 * GIB, SPARE_BYTES - 1)}, "are not for mirrors"),
+        ({"free": lambda _: (10_000, 999)}, "1000 are not for mirrors"),
+    ],
+)
+def test_a_ledger_without_end_leaves_its_host_the_disk_as_it_was(
+    tmp_path: Path, entries: list[bytes], room: dict[str, Any], said: str
+) -> None:
+    """Not one tile stays of a growth that did not end, whatever came of it; and what stood before goes on."""
+    kept = keeper(tmp_path)
+    view = kept.look(fresh(), Showing(entries), 1)
+    before = {each: each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()}
+    bounded = Keeper(tmp_path, LAB.did, OBSERVER, Room(tmp_path / LEDGER, **room))
+    endless = Showing([*entries, *[bytes(1000)] * 600])  # a bundle is written before it is too much
+    with pytest.raises(LedgerUnavailable, match=said):
+        bounded.look(view, endless, 2)
+    assert {each: each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()} == before
+
+
+def test_room_counts_what_is_there_already_and_what_came(
+    tmp_path: Path, entries: list[bytes]
+) -> None:
+    size = sum(map(len, entries))
+    room = Room(tmp_path / LEDGER, most=size + 100)
+    kept = Keeper(tmp_path, LAB.did, OBSERVER, room)
+    view = kept.look(fresh(), Showing(entries[:20]), 1)
+    assert kept.look(view, Showing(entries), 2).entries == len(entries)
+    for each in (room, Room(tmp_path / LEDGER, most=size + 100)):
+        with pytest.raises(LedgerUnavailable, match="may take here"):
+            list(each.passed([bytes(101)]))
+
+
+def test_witnesses_without_end_leave_a_bounded_number_of_files_and_the_largest_head(
+    tmp_path: Path,
+) -> None:
+    """Keys cost nothing: a place that mirrors the same lab can show another witness at every look."""
+    mirror, sizes = Mirror(tmp_path, KEY), [999, *range(1, MAX_WITNESSES + 20)]
+    for number, size in enumerate(sizes):
+        note = sign_tree_head(LAB, KEY.name, size, bytes(32)).note
+        mirror.keep_cosigned(f"witness-{number}", note)
+    kept = [path.read_bytes().split(b"\n")[1] for path in (tmp_path / "witnesses").iterdir()]
+    assert sorted(map(int, kept)) == sorted(sizes)[-MAX_WITNESSES:]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from archipel.cli.ledger_continued import why_not
 from archipel.identity import Envelope, Identity
 from archipel.lab import refusals
 from archipel.lab.admission import admit
@@ -240,3 +241,21 @@ def test_more_than_half_of_the_shares_that_vote_let_a_run_go_on_and_no_fewer() -
 
 def _holders(world: World) -> list[str]:
     return [did for did in would_hold(world.state, world.run()) if did != TREASURY]
+
+
+def test_a_whole_ledger_is_that_of_whoever_says_to_continue_it_and_has_the_nodes_very_run(
+    world: World,
+) -> None:
+    """An address can show one key and another's ledger, and an older prefix has room for another run of the same name."""
+    name(world, NEXT.did)
+    told = entries(world)
+    state = after(world, succession(told, LAB))
+    opened = state.runs["plain"].opened
+    assert why_not(state, LAB.did, NEXT.did, (opened,)) is None
+    assert "is of" in str(why_not(state, LAB.did, THIRD.did, (opened,)))
+    assert "was never that of" in str(why_not(state, THIRD.did, NEXT.did, (opened,)))
+    other = opened.model_copy(update={"seq": opened.seq + 1})
+    assert "none of ['plain'] goes on" in str(why_not(state, LAB.did, NEXT.did, (other,)))
+    gone = state.runs["chosen"].opened
+    assert "none of ['chosen'] goes on" in str(why_not(state, LAB.did, NEXT.did, (gone,)))
+    assert "none of []" in str(why_not(state, LAB.did, NEXT.did, ()))

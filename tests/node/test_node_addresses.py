@@ -2,7 +2,7 @@
 
 import pytest
 
-from archipel.node.addresses import BadPlace, NotDialled, peer_url, place_of
+from archipel.node.addresses import BadPlace, NotDialled, check_successor, peer_url, place_of
 
 PUBLIC, PRIVATE, LOOPBACK = "93.184.215.14", "10.0.0.7", "127.0.0.1"
 
@@ -44,6 +44,23 @@ def test_names_services_and_private_addresses_are_not_dialled_for_a_public_lab(
 def test_loopback_is_not_dialled_for_a_lab_in_a_private_network() -> None:
     with pytest.raises(NotDialled, match="more private"):
         peer_url("127.0.0.1:8441", PRIVATE)
+
+
+@pytest.mark.parametrize(
+    "seen", ["169.254.169.254", "fe80::1", "0.0.0.0", "::", "::ffff:169.254.169.254"]
+)
+def test_no_lab_continues_another_at_nobodys_own_address(seen: str) -> None:
+    for is_lab_here in (True, False):
+        with pytest.raises(NotDialled, match="nobody's own"):
+            check_successor([PUBLIC, seen], is_lab_here=is_lab_here)
+
+
+def test_a_lab_elsewhere_names_no_successor_on_this_machine() -> None:
+    check_successor([PUBLIC, PRIVATE], is_lab_here=False)
+    check_successor([PUBLIC, LOOPBACK], is_lab_here=True)
+    for seen in (LOOPBACK, "::1", "::ffff:127.0.0.1", "127.8.8.8"):
+        with pytest.raises(NotDialled, match="this machine"):
+            check_successor([PUBLIC, seen], is_lab_here=False)
 
 
 def test_where_to_listen_is_numbers_and_a_free_port() -> None:

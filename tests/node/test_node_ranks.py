@@ -10,11 +10,13 @@ from click.testing import CliRunner
 
 from archipel.cli.update import command
 from archipel.node import lending
-from archipel.node.home import setup_of
+from archipel.node.home import ready_home, setup_of
 from archipel.node.lending import Lending, lend
-from archipel.node.ranks import ALONE, Ranks
+from archipel.node.ranks import ALONE, LOOPBACK, Ranks
 from archipel.node.settings import NodeSettings
-from archipel.node.worker_start import program
+from archipel.node.worker import Worker
+from archipel.node.worker_start import meeting_in, program
+from archipel.records.kinds import TRUSTED_ROLE
 
 PLACE = "first.example:29400"
 
@@ -53,7 +55,61 @@ def test_a_rank_has_its_number_by_its_host_and_is_told_how_many_hosts_there_are(
     assert "--standalone" not in told
     assert told[-1] == "3"
     assert words(ALONE, tmp_path) == ["-m", "archipel.work.child"]
-    assert "--standalone" in words(Ranks(2), tmp_path)
+
+
+def test_ranks_of_one_host_meet_in_files_that_only_their_user_can_write(tmp_path: Path) -> None:
+    """A pickle is read of who has come: from a port it would be anybody's, from a child's folder the child's."""
+    setup = ready_home(NodeSettings(lab_url="", home=tmp_path), ())
+    folder, near = meeting_in(tmp_path, Ranks(2))
+    assert folder is not None
+    told = program(Ranks(2), setup, folder)
+    assert "--standalone" not in told
+    assert "--rdzv-conf=store_type=file" in told
+    (file,) = [Path(each.partition("=")[2]) for each in told if "--rdzv-endpoint=" in each]
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert not any(file.is_relative_to(each) for each in (setup.scratch, setup.memory))
+    hosts, number, world, met = told[-4:]
+    assert (hosts, number, world) == ("1", "${local_rank}", "2")
+    assert Path(met).parent == setup.scratch
+    assert near["GLOO_SOCKET_IFNAME"] == near["NCCL_SOCKET_IFNAME"] == LOOPBACK
+    assert program(Ranks(2), setup, folder)[-1] != met, "a file of an earlier meeting"
+    file.touch()
+    assert not any(meeting_in(tmp_path, Ranks(2))[0].iterdir())
+    assert meeting_in(tmp_path, ALONE) == meeting_in(tmp_path, Ranks(1, 2, 0, PLACE)) == (None, {})
+
+
+def listening(home: Path) -> list[str]:
+    """Addresses, in the kernel's words, at which processes that were told of this home wait for connections."""
+    held = set[str]()
+    for process in Path("/proc").iterdir():
+        try:
+            if str(home).encode() in (process / "cmdline").read_bytes():
+                held |= {str(each.readlink()) for each in (process / "fd").iterdir()}
+        except OSError:
+            continue
+    tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table]
+    waiting = [row for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held]
+    return [row[1].partition(":")[0] for row in waiting]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's table of sockets")
+def test_nobody_reaches_ranks_of_one_host_from_another(tmp_path: Path) -> None:
+    settings = NodeSettings(lab_url="", home=tmp_path, kinds=TRUSTED_ROLE, ranks=Ranks(2))
+    environment = {"PATH": os.defpath, "TMPDIR": str(tmp_path / "scratch")}
+
+    async def story() -> list[str]:
+        setup = ready_home(settings, ())
+        worker = await Worker.start(setup, environment, tmp_path / "log", settings.ranks)
+        try:
+            return listening(tmp_path)
+        finally:
+            await worker.close()
+
+    found = asyncio.run(story())
+    assert found, "they do talk"
+    assert {*found} == {"0100007F"}, "127.0.0.1 alone"
 
 
 @pytest.mark.parametrize(

@@ -177,3 +177,59 @@ def test_a_node_that_starts_anew_knows_whom_to_follow_and_where_it_turned_to(
             later.begin(Standing())
 
     asyncio.run(story())
+
+
+def test_somebody_whom_nobody_named_is_judged_by_the_ledger_of_the_key_that_it_said(
+    tmp_path: Path,
+) -> None:
+    """What an address says first and what it shows then may be of two keys."""
+    asked: list[Any] = []
+
+    def judge(*said: Any) -> str | None:
+        asked.append(said)
+        return "not here" if len(asked) == 1 else None
+
+    opened = chartered("https://heir")
+
+    async def story() -> None:
+        settings = NodeSettings(lab_url="http://127.0.0.1:1", home=tmp_path, judge=judge)
+        client = LabClient(settings.lab_url, identity("node"))
+        looking = Successors(client, settings, Runs(opened))  # type: ignore[arg-type]
+        told = facts(succession(TOLD, LAB))
+        with pytest.raises(NotBelieved, match="not here"):
+            await looking._believed("http://a", told, known())
+        with pytest.raises(NotBelieved, match="may say so"):  # not again so soon
+            await looking._believed("http://a", told, known())
+        assert (await looking._believed("http://b", told, known())).lab == NEXT.did
+        await client.close()
+
+    asyncio.run(story())
+    assert asked == [(url, LAB.did, NEXT.did, (opened,)) for url in ("http://a", "http://b")]
+
+
+@pytest.mark.parametrize(
+    ("lab", "num_asked"), [("http://192.0.2.1:1", 0), ("http://127.0.0.1:1", 1)]
+)
+def test_a_lab_elsewhere_sends_nobody_around_on_its_own_machine(
+    tmp_path: Path, lab: str, num_asked: int
+) -> None:
+    """Whatever serves there would get a request that its owner never made; a lab on this machine may name another one here."""
+    heard: list[int] = []
+
+    async def story() -> None:
+        async def hear(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard.append(1)
+            writer.close()
+
+        async with await asyncio.start_server(hear, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            client = LabClient(lab, identity("node"))
+            settings = NodeSettings(lab_url=lab, home=tmp_path)
+            looking = Successors(client, settings, Runs())  # type: ignore[arg-type]
+            named = Successor(did=NEXT.did, address=f"http://127.0.0.1:{port}")
+            looking._known = Known(FOUNDING, (named,), ask=("http://169.254.169.254/latest",))
+            assert not await looking.look()
+            await client.close()
+
+    asyncio.run(story())
+    assert len(heard) == num_asked

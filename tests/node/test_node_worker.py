@@ -360,7 +360,8 @@ def test_one_child_is_started_as_it_is_and_several_ranks_by_torchrun(
     asyncio.run(story())
     words = told.read_text().split()
     if ranks > 1:
-        assert words.pop() == "1"
+        hosts, number, world, _ = [words.pop() for _ in range(4)][::-1]
+        assert (hosts, number, world) == ("1", "${local_rank}", "3")
         assert words.pop() == to_line(setup).decode().strip()
     assert (starter in words) == (ranks > 1)
     assert ("--nproc-per-node=3" in words) == (ranks == 3)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,7 @@ from archipel.lab.mirrors.comparing import Elsewhere, Read, compared
 from archipel.lab.mirrors.keeping import BLOBS, Keeper
 from archipel.ledger.evidence import BadEvidence
 from archipel.ledger.storage import LedgerError, LedgerUnavailable
+from archipel.ledger.tiles import ENTRIES, place_at
 from archipel.ledger.tree_head import TreeHead
 from archipel.node.client import LabReader
 from archipel.node.exchange import Bounds, LabRefused, LabUnreachable, bounded_body
@@ -30,9 +31,7 @@ ANSWER_LIMIT_S = 20.0
 LOOK_S, ENTRIES_PER_S = 120.0, 50.0
 """A look at a ledger takes no longer than the first, and the time of what is new at this pace: who drips is left."""
 BLOBS_S = 60.0
-"""After so long the next head is looked at before the next blob."""
-BLOB_S, BLOB_BYTES_PER_S = 60.0, 50_000.0
-"""A blob takes no longer than the first, and its size at this pace; what came of it stays."""
+"""After so long the next head is looked at before the next blob; what came of one stays, and the next round goes on there."""
 COSIGN_EVERY_S = 600.0
 MAX_MIRRORS_BYTES = 4 * 2**20
 MAX_SAID_BYTES = 65_536
@@ -146,10 +145,11 @@ class Rounds:
         self, view: MirrorView, keeper: Keeper, others: Sequence[Elsewhere]
     ) -> MirrorView:
         for other in others:
+            paced = replace(other, read=_paced(other.read))
             with contextlib.suppress(
                 LedgerError, BadEvidence
             ):  # its nonsense says nothing of the lab
-                view = compared(keeper, view, other, _now_ms())
+                view = compared(keeper, view, paced, _now_ms())
         return view
 
     def _others(self, did: str) -> list[Elsewhere]:
@@ -180,6 +180,23 @@ class _Paced:
             yield entry
 
 
+def _paced(read: Read) -> Read:
+    """Files of another place, which come at the pace of a lab's entries, or not at all."""
+    began_s, num_entries = time.monotonic(), 0
+
+    def within(path: str, most: int) -> bytes:
+        nonlocal num_entries
+        taken_s = time.monotonic() - began_s
+        if taken_s > LOOK_S + num_entries / ENTRIES_PER_S:
+            raise LedgerUnavailable(f"{num_entries} entries came in {taken_s:.0f} s")
+        place = place_at(path.removeprefix("/"))
+        if place is not None and place.level == ENTRIES:
+            num_entries += place.width
+        return read(path, most)
+
+    return within
+
+
 class _Fetcher:
     """Brings blobs in from the first place that has them."""
 
@@ -208,7 +225,7 @@ class _Fetcher:
 
     def _fetch_from(self, place: LabReader, blob: BlobRef, store: BlobStore) -> None:
         async def in_time() -> None:
-            async with asyncio.timeout(BLOB_S + blob.size / BLOB_BYTES_PER_S):
+            async with asyncio.timeout(BLOBS_S):  # however large: a lab that drips is looked at
                 await place.fetch(blob, store)
 
         try:

@@ -37,6 +37,8 @@ from archipel.ledger.verification import entries_under
 
 CHECKPOINT = "checkpoint"
 WITNESSES = "witnesses"
+MAX_WITNESSES = 64
+"""Whose signatures are kept beside a mirror."""
 
 
 def cosigned_place(witness: str) -> str:
@@ -96,7 +98,7 @@ class Mirror:
 
         Raises:
             LedgerCorrupt: fewer or more entries than that, others than were signed, or what stands here is damaged:
-                the files of the old checkpoint stay as they are.
+                the files of the old checkpoint stay as they are, and nothing else.
             LedgerUnavailable: the disk.
         """
         if head.size < self.size:
@@ -104,6 +106,17 @@ class Mirror:
                 f"the lab's newest head is over {head.size} entries, but this mirror has one that it signed over "
                 f"{self.size}: it has gone back to an older ledger; keep both heads, they are the proof"
             )
+        try:
+            self._grow(entries, head)
+        except Exception:
+            self._sweep()  # a growth without end must leave no more than one that never began
+            raise
+        os.sync()  # all files before the checkpoint that is over them
+        _write(self.folder / CHECKPOINT, head.note)
+        self.head = head
+        self._sweep()
+
+    def _grow(self, entries: Iterable[bytes], head: TreeHead) -> None:
         builder = Builder(self, self.size, head.size, self._write)
         for entry in entries:
             builder.add(entry)
@@ -114,14 +127,18 @@ class Mirror:
                 f"{self.size} that stand here under an earlier head of its own: it shows two histories; keep this "
                 "mirror and that head, they are the proof"
             )
-        os.sync()  # all files before the checkpoint that is over them
-        _write(self.folder / CHECKPOINT, head.note)
-        self.head = head
-        self._sweep()
 
     def keep_cosigned(self, witness: str, note: bytes) -> None:
-        """A checkpoint with a signature of the witness of this name."""
+        """A checkpoint with a signature of the witness of this name.
+
+        Anybody can be a witness: of more than MAX_WITNESSES files those over the fewest entries go, so that whoever continues
+        this log still sees the largest head that was signed.
+        """
         _write(self.folder / cosigned_place(witness), note)
+        kept = list((self.folder / WITNESSES).glob("*.note"))
+        if len(kept) > MAX_WITNESSES:
+            for path in sorted(kept, key=_said_size)[:-MAX_WITNESSES]:
+                path.unlink(missing_ok=True)
 
     def bundle(self, place: Place) -> list[bytes]:
         """The entries of a bundle, unchecked but for their form. Raises LedgerCorrupt, naming the file."""
@@ -225,6 +242,12 @@ def _checked(note: bytes, key: NoteKey, folder: Path) -> TreeHead:
         raise LedgerCorrupt(
             f"{folder / CHECKPOINT} is not signed by {key.to_text()}: {error}"
         ) from None
+
+
+def _said_size(path: Path) -> int:
+    """Entries under a cosigned head; -1: it says none."""
+    line = (_read(path, MAX_NOTE_BYTES) or b"").split(b"\n", 2)[1:2]
+    return int(line[0]) if line and line[0].isdigit() and len(line[0]) < 20 else -1
 
 
 def _read(path: Path, limit: int) -> bytes | None:

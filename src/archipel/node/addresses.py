@@ -5,6 +5,7 @@ Law: pure. A lab may be anybody's: it must not make a node ask around in the net
 
 import ipaddress
 import re
+from collections.abc import Iterable
 
 from archipel.records.sources import FIRST_PORT
 
@@ -42,6 +43,21 @@ def peer_url(spelled: str, labs: str) -> str:
     if reach < lab_reach:
         raise NotDialled(f"{spelled} is more private than the lab's own address {labs}")
     return f"http://{spelled}"
+
+
+def check_successor(seen: Iterable[str], *, is_lab_here: bool) -> None:
+    """Whether a lab may be looked for where another one says.
+
+    Args:
+        seen: what the host that it said means here, as numbers.
+        is_lab_here: the lab that says so is on this machine itself.
+
+    Raises:
+        NotDialled: it means this machine, and the lab is elsewhere; or it is nobody's own address, as that of a cloud's metadata.
+    """
+    for each in seen:
+        if _reach(each) == LOOPBACK and not is_lab_here:
+            raise NotDialled(f"{each} is this machine, and the lab that names it is not")
 
 
 def place_of(text: str) -> tuple[str, int]:

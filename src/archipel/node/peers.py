@@ -258,14 +258,15 @@ class Peers:
     async def _url(self, peer: Peer) -> str:
         """Raises NotDialled."""
         if not self._labs:
-            self._labs = await self._resolved(urlsplit(self._lab.url).hostname or "")
+            self._labs = await resolved(urlsplit(self._lab.url).hostname or "")
         return [peer_url(peer.address, seen) for seen in self._labs][-1]
 
-    async def _resolved(self, host: str) -> tuple[str, ...]:
-        """The lab's addresses in numbers. Raises NotDialled: it has none now."""
-        try:
-            async with asyncio.timeout(LOOKUP_LIMIT_S):
-                found = await asyncio.get_running_loop().getaddrinfo(host, None)
-        except (OSError, TimeoutError, UnicodeError) as error:
-            raise NotDialled(f"the lab's own address {host} is not known: {error}") from None
-        return tuple({str(each[4][0]).partition("%")[0] for each in found})
+
+async def resolved(host: str) -> tuple[str, ...]:
+    """What a host's name means here, in numbers. Raises NotDialled: nothing now."""
+    try:
+        async with asyncio.timeout(LOOKUP_LIMIT_S):
+            found = await asyncio.get_running_loop().getaddrinfo(host, None)
+    except (OSError, TimeoutError, UnicodeError) as error:
+        raise NotDialled(f"the address {host} is not known: {error}") from None
+    return tuple({str(each[4][0]).partition("%")[0] for each in found})

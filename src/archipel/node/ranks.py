@@ -1,12 +1,22 @@
 """The processes that share one update: how many, on how many hosts, and where they meet.
 
-Law: the first host's first rank is the trusted role's child; hosts have as many ranks each, counted host by host.
+Law: the first host's first rank is the trusted role's child; hosts have as many ranks each, counted host by host. On one host
+nobody from elsewhere can reach them: they meet in files, and talk over loopback.
 """
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 MAX_RANKS, MAX_HOSTS = 64, 1024
 """Of a host; of a site."""
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+NEAR = {
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    "GLOO_SOCKET_IFNAME": LOOPBACK,
+    "NCCL_SOCKET_IFNAME": LOOPBACK,
+}
+"""What keeps ranks of one host off its other addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +54,25 @@ class Ranks:
         """Whether there is one process and no torchrun."""
         return self.here == self.hosts == 1
 
-    def torchrun(self) -> list[str]:
-        """Arguments to Python that start this host's, up to what they run; ranks keep their numbers."""
+    @property
+    def is_near(self) -> bool:
+        """Whether they are several, and all on this host."""
+        return self.hosts == 1 and not self.is_alone
+
+    def torchrun(self, file: Path | None = None) -> list[str]:
+        """Arguments to Python that start this host's, up to what they run; ranks keep their numbers.
+
+        file: a new one, of ranks on one host, that nobody else may write. torchrun keeps a pickle there of who has come;
+        its `--standalone` hands that out, and takes it in, at a port that any machine may ask.
+        """
         run = ["-m", "torch.distributed.run", f"--nproc-per-node={self.here}"]
         if self.hosts == 1:
-            return [*run, "--standalone"]
+            return [
+                *run,
+                "--rdzv-backend=c10d",
+                f"--rdzv-endpoint={file}",
+                "--rdzv-conf=store_type=file",
+            ]
         address, port = self.meeting.rsplit(":", 1)
         return [
             *run,

@@ -12,6 +12,7 @@ from archipel.node.pausing import Pausing
 from archipel.node.ranks import ALONE, Ranks
 from archipel.plurals import counted
 from archipel.records.kinds import STRANGERS, TRUSTED
+from archipel.records.statements import RunOpened
 
 MEMORY_SHARE_PERCENT = 75
 """Of the machine's memory that a child may fill by default; the rest is for the agent and its owner."""
@@ -84,9 +85,9 @@ class NodeSettings:
     """The child's whole environment, but for where its source lies."""
     turns_network: bool = False
     """The trusted role's environments that answer turns may reach the network."""
-    judge: Callable[[str, str, frozenset[str]], str | None] | None = None
-    """(address, a lab that was known, runs) -> why whoever answers there does not continue that lab and one of these runs, by
-    all entries of its ledger; None: it does. None in its place: only who was named is followed."""
+    judge: Callable[[str, str, str, tuple[RunOpened, ...]], str | None] | None = None
+    """(address, a lab that was known, who says to continue it, runs) -> why this key's ledger, which lies there, does not
+    continue that lab and one of these runs, by all its entries; None: it does. None in its place: only who was named is followed."""
     readable: tuple[Path, ...] = ()
     """Folders the child may read besides Python itself and the cache."""
 

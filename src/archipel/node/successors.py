@@ -11,14 +11,18 @@ import random
 import time
 from dataclasses import asdict, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
+from archipel.blobs.s3_place import is_own_machine
+from archipel.node.addresses import check_successor
 from archipel.node.client import LabClient, LabReader
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.known_labs import check_lab
 from archipel.node.open_runs import OpenRuns
 from archipel.node.patience import NodeFailed
+from archipel.node.peers import resolved
 from archipel.node.sealed import Founding, NotBelieved
 from archipel.node.settings import NodeSettings
 from archipel.node.small_files import Unreadable, read_json, write_json
@@ -100,6 +104,7 @@ class Successors:
                 continue
             try:
                 async with asyncio.timeout(ASK_LIMIT_S), LabReader(address) as there:
+                    await self._check_places(there)
                     facts = await there.read(LabFacts, "/lab")
                 founding = await self._believed(address, facts, known)
                 await self._turn(address, founding, facts)
@@ -111,6 +116,13 @@ class Successors:
                 return True
         return False
 
+    async def _check_places(self, there: LabReader) -> None:
+        """Raises NotDialled: a lab elsewhere sends us around on our own machine."""
+        known = {urlsplit(each).hostname or "" for each in (self._place, self.client.url)}
+        for each in there.addresses.every:
+            seen = await resolved(urlsplit(each).hostname or "")
+            check_successor(seen, is_lab_here=any(map(is_own_machine, known)))
+
     async def _believed(self, address: str, facts: LabFacts, known: Known) -> Founding:
         """Whose lab it is there. Raises NotBelieved: it does not continue the known one."""
         founding = continues(facts, known.founding)
@@ -121,8 +133,8 @@ class Successors:
             if self._judge is None or since_s < JUDGE_EVERY_S:
                 raise
             self._judged_s[address] = time.monotonic()
-        runs = frozenset(run.run for run in self._runs.opened)
-        why = await asyncio.to_thread(self._judge, address, known.founding.lab, runs)
+        runs, former = tuple(self._runs.opened), known.founding.lab
+        why = await asyncio.to_thread(self._judge, address, former, founding.lab, runs)
         if why is not None:
             raise NotBelieved(PROBLEM, why)
         return founding

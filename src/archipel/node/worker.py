@@ -17,7 +17,7 @@ from archipel import source_environment
 from archipel.node.failures import WorkFailure
 from archipel.node.lasting import overrun
 from archipel.node.ranks import ALONE, Ranks
-from archipel.node.worker_start import Start, not_covered, program
+from archipel.node.worker_start import Start, meeting_in, not_covered, program
 from archipel.records.fields import Closed, Fault
 from archipel.records.turns import Said
 from archipel.work.messages import (
@@ -84,17 +84,18 @@ class Worker:
         """Spawn the child (or torchrun with several) and wait until it is ready.
 
         Raises:
-            WorkerLost: it did not come up; the message points to its log.
+            WorkerLost: it did not come up; the message points to its log. OSError: the disk.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
+        folder, near = meeting_in(log.parent, ranks)
         with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *program(ranks, setup),
+                *program(ranks, setup, folder),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,
-                env={**source_environment(), **environment},
+                env={**source_environment(), **environment, **near},
                 limit=MAX_LINE_BYTES,
                 start_new_session=True,  # Ctrl-C in the terminal is for the agent alone
             )

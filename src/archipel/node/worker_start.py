@@ -1,10 +1,12 @@
 """How a child process is started, and with which files it may be started again."""
 
+import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from archipel.node.ranks import Ranks
+from archipel.node.ranks import NEAR, Ranks
 from archipel.work.messages import Setup, to_line
 
 
@@ -25,11 +27,32 @@ def not_covered(setup: Setup, paths: Sequence[str]) -> list[Path]:
     return [path for path in there if not any(map(path.is_relative_to, readable))]
 
 
-def program(ranks: Ranks, setup: Setup) -> list[str]:
-    """Arguments to Python; several ranks are torchrun's business, and each is told what confines it, and how many
-    hosts there are.
+def program(ranks: Ranks, setup: Setup, folder: Path | None = None) -> list[str]:
+    """Arguments to Python; several ranks are torchrun's business, and each is told what confines it, how many hosts there are,
+    and on one host which of how many it is, and in which file they meet.
+
+    folder: of ranks on one host, from `meeting_in`.
     """
     if ranks.is_alone:
         return ["-m", "archipel.work.child"]
-    said = to_line(setup).decode().strip()
-    return [*ranks.torchrun(), "-m", "archipel.work.ranks", said, str(ranks.hosts)]
+    said, own = to_line(setup).decode().strip(), ["-m", "archipel.work.ranks"]
+    if folder is None:
+        return [*ranks.torchrun(), *own, said, str(ranks.hosts)]
+    mark = secrets.token_hex(8)
+    met = ("${local_rank}", str(ranks.here), str(setup.scratch / f"meeting-{mark}"))
+    return [*ranks.torchrun(folder / mark), *own, said, str(ranks.hosts), *met]
+
+
+def meeting_in(home: Path, ranks: Ranks) -> tuple[Path | None, dict[str, str]]:
+    """(where torchrun's file of ranks on one host goes: an empty folder beside what a child may write; what its environment
+    needs besides).
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    if not ranks.is_near:
+        return None, {}
+    folder = home / "meeting"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder, NEAR

@@ -5,6 +5,7 @@ in one spelling; nothing in a card is a measurement, so a reader asks, or comput
 """
 
 import ipaddress
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -27,6 +28,9 @@ MAX_HEAD_CHARACTERS = 4_000
 MAX_VALID_MS = 92 * 86_400_000
 """A lab that was not heard of for a quarter of a year is in no directory."""
 
+_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
+"""A host that ends like this some programs take for an address: 127.1, 0x7f000001, 2130706433."""
+
 
 def spelled(address: str) -> str:
     """An address as a card has it.
@@ -43,6 +47,7 @@ def spelled(address: str) -> str:
         raise ValueError(f"{address!a:.80} is no address; expected https://HOST[:PORT][/PATH]")
     if plain != address:
         raise ValueError(f"{address!a:.80} is not in its one spelling; expected {plain!a:.80}")
+    _check_host(host)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(address)):
         raise ValueError(
             f"{address!a:.80} is neither https:// nor http:// on the same machine; put the lab behind TLS"
@@ -59,6 +64,24 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_host(host: str) -> None:
+    """Raises ValueError: no lab is found there by anybody but itself, whatever it means to whom asks."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        if host.endswith(".") or _NUMBER.fullmatch(host):
+            raise ValueError(
+                f"{host!a:.80} is neither a name nor an address in numbers as they are written"
+            ) from None
+        return
+    if isinstance(address, ipaddress.IPv6Address) and (
+        address.ipv4_mapped or address.sixtofour or address.teredo or address.scope_id
+    ):
+        raise ValueError(f"{host!a:.80} holds another address; expected that one")
+    if address.is_unspecified or address.is_multicast or address.is_link_local:
+        raise ValueError(f"{host!a:.80} is nobody's own address")
 
 
 def _of_one_line(text: str) -> str:

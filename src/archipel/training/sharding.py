@@ -143,16 +143,23 @@ def own_device(name: str) -> str:
     return f"{name}:{number}"
 
 
-def join_site(hosts: int = 1) -> Site:
+def join_site(hosts: int = 1, near: tuple[int, int, str] | None = None) -> Site:
     """Enter the process group of the ranks that `torchrun` started beside this one (gloo or NCCL).
 
-    hosts: machines that the ranks are on, as many on each; they are counted host by host.
+    hosts: machines that the ranks are on, as many on each; they are counted host by host. near: on one host, which rank this is,
+    of how many, and the new file in which they find each other; None: by torchrun's address, which any machine may ask.
 
     Raises:
         ValueError: the ranks do not share out evenly.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=COLLECTIVE_LIMIT_S))
+    limit = timedelta(seconds=COLLECTIVE_LIMIT_S)
+    if near is None:
+        dist.init_process_group(backend, timeout=limit)
+    else:
+        rank, world, file = near
+        store = dist.FileStore(file, world)
+        dist.init_process_group(backend, timeout=limit, store=store, rank=rank, world_size=world)
     if dist.get_world_size() % hosts:
         raise ValueError(
             f"{dist.get_world_size()} ranks on {hosts} hosts; expected as many on each"

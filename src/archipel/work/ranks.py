@@ -1,4 +1,4 @@
-"""The trusted child as one of several ranks of a site: `torchrun ... -m archipel.work.ranks SETUP HOSTS`.
+"""The trusted child as one of several ranks of a site: `torchrun ... -m archipel.work.ranks SETUP HOSTS [RANK RANKS FILE]`.
 
 The first rank talks to the agent and hands each message to the others; all take part in work of a kind
 that is shared, and only the first writes and answers. Each rank confines itself before it loads anything heavy, as a
@@ -44,6 +44,14 @@ def require_one_folder(folder: Path, site: "Site") -> None:
         )
 
 
+def _near(words: list[str]) -> tuple[int, int, str] | None:
+    """How ranks of one host find each other, as they were started."""
+    if not words:
+        return None
+    rank, world, file = words
+    return int(rank), int(world), file
+
+
 def serve() -> None:
     """Run until the first rank's standard input ends."""
     answers = private_output()
@@ -56,7 +64,7 @@ def serve() -> None:
 
     torch.set_num_threads(setup.threads)
     setup = setup.model_copy(update={"device": own_device(setup.device)})
-    site = join_site(hosts=int(sys.argv[2]))
+    site = join_site(hosts=int(sys.argv[2]), near=_near(sys.argv[3:]))
     require_one_folder(setup.scratch, site)
     if site.is_first and sys.stdin.buffer.readline(MAX_LINE_BYTES).strip() != said.strip():
         raise SystemExit("the agent asks for another setup than the ranks were started with")

@@ -15,6 +15,7 @@ from archipel.lab.apply import Contradiction
 from archipel.lab.examining import read_entries
 from archipel.lab.mirrors import seen
 from archipel.lab.mirrors.cosigned import witness_name
+from archipel.lab.mirrors.room import Room
 from archipel.lab.recovery import Replaying, check_lab
 from archipel.lab.state import LabState
 from archipel.ledger.evidence import (
@@ -72,8 +73,10 @@ class Broken(ValueError):
 class Keeper:
     """Of the mirror in one folder; one process at a time."""
 
-    def __init__(self, folder: Path, did: str, observer: Identity) -> None:
-        """observer: who signs heads and evidence.
+    def __init__(
+        self, folder: Path, did: str, observer: Identity, room: Room | None = None
+    ) -> None:
+        """observer: who signs heads and evidence. room: for the ledger; None: what every mirror has.
 
         Raises:
             LedgerError: what lies there cannot be read, or is another lab's. IdentityError: no key of a lab.
@@ -82,6 +85,7 @@ class Keeper:
         self.key = lab_key(did)
         self.mirror = Mirror(folder / LEDGER, self.key)
         self._observer = observer
+        self._room = room or Room(folder / LEDGER)
         self._replaying = Replaying(did)
         self._broken: Broken | None = None
         name = witness_name(observer.did)
@@ -138,7 +142,7 @@ class Keeper:
         Raises:
             LedgerError: they are others. OSError: the disk.
         """
-        self.mirror.extend(islice(entries, head.size - self.mirror.size), head)
+        self._extend(entries, head)
         return self._after(view, now_ms)
 
     def keep_evidence(self, name: str, data: bytes) -> None:
@@ -177,12 +181,16 @@ class Keeper:
         start, newest = self.mirror.size, self.mirror.head
         coming = lab.entries(head.size, start)
         try:
-            self.mirror.extend(islice(coming, head.size - start), head)
+            self._extend(coming, head)
         except LedgerCorrupt as error:
             if newest is None or not newest.size:
                 raise
             return self._second_history(view, lab, head, error, now_ms)
         return self._after(view, now_ms)
+
+    def _extend(self, coming: Iterator[bytes], head: TreeHead) -> None:
+        num = head.size - self.mirror.size
+        self.mirror.extend(self._room.passed(islice(coming, num)), head)
 
     def _second_history(
         self, view: MirrorView, lab: Asked, head: TreeHead, error: LedgerCorrupt, now_ms: int
