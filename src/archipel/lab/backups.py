@@ -12,7 +12,7 @@ ledger, not a newer one, and every blob is hashed on its way.
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,16 @@ def copy_blobs(source: Path, target: Path, digests: Iterable[str]) -> Copied:
         return (source / name[:2] / name[2:]).open("rb")
 
     return _copied(opened, target, digests)
+
+
+def lacking(places: Sequence[Path], digests: Iterable[str]) -> tuple[str, ...]:
+    """Those blobs that lie in none of these folders."""
+    names = {digest: hexadecimal(digest) for digest in digests}
+    return tuple(
+        digest
+        for digest, name in sorted(names.items())
+        if not any((place / name[:2] / name[2:]).exists() for place in places)
+    )
 
 
 def copy_stored(store: LabBlobs, target: Path, digests: Iterable[str]) -> Copied:
