@@ -96,9 +96,8 @@ class Recorded(Trusted):
         ]
         recipe = self.files.put(self.recipe.canonical_bytes())
         self.story.operators = frozenset([asked.SOMEBODY])
-        self.story.opened = asked.opened(self.recipe).model_copy(
-            update={"recipe": recipe, "model": tuple(model)}
-        )
+        opened = asked.opened(self.recipe)
+        self.story.hear(opened.model_copy(update={"recipe": recipe, "model": tuple(model)}))
 
 
 def recorded(folder: Path, versions: int) -> Recorded:

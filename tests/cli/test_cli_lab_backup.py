@@ -124,6 +124,7 @@ def test_blobs_are_hashed_on_their_way_and_missing_ones_are_named(tmp_path: Path
     store = BlobStore(tmp_path / "old")
     good, rotten = store.put_bytes(b"good"), store.put_bytes(b"rotten")
     gone = sha256_digest(b"gone")
+    assert backups.lacking([tmp_path / "new", tmp_path / "old"], [good, gone]) == (gone,)
     copied = backups.copy_blobs(tmp_path / "old", tmp_path / "new", [good, gone])
     assert (copied.blobs, copied.bytes, copied.missing) == (1, 4, (gone,))
     assert BlobStore(tmp_path / "new").read_bytes(good, 10) == b"good"

@@ -101,6 +101,7 @@ def test_a_home_is_made_from_a_mirror_and_verifies_with_both_labs_heads(
     code, told, err = typed(*words, "--agreement", paper, "--dry-run")
     assert (code, told["written"]) == (0, False), err
     assert not (home / "ledger.sqlite").exists()
+    assert told["missing"] == []
     code, told, err = typed(*words, "--agreement", paper)
     assert code == 0, err
     assert (told["predecessor"], told["entries"], told["missing"]) == (LAB.did, 5, [])

@@ -19,7 +19,7 @@ from archipel.directory.asking import Asker, NoSource, cards_at, cards_in, own_c
 from archipel.directory.gossip import MAX_OFFERS, Gossip, Setting
 from archipel.directory.known import Source, took
 from archipel.directory.lines import to_lines
-from archipel.directory.own import CardWords, set_words
+from archipel.directory.own import CardWords, renewed, set_words
 from archipel.directory.shelf import loaded, save
 from archipel.lab.directory_routes import directory_routes
 from archipel.lab.lab import Lab
@@ -254,3 +254,19 @@ def test_cards_lie_in_files_and_folders_too(tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(NoSource):
             cards_in(nowhere, {})
+
+
+def test_a_lab_that_runs_shows_what_its_operator_set_or_took_back_without_a_turn(
+    tmp_path: Path,
+) -> None:
+    told = gossip(tmp_path, "a")
+    told.begin()
+    told.look()
+    assert told.sealed_card() is None
+    for words in (CardWords(addresses=("https://a.example",)), CardWords(is_withdrawn=True)):
+        set_words(tmp_path, words)
+        set_now = renewed(tmp_path, lab_identity("a"), None, NOW_MS)
+        assert set_now is not None
+        told.look()
+        assert told.sealed_card() == set_now.sealed
+        assert told.page(0, 50) == (set_now.sealed,)

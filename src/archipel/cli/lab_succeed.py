@@ -106,14 +106,15 @@ def succeed(
         entry = entry_of(identity, said, int(time.time() * 1000))
         after, verdict = _judged(found, entry)
         needs = Parted(backups.Kept(found.blobs)).needed(after)
-        copied = None
+        copied, missing = None, backups.lacking((found.blobs, target / BLOBS), needs)
         if not dry_run:
             at_work("writing the ledger")
             copied = backups.copy_blobs(found.blobs, target / BLOBS, needs)
             if not _is_taken_over(target, identity, said.root):
                 take_over(target, identity, found.mirror.entries(), entry)
     told = _told(target, found, verdict, copied, identity)
-    show(told, as_json, lambda: "\n".join(_words(told)))
+    told["missing"] = list(missing)
+    show(told, as_json, lambda: "\n".join(_words(told, found.blobs)))
 
 
 def mirrored(folder: Path, as_far_as: int | None) -> Mirrored:
@@ -223,20 +224,24 @@ def _told(
         "stops": dict(verdict.stops),
         "written": copied is not None,
         "blobs": None if copied is None else copied.blobs,
-        "missing": None if copied is None else list(copied.missing),
     }
 
 
-def _words(told: dict[str, Any]) -> Iterator[str]:
+def _words(told: dict[str, Any], blobs: Path) -> Iterator[str]:
     begin = "continues" if told["written"] else "would continue"
     yield f"{told['lab']} {begin} {told['predecessor']} from {counted(told['entries'], 'entry', 'entries')} on"
     yield from (f"run {name} goes on" for name in told["goes_on"])
     yield from (f"run {name} is stopped: {why}" for name, why in told["stops"].items())
-    if not told["written"]:
-        return
     missing = told["missing"]
-    yield f"{counted(told['blobs'], 'blob')} copied, {counted(len(missing), 'blob')} missing"
+    came = f"{counted(told['blobs'], 'blob')} copied, " if told["written"] else ""
+    yield f"{came}{counted(len(missing), 'blob')} missing"
     yield from missing[:8]
+    if len(missing) > 8:
+        yield f"and {len(missing) - 8} more (--json names all)"
     if missing:
-        yield "get them from another mirror and run this again: it takes what is missing"
-    yield f"now: archipel lab start --home {told['home']}"
+        yield (
+            "a run that needs one of them stands until it is here: lay them into "
+            f"{blobs} from another mirror's blobs and run this again; it takes what is missing"
+        )
+    if told["written"]:
+        yield f"now: archipel lab start --home {told['home']}"

@@ -158,7 +158,7 @@ def _words(told: dict[str, Any], into: Path, plan: bool) -> str:
     size = sum(part["bytes"] for part in told["parts"])
     which = (
         f"{counted(len(told['parts']), 'part')} of {told['parts_of_version']} of version "
-        f"{told['version']}, {size / 1e9:.3f} of {told['bytes_of_version'] / 1e9:.3f} GB of weights"
+        f"{told['version']}, {size / 1e6:.1f} of {told['bytes_of_version'] / 1e6:.1f} MB of weights"
     )
     if plan:
         lines = [

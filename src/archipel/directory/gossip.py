@@ -6,9 +6,11 @@ or lies costs the others nothing.
 """
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from random import Random
 from archipel.directory.asking import Asker, NoSource, cards_at, own_card
 from archipel.directory.card import BadCard, Card
 from archipel.directory.known import Directory, Source, reached, swept, took
-from archipel.directory.own import renewed
+from archipel.directory.own import card_of, renewed
 from archipel.directory.shelf import Unkept, alone, loaded, save
 from archipel.identity import Identity
 from archipel.records.lab_card import is_loopback, spelled
@@ -28,6 +30,8 @@ logger = logging.getLogger("archipel.directory")
 MAX_SOURCES_ASKED = 16
 MAX_OFFERS = 32
 """Addresses of labs that want to be known, between two turns."""
+LOOK_S = 5.0
+"""So often a lab looks whether its operator set its card anew."""
 LABS_ASKED = 8
 """Known labs whose own card is fetched in a turn."""
 BY_ITSELF = "by itself"
@@ -107,7 +111,23 @@ class Gossip:
                 asyncio.run(self.turn())
             except (OSError, Unkept, BadCard) as error:
                 logger.warning("directory not turned", extra={"reason": str(error)})
-            self._over.wait(self._setting.every_s * self._draw.uniform(0.9, 1.1))
+            self._rest(self._setting.every_s * self._draw.uniform(0.9, 1.1))
+
+    def _rest(self, seconds: float) -> None:
+        """Until the next turn, or the end; what the operator says of the lab meanwhile is shown within LOOK_S."""
+        ends_s = time.monotonic() + seconds
+        while not self._over.wait(max(0.0, min(LOOK_S, ends_s - time.monotonic()))):
+            if time.monotonic() >= ends_s:
+                return
+            with contextlib.suppress(OSError, BadCard):  # the next turn says it
+                self.look()
+
+    def look(self) -> None:
+        """Show the lab's own card as it lies in its home, if another was signed since. Raises OSError, BadCard."""
+        card = card_of(self._setting.home)
+        if card is not None and (self.card is None or card.said.number > self.card.said.number):
+            self.card = card
+            self._publish(self.directory)
 
     def begin(self) -> None:
         """Sign the lab's own card if it is time, and show what is kept.

@@ -12,7 +12,7 @@ ledger, not a newer one, and every blob is hashed on its way.
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +105,16 @@ def copy_blobs(source: Path, target: Path, digests: Iterable[str]) -> Copied:
         BadBackup: one has other bytes than its name says. OSError: the disk.
     """
     return _copied(Kept(source).open, target, digests)
+
+
+def lacking(places: Sequence[Path], digests: Iterable[str]) -> tuple[str, ...]:
+    """Those blobs that lie in none of these folders."""
+    names = {digest: hexadecimal(digest) for digest in digests}
+    return tuple(
+        digest
+        for digest, name in sorted(names.items())
+        if not any((place / name[:2] / name[2:]).exists() for place in places)
+    )
 
 
 def copy_stored(store: LabBlobs, target: Path, digests: Iterable[str]) -> Copied:
