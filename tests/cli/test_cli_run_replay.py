@@ -40,7 +40,9 @@ def story(tmp_path_factory: pytest.TempPathFactory, home: Path) -> MergeStory:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(path.read_bytes())
     contributions = {each.work: each for inputs in run.inputs for each in inputs}
-    return MergeStory(NAME, run.opened, frozenset([SOMEBODY]), told, [], contributions)
+    heard = MergeStory(NAME, None, frozenset([SOMEBODY]), told, [], contributions)
+    heard.hear(run.opened)
+    return heard
 
 
 @pytest.fixture

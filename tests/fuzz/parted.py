@@ -58,12 +58,12 @@ def readers() -> dict[str, Reader]:
     return {
         "indexes of parts": Reader(read_index, (made.index.to_bytes(),), (BadParts,)),
         "lists of parts": Reader(
-            lambda data: read_blobs(data, made.index, "anchor"),
+            lambda data: read_blobs(data, made.index, "delta" if b'"delta"' in data else "anchor"),
             tuple(each.to_bytes() for each in lists if each is not None),
             (BadParts,),
         ),
         "manifests of parts": Reader(
-            lambda data: tensors_of(data, first), tuple(files.values()), (BadParts,)
+            lambda data: tensors_of(data, first), (files[first.manifest.digest],), (BadParts,)
         ),
         "receipts of parts": Reader(
             Receipt.from_bytes, tuple(each.to_bytes() for each in receipts), (BadParts,)
