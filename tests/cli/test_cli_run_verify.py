@@ -335,6 +335,8 @@ def test_a_lab_that_broke_the_run_s_own_rules_is_found(made: Recorded, story: Ru
     late = each.spec.model_copy(update={"groups": tuple(g + 8 for g in each.spec.groups)})
     story.results[work] = each.model_copy(update={"spec": late})
     story.operators = frozenset()
+    assert story.opened is not None
+    story.hear(story.opened)
     found = "\n".join(story.faults())
     for words in (
         "who is no operator",
