@@ -158,7 +158,7 @@ def join_site(hosts: int = 1, near: tuple[int, int, str] | None = None) -> Site:
         dist.init_process_group(backend, timeout=limit)
     else:
         rank, world, file = near
-        store = dist.FileStore(file, world)
+        store = dist.FileStore(file, world)  # type: ignore[attr-defined]  # torch says it elsewhere
         dist.init_process_group(backend, timeout=limit, store=store, rank=rank, world_size=world)
     if dist.get_world_size() % hosts:
         raise ValueError(
