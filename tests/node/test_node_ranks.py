@@ -15,7 +15,7 @@ from archipel.node.lending import Lending, lend
 from archipel.node.ranks import ALONE, LOOPBACK, Ranks
 from archipel.node.settings import NodeSettings
 from archipel.node.worker import Worker
-from archipel.node.worker_start import meeting_in, program
+from archipel.node.worker_start import meeting_in, near_program, program
 from archipel.records.kinds import TRUSTED_ROLE
 
 PLACE = "first.example:29400"
@@ -62,7 +62,7 @@ def test_ranks_of_one_host_meet_in_files_that_only_their_user_can_write(tmp_path
     setup = ready_home(NodeSettings(lab_url="", home=tmp_path), ())
     folder, near = meeting_in(tmp_path, Ranks(2))
     assert folder is not None
-    told = program(Ranks(2), setup, folder)
+    told = near_program(Ranks(2), setup, folder)
     assert "--standalone" not in told
     assert "--rdzv-conf=store_type=file" in told
     (file,) = [Path(each.partition("=")[2]) for each in told if "--rdzv-endpoint=" in each]
@@ -72,7 +72,7 @@ def test_ranks_of_one_host_meet_in_files_that_only_their_user_can_write(tmp_path
     assert (hosts, number, world) == ("1", "${local_rank}", "2")
     assert Path(met).parent == setup.scratch
     assert near["GLOO_SOCKET_IFNAME"] == near["NCCL_SOCKET_IFNAME"] == LOOPBACK
-    assert program(Ranks(2), setup, folder)[-1] != met, "a file of an earlier meeting"
+    assert near_program(Ranks(2), setup, folder)[-1] != met, "a file of an earlier meeting"
     file.touch()
     assert not any(meeting_in(tmp_path, Ranks(2))[0].iterdir())
     assert meeting_in(tmp_path, ALONE) == meeting_in(tmp_path, Ranks(1, 2, 0, PLACE)) == (None, {})

@@ -17,7 +17,7 @@ from archipel import source_environment
 from archipel.node.failures import WorkFailure
 from archipel.node.lasting import overrun
 from archipel.node.ranks import ALONE, Ranks
-from archipel.node.worker_start import Start, meeting_in, not_covered, program
+from archipel.node.worker_start import Start, meeting_in, near_program, not_covered, program
 from archipel.records.fields import Closed, Fault
 from archipel.records.turns import Said
 from archipel.work.messages import (
@@ -91,7 +91,7 @@ class Worker:
         with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *program(ranks, setup, folder),
+                *(program(ranks, setup) if folder is None else near_program(ranks, setup, folder)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,

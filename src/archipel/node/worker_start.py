@@ -27,20 +27,27 @@ def not_covered(setup: Setup, paths: Sequence[str]) -> list[Path]:
     return [path for path in there if not any(map(path.is_relative_to, readable))]
 
 
-def program(ranks: Ranks, setup: Setup, folder: Path | None = None) -> list[str]:
-    """Arguments to Python; several ranks are torchrun's business, and each is told what confines it, how many hosts there are,
-    and on one host which of how many it is, and in which file they meet.
-
-    folder: of ranks on one host, from `meeting_in`.
+def program(ranks: Ranks, setup: Setup) -> list[str]:
+    """Arguments to Python; several ranks are torchrun's business, and each is told what confines it, and how many
+    hosts there are.
     """
     if ranks.is_alone:
         return ["-m", "archipel.work.child"]
-    said, own = to_line(setup).decode().strip(), ["-m", "archipel.work.ranks"]
-    if folder is None:
-        return [*ranks.torchrun(), *own, said, str(ranks.hosts)]
+    return [*ranks.torchrun(), *_own(ranks, setup)]
+
+
+def near_program(ranks: Ranks, setup: Setup, folder: Path) -> list[str]:
+    """The same of ranks on one host, each told besides which of how many it is, and in which file they meet.
+
+    folder: from `meeting_in`.
+    """
     mark = secrets.token_hex(8)
     met = ("${local_rank}", str(ranks.here), str(setup.scratch / f"meeting-{mark}"))
-    return [*ranks.torchrun(folder / mark), *own, said, str(ranks.hosts), *met]
+    return [*ranks.torchrun(folder / mark), *_own(ranks, setup), *met]
+
+
+def _own(ranks: Ranks, setup: Setup) -> list[str]:
+    return ["-m", "archipel.work.ranks", to_line(setup).decode().strip(), str(ranks.hosts)]
 
 
 def meeting_in(home: Path, ranks: Ranks) -> tuple[Path | None, dict[str, str]]:
