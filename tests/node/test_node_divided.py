@@ -1,7 +1,6 @@
 """One machine that several labs use in turn: who has it, for how long, and what of that is kept; the clock is set."""
 
 import asyncio
-import json
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,16 @@ from typing import Any
 import pytest
 
 from archipel.node import divided
-from archipel.node.divided import FILE, IDLE_POLL_S, POLL_S, SAVE_EVERY_S, Divided, read_account
+from archipel.node.divided import (
+    FILE,
+    IDLE_POLL_S,
+    POLL_S,
+    SAVE_EVERY_S,
+    Divided,
+    as_document,
+    read_account,
+)
+from archipel.node.small_files import write_json
 from archipel.node.stints import Division
 
 
@@ -42,7 +50,7 @@ def test_one_has_the_machine_and_the_next_gets_it_when_that_is_over(tmp_path: Pa
         await one.wait(owes=True)
         await one.wait(owes=True)  # it has it already
         assert (one.is_here, other.is_here) == (True, False)
-        assert one.poll_s(60.0) == IDLE_POLL_S
+        assert (one.poll_s(60.0), one.longest_s) == (IDLE_POLL_S, 100.0)
         waiting = asyncio.create_task(other.wait(owes=True))
         await turned()
         assert one.poll_s(60.0) == POLL_S
@@ -201,8 +209,10 @@ def test_the_account_is_kept_now_and_then_and_a_damaged_one_begins_anew(tmp_path
         assert machine.spent() == {"a": SAVE_EVERY_S - 1, "b": 0.0}
 
     run(story())
-    sound = json.loads((tmp_path / FILE).read_text())
+    sound = as_document(read_account(tmp_path))
     place = sound["places"]["a"]
+    write_json(tmp_path / FILE, sound)
+    assert read_account(tmp_path) != Division(), "as it was written"
     for wrong in (
         {"places": {"a": place | {"weight": 0}}},
         {"places": {"a": place | {"weight": -1}}},
@@ -216,7 +226,7 @@ def test_the_account_is_kept_now_and_then_and_a_damaged_one_begins_anew(tmp_path
         {"at_s": None},
         {"places": []},
     ):
-        (tmp_path / FILE).write_text(json.dumps(sound | wrong))
+        write_json(tmp_path / FILE, sound | wrong)
         assert read_account(tmp_path) == Division(), wrong
     (tmp_path / FILE).write_text("[]")
     assert read_account(tmp_path) == Division()
