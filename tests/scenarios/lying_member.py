@@ -35,5 +35,5 @@ if __name__ == "__main__":
     else:
         from archipel.node import worker
 
-        worker.program = lambda ranks, setup, folder=None: [__file__, CHILD]
+        worker.program = lambda ranks, setup: [__file__, CHILD]
         runpy.run_module("archipel.cli.archipel", run_name="__main__")

@@ -29,7 +29,7 @@ def join(way: Sequence[str], words: Sequence[str]) -> None:
     """The package's command, with a work process that cheats in this way."""
     from archipel.node import worker
 
-    worker.program = lambda ranks, setup, folder=None: [*CHILD, *way]  # type: ignore[attr-defined]  # a name of its own imports
+    worker.program = lambda ranks, setup: [*CHILD, *way]  # type: ignore[attr-defined]  # a name of its own imports
     sys.argv = [sys.argv[0], *words]
     runpy.run_module(COMMAND, run_name="__main__")
 
