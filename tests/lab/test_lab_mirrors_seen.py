@@ -7,17 +7,17 @@ import pytest
 from archipel.lab.mirrors import seen
 from archipel.lab.mirrors.cosigned import (
     MAX_AHEAD_S,
+    MAX_COSIGNED_BYTES,
     MAX_COSIGNERS,
-    MAX_NOTE_BYTES,
     STALE_S,
     WITNESS_PREFIX,
     Cosigned,
-    plain,
     witness_in,
     witness_name,
 )
 from archipel.lab.refusals import Busy, Malformed
 from archipel.ledger.cosignature import cosigned
+from archipel.ledger.mirror import cosigned_place
 from archipel.ledger.signed_note import BadNote
 from archipel.ledger.tree_head import sign_tree_head
 from archipel.ledger.verification import lab_key
@@ -135,8 +135,8 @@ def test_a_witness_s_clock_may_be_ahead_by_minutes_and_a_head_long_by_its_bound(
         found.take(note(2, 101 + MAX_AHEAD_S), 100)
     head = note(2, 1)
     line = "\u2014 w.example " + "A" * 40 + "\n"
-    longest = head + line.encode() * ((MAX_NOTE_BYTES - len(head)) // len(line.encode()))
-    with pytest.raises(Malformed, match=f"at most {MAX_NOTE_BYTES}"):
+    longest = head + line.encode() * ((MAX_COSIGNED_BYTES - len(head)) // len(line.encode()))
+    with pytest.raises(Malformed, match=f"at most {MAX_COSIGNED_BYTES}"):
         found.take(longest + line.encode(), 100)
     assert len(found.shown()) == 1
 
@@ -162,4 +162,4 @@ def test_a_witness_has_the_name_of_its_own_key_and_nobody_elses() -> None:
     with pytest.raises(BadNote, match=WITNESS_PREFIX):
         witness_in(note(1, 5, name="w.example"))
     assert witness_name(mine.did) == WITNESS_PREFIX + mine.did.removeprefix("did:key:")
-    assert plain("archipel.witness/z6-M k") == "archipel.witness_z6-M_k"
+    assert cosigned_place("archipel.witness/z6-M k") == "witnesses/archipel.witness_z6-M_k.note"

@@ -99,9 +99,7 @@ def test_a_child_that_keeps_more_than_it_may_is_ended_and_named(
         others = keep(setup.memory, "others", 1)
         own = setup.memory / "run-0"
         many = f"{READY}\nimport os\nos.mkdir({str(own)!r})\nopen({str(own / 'state')!r}, 'wb').write(bytes({2 * KEPT}))\ntime.sleep(60)"
-        monkeypatch.setattr(
-            "archipel.node.worker.program", lambda ranks, setup: ["-c", many]
-        )
+        monkeypatch.setattr("archipel.node.worker.program", lambda ranks, setup: ["-c", many])
         monkeypatch.setattr("archipel.node.lasting.WATCH_S", 0.05)
         worker = await Worker.start(setup, {}, tmp_path / "log")
         message = DoWork.model_construct(folder="run-0")

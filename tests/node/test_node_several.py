@@ -91,6 +91,7 @@ def _serve(
     return made[0]
 
 
+@pytest.mark.slow
 def test_labs_that_always_have_work_share_the_machine_by_weight(
     worlds: list[World], folder: Path
 ) -> None:

@@ -32,9 +32,7 @@ REFUSED = Failed(reason="out of memory")
 
 
 async def started(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> Worker:
-    monkeypatch.setattr(
-        "archipel.node.worker.program", lambda ranks, setup: ["-c", program]
-    )
+    monkeypatch.setattr("archipel.node.worker.program", lambda ranks, setup: ["-c", program])
     return await Worker.start(ready_home(settings(folder, "http://lab"), ()), {}, folder / "log")
 
 
@@ -80,9 +78,7 @@ def test_a_child_that_fills_the_disk_is_ended_and_named(
             f"    open({str(setup.scratch)!r} + f'/{{number}}', 'wb').write(bytes(20_000))\n"
             f"time.sleep({FOREVER_S})"
         )
-        monkeypatch.setattr(
-            "archipel.node.worker.program", lambda ranks, setup: ["-c", many]
-        )
+        monkeypatch.setattr("archipel.node.worker.program", lambda ranks, setup: ["-c", many])
         worker = await Worker.start(setup, {}, tmp_path / "log")
         with pytest.raises(WorkerLost, match="at most 100000 are allowed"):
             await worker.benchmark()

@@ -243,6 +243,7 @@ def test_no_path_and_no_link_leads_out_of_the_mirror(upstream: Path, tmp_path: P
         plain_path("a/../b")
 
 
+@pytest.mark.slow
 def test_a_withdrawn_upstream_leaves_every_mirror_as_good_as_it_was(
     site: Path, tmp_path: Path
 ) -> None:

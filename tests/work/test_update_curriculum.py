@@ -63,6 +63,7 @@ def test_each_version_by_a_process_of_its_own_is_the_same(
     assert again.prompts == whole.prompts
 
 
+@pytest.mark.slow
 def test_whoever_makes_the_versions_again_comes_to_the_same(whole: Trusted) -> None:
     folder = whole.folder / "remade"
     folder.mkdir()
