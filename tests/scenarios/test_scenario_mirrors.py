@@ -21,6 +21,7 @@ import pytest
 from archipel.ledger.evidence import FORK, ROLLBACK, read_evidence
 from archipel.node.client import LabClient
 from archipel.records.statements import NodeJoined
+from burnt import burn
 from people import identity
 from specimens import CAPABILITIES
 from terminal import environment
@@ -151,7 +152,7 @@ def test_two_faces_a_rollback_and_a_death_are_shown_by_the_others_who_go_on(
 
     # Restored from an older copy, under its real key.
     labs.end("c", signal.SIGKILL)
-    shutil.rmtree(tmp_path / "c")
+    burn(tmp_path / "c")
     older.rename(tmp_path / "c")
     labs.start("c", "--mirror", f"a={labs.url('a')}", "--mirror", f"b={labs.url('false-b')}")
     for host in ("a", "b"):
@@ -167,7 +168,7 @@ def test_two_faces_a_rollback_and_a_death_are_shown_by_the_others_who_go_on(
     labs.join("a", "seven")
     until(lambda: labs.mirror("b", "a").get("folded") == 2, "b follows a")
     labs.end("a", signal.SIGKILL)
-    shutil.rmtree(tmp_path / "a")
+    burn(tmp_path / "a")
     for host in ("b", "c"):
         until(lambda host=host: labs.mirror(host, "a")["standing"] == "silent", f"{host} notices")  # type: ignore[misc]
     place = f"{labs.url('b')}/mirrors/a"

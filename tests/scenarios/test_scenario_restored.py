@@ -1,7 +1,6 @@
 """Backup and restore, rehearsed: a lab's machine is lost in the middle of a run, and the run ends on another."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from archipel.identity import Identity
 from archipel.lab.recovery import pages
 from archipel.ledger.location import read_log
 from archipel.ledger.verification import lab_key
+from burnt import burn
 from stage import EVERY_PROCESS, Outcome, Stage
 
 VERSIONS = 6  # as the undisturbed run's
@@ -81,7 +81,7 @@ def test_a_lab_whose_disk_is_gone_goes_on_from_its_copy_on_another_and_the_run_e
     stage.wait_for_version(4)  # what is accepted from here on, nobody copied
     port = int(stage.site.url.rsplit(":", 1)[1])
     stage.site.kill("lab")
-    shutil.rmtree(stage.site.home("lab"))
+    burn(stage.site.home("lab"))
 
     put_back = _lab("restore", copy, elsewhere)
     assert (put_back["entries"], put_back["root"]) == (told["entries"], told["root"])

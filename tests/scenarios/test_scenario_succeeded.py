@@ -15,6 +15,7 @@ import pytest
 from archipel import source_environment
 from archipel.identity import Identity
 from archipel.records.recipe_charter import CharterSection
+from burnt import burn
 from stage import EVERY_PROCESS, Outcome, Stage
 from tiny import SECRET
 
@@ -127,7 +128,7 @@ def test_a_lab_that_is_gone_for_good_is_continued_from_a_mirror_and_its_run_ends
     first = stage.site.history()
     stage.site.kill("lab")
     died_s = time.monotonic()
-    shutil.rmtree(stage.site.home("lab"))
+    burn(stage.site.home("lab"))
     stage.site.release("update")
     told = successor.succeeds(mirror)
     assert told["goes_on"] == [stage.recipe.run.name]
@@ -199,7 +200,7 @@ def test_of_three_labs_one_is_gone_and_its_run_ends_at_another_because_its_owner
     mirrored(stage, "lab", mirror)
     stage.site.kill("lab")
     died_s = time.monotonic()
-    shutil.rmtree(stage.site.home("lab"))
+    burn(stage.site.home("lab"))
     stage.site.release("update")
     refused = said("lab", "succeed", mirror, "--home", successor.home, fails=True)
     assert "of its shares" in refused
