@@ -87,8 +87,8 @@ def test_it_ends_with_a_release_of_the_highest_class_that_a_closed_process_found
 ) -> None:
     source, lines = site(tmp_path), list[str]()
     with (
-        Releasing(tmp_path, child_environment(), 200.0) as releasing,
         Answering(tmp_path, child_environment(), "w12a13", 200.0) as answering,
+        Releasing(tmp_path, child_environment(), 200.0) as releasing,
     ):
         releasing.begin(source, answering.begin)
         done = releasing.finished()

@@ -143,8 +143,8 @@ def _play(
     with (
         mending(SiteFailed, OSError),
         Control(plan.folder, environment, plan.limit_s) as control,
-        Releasing(plan.folder, environment, plan.limit_s) as releasing,
         Answering(plan.folder, environment, recipe.sampling.variant, plan.limit_s) as answering,
+        Releasing(plan.folder, environment, plan.limit_s) as releasing,
     ):
         perform(performance, environment, control, tell)
         if plan.release:

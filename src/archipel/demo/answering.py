@@ -52,7 +52,9 @@ class Answered:
 
 
 class Answering:
-    """Two processes, one after the other; leaving the block ends the one that runs."""
+    """Two processes, one after the other; leaving the block ends the one that runs. Whoever calls `begin` from a thread
+    ends it within the block, or a server would outlive it.
+    """
 
     def __init__(
         self, folder: Path, environment: Mapping[str, str], variant: str | None, limit_s: float
