@@ -19,7 +19,7 @@ VLLM_VENV ?= .venv-vllm
 VLLM_PYTHON ?= $(VLLM_VENV)/bin/python
 VLLM_PIP ?=
 
-.PHONY: install demo demo-real test test-slow test-pages test-vllm test-papers test-s3 test-clients test-deploy dist locked mutants fuzz faults check format clean
+.PHONY: install demo demo-real test test-slow test-pages test-vllm test-papers test-s3 test-clients test-deploy dist locked mutants fuzz faults figures check format clean
 
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
@@ -151,6 +151,11 @@ fuzz: $(VENV)/.test
 # is (make test-s3) and PostgreSQL is installed, labs are over those too.
 faults: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m faults.session --seeds $(or $(SEEDS),2) --first $(or $(FIRST),0) $(if $(FAULTS),--faults $(FAULTS)) $(if $(OUT),--out $(OUT)) $(FAULTS_OPTIONS)
+
+# Every figure of the README's table by its command, in one sitting of hours, kept in OUT, so that the same command goes
+# on. FIGURES_OPTIONS: --quick, --only TEXT, --set MODEL=FOLDER, --minutes N (for each), --json
+figures: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m figures.session --out $(or $(OUT),figures) $(FIGURES_OPTIONS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check src tests

@@ -2,6 +2,8 @@
 
 import click
 
+from archipel.cli.benches import JSON, quick_option
+
 
 @click.command("sync")
 @click.option(
@@ -19,8 +21,11 @@ import click
     type=click.IntRange(1, 1024),
     help="Processor threads of the tensor library.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-def command(models: tuple[str, ...], seeds: int | None, threads: int, as_json: bool) -> None:
+@quick_option("The demo's model and one seed, unless others are named.")
+@JSON
+def command(
+    models: tuple[str, ...], seeds: int | None, threads: int, quick: bool, as_json: bool
+) -> None:
     """Measure bytes per policy version against all weights in bf16.
 
     Trains two language models with AdamW at learning rates 1e-6 to 1e-3, publishes every step as a
@@ -28,7 +33,7 @@ def command(models: tuple[str, ...], seeds: int | None, threads: int, as_json: b
 
     \b
     Examples:
-      archipel bench sync
+      archipel bench sync --quick
       archipel bench sync --model demo --seeds 2
       archipel bench sync --json
     """
@@ -44,6 +49,10 @@ def command(models: tuple[str, ...], seeds: int | None, threads: int, as_json: b
 
     torch.set_num_threads(threads)
     with mending(RoundTripFailed):
-        rows = measure(models or SUBJECTS, num_seeds=seeds, on_progress=on_progress)
+        rows = measure(
+            models or (["demo"] if quick else SUBJECTS),
+            num_seeds=seeds or (1 if quick else None),
+            on_progress=on_progress,
+        )
     on_progress("")
     show(rows, as_json, lambda: table(rows))
