@@ -31,14 +31,28 @@ def recipe() -> Recipe:
     return Recipe.model_validate(told)
 
 
-def open_shared(stage: Stage, options: Sequence[str], parts: int | None = None) -> None:
+def open_shared(
+    stage: Stage, options: Sequence[str], parts: int | None = None, node: Sequence[str] = ()
+) -> None:
+    """options, node: of the update's command, and of the node's."""
     run = recipe().run.model_copy(update={"parts": parts})
     stage.recipe = recipe().model_copy(update={"run": run})
     stage.site.start_lab()
     stage.site.keep_secret("update", "secret-order", SECRET)
     stage.site.start_update(options=options)
     stage.site.open_run(stage.recipe, stage._start, ("update",))
-    stage.site.start_node("node")
+    stage.site.start_node("node", node)
+
+
+def lend_second_host(stage: Stage, options: Sequence[str] = ()) -> tuple[str, ...]:
+    """Start it; returns the options by which the first one meets it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = ("--hosts", "2", "--rendezvous", f"127.0.0.1:{free.getsockname()[1]}", *options)
+    home = str(stage.site.home("update"))
+    words = ["update", "ranks", *meeting, "--host-rank", "1", "--home", home]
+    stage.site._start("second", words, PROGRAM)
+    return meeting
 
 
 def rank(number: int) -> int | None:
@@ -105,14 +119,8 @@ def test_a_rank_that_is_killed_takes_the_site_down_and_the_site_comes_back_to_th
 def test_ranks_of_two_hosts_meet_and_meet_again_when_one_of_the_second_is_killed(
     make_stage: MakeStage, together: Outcome
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = ("--hosts", "2", "--rendezvous", f"127.0.0.1:{free.getsockname()[1]}")
     stage = make_stage(VERSIONS)
-    home = str(stage.site.home("update"))
-    words = ["update", "ranks", *meeting, "--host-rank", "1", "--home", home]
-    stage.site._start("second", words, PROGRAM)
-    open_shared(stage, meeting)
+    open_shared(stage, lend_second_host(stage))
     stage.site.wait_until(lambda: stage.version() >= 2, "version 2", LIMIT_S)
     kill_rank(stage, 1)
     assert finished(stage).policies == together.policies

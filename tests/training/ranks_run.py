@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from archipel.model.devices import CPU
 from archipel.records.rollouts import Rollout
 from archipel.training import sharding
 from archipel.training.batch import Group
@@ -46,28 +47,33 @@ def learn(trainer: Trainer, until: int) -> None:
         trainer.update(groups_of(trainer.version))
 
 
-def run(folder: Path, sections) -> Trainer:
-    """A run from its start, saved before its last update, and at its end in both forms."""
-    trainer = Trainer(base(), tiny_recipe(**sections))
+def run_until_kept(folder: Path, sections, device: torch.device = CPU) -> Trainer:
+    """A run from its start, saved before its last update."""
+    trainer = Trainer(base().to(device), tiny_recipe(**sections))
     learn(trainer, VERSIONS - 1)
     trainer.save(folder / "kept")
-    learn(trainer, VERSIONS)
-    trainer.save_whole(folder / "whole")
     return trainer
 
 
-def go_on(folder: Path, out: Path) -> None:
+def run(folder: Path, sections, device: torch.device = CPU) -> None:
+    """The same, and at its end in one file."""
+    trainer = run_until_kept(folder, sections, device)
+    learn(trainer, VERSIONS)
+    trainer.save_whole(folder / "whole")
+
+
+def go_on(folder: Path, out: Path, device: torch.device = CPU) -> None:
     """The last update again, from what was kept."""
-    trainer = Trainer.restore(folder / "kept", base)
+    trainer = Trainer.restore(folder / "kept", base, device)
     assert trainer.version == VERSIONS - 1
     learn(trainer, VERSIONS)
     trainer.save_whole(out / "whole")
 
 
-def first_step(folder: Path, rows: int) -> None:
+def first_step(folder: Path, rows: int, device: torch.device = CPU) -> None:
     """One update of so many rows, of which one process takes one at a time and several take one each."""
     sections = {"optimiser": {"micro_batch_tokens": 64, "clip_norm": 1e9}}
-    trainer = Trainer(base(), tiny_recipe(**sections))
+    trainer = Trainer(base().to(device), tiny_recipe(**sections))
     trainer.update(wide_groups(rows))
     trainer.save_whole(folder / "whole")
 
@@ -86,22 +92,19 @@ def wide_groups(count: int) -> list[Group]:
     return groups
 
 
-DEEDS = {
-    "run": lambda folder: run(folder / "run", SECTIONS),
-    "eight": lambda folder: run(folder / "eight", SECTIONS | EIGHT),
-    "adapter": lambda folder: run(folder / "adapter", ADAPTER),
-}
+RUNS = {"run": SECTIONS, "eight": SECTIONS | EIGHT, "adapter": ADAPTER}
+"""What is learned: name -> sections of its recipe."""
 
 
-def deeds(folder: Path, source: Path | None) -> None:
+def deeds(folder: Path, source: Path | None, device: torch.device = CPU) -> None:
     """source: of another number of ranks, to go on from as well."""
-    for name, deed in DEEDS.items():
-        deed(folder)
+    for name, sections in RUNS.items():
+        run(folder / name, sections, device)
         if source is not None:
-            go_on(source / name, folder / f"{name}-after")
-        go_on(folder / name, folder / f"{name}-again")
+            go_on(source / name, folder / f"{name}-after", device)
+        go_on(folder / name, folder / f"{name}-again", device)
     for rows in (1, 2):
-        first_step(folder / f"step-{rows}", rows)
+        first_step(folder / f"step-{rows}", rows, device)
 
 
 if __name__ == "__main__":

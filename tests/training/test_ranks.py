@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from archipel.training.checkpoint import read_latest
 from archipel.training.parted import parted_numbers
 from training import ranks_run
+from training.apart import assert_near, assert_same
 from training.ranks_run import VERSIONS
 
 pytestmark = pytest.mark.timeout(900)  # seven processes, each with the tensor library
 SCRIPT = Path(ranks_run.__file__)
 LIMIT_S = 600
-RUNS = tuple(ranks_run.DEEDS)
-Tensors = dict[str, torch.Tensor]
+RUNS = tuple(ranks_run.RUNS)
 
 
 @pytest.fixture(scope="module")
@@ -49,33 +48,6 @@ def site(folder: Path, world: int, hosts: int, source: Path) -> None:
         assert [each.wait(LIMIT_S) for each in ranks] == [0] * world
     told = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(world)]
     assert told == ["done"] * world
-
-
-def ended(folder: Path) -> Tensors:
-    return read_latest(folder / "whole").tensors
-
-
-def assert_same(one: Path, other: Path) -> None:
-    found, expected = ended(one), ended(other)
-    assert found.keys() == expected.keys()
-    assert [name for name in found if not torch.equal(found[name], expected[name])] == []
-
-
-def assert_near(one: Path, other: Path) -> None:
-    """In every master, by what one float32 sum in another order can move it in a few steps; `-s` shows how far."""
-    found, expected = ended(one), ended(other)
-    assert found.keys() == expected.keys()
-    apart, of_largest = 0.0, 0.0
-    for name, tensor in found.items():
-        if name.startswith("master"):
-            torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-6, msg=name)
-            gap = float((tensor - expected[name]).abs().max())
-            apart = max(apart, gap)
-            of_largest = max(of_largest, gap / max(float(expected[name].abs().max()), 1e-30))
-    print(
-        f"{one.parent.name}/{one.name} beside {other.parent.name}/{other.name}: "
-        f"{apart:.1e}, {of_largest:.1e} of a tensor's largest number"
-    )
 
 
 @pytest.mark.slow
