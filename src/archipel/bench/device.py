@@ -86,7 +86,7 @@ def measure(name: str, plan: DevicePlan, tell: Callable[[str], None]) -> dict[st
 def _looked(what: str, check: Check) -> list[Finding]:
     try:
         return list(check())
-    except (RuntimeError, NotImplementedError, TypeError) as error:
+    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return [Finding(what, held=False, needed=True, said=f"broke off: {reason:.300}")]
 

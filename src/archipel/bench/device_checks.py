@@ -16,9 +16,10 @@ from archipel.engine.exact.proof import prove
 from archipel.engine.noise import random_tokens
 from archipel.engine.protocol import Sampler
 from archipel.engine.selftest import self_test
-from archipel.model.adapter import Adapter, adapter_shapes
-from archipel.model.config import DecoderConfig, Family
+from archipel.model.adapter import Adapter, adapter_shapes, single_targets
+from archipel.model.config import DecoderConfig, Experts, Family
 from archipel.model.devices import ready_device
+from archipel.model.families import TRAITS
 from archipel.model.manifest import describe
 from archipel.model.network import Decoder, random_weights
 from archipel.plurals import counted
@@ -59,7 +60,7 @@ def engine_findings(device: str, family: Family, dtype: Dtype) -> Iterator[Findi
     name = f"{family} {dtype}"
     yield _agreement(f"engine agrees with the trainer, {name}", engine, config, state, None, dtype)
     yield _invariance(f"batch invariance, {name}", engine, config)
-    form = SECTION.form
+    form = _form(config)
     adapter = Adapter(form, _lively_adapter(config, form))
     engine.adapt(ADAPTER, adapter)
     adapted = WithAdapter(engine, ADAPTER)
@@ -92,13 +93,21 @@ def exact_finding(device: str) -> Finding:
 
 def small(family: Family) -> tuple[DecoderConfig, dict[str, Tensor]]:
     """A model of 0.1 million parameters and its bf16 weights, the same on every machine."""
-    config = DecoderConfig(family, 96, 64, 2, 4, 2, 16, 96, 512)
+    experts = Experts(6, 2, 96, normalised=True) if TRAITS[family].has_experts else None
+    config = DecoderConfig(family, 96, 64, 2, 4, 2, 16, 96, 512, experts=experts)
     model = random_weights(config, 0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * SPREAD)
     return config, {name: each.detach().bfloat16() for name, each in model.state_dict().items()}
+
+
+def _form(config: DecoderConfig) -> AdapterForm:
+    """Beside every layer where this family has one."""
+    has = single_targets(config)
+    targets = tuple(each for each in SECTION.targets if each in has)
+    return SECTION.model_copy(update={"targets": targets}).form
 
 
 def _lively_adapter(config: DecoderConfig, form: AdapterForm) -> dict[str, Tensor]:

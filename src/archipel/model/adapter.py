@@ -46,7 +46,7 @@ def layer_names(config: DecoderConfig, form: AdapterForm) -> Iterator[str]:
     Raises:
         WrongTensors: this family has no such layer, or one for each expert.
     """
-    has = tuple(target for target in ALL_TARGETS if _is_one_layer(config, target))
+    has = single_targets(config)
     if other := [target for target in form.targets if target not in has]:
         only = f"write targets = {list(has)}" if len(has) > 1 else "train all weights instead"
         raise WrongTensors(
@@ -60,6 +60,11 @@ def layer_names(config: DecoderConfig, form: AdapterForm) -> Iterator[str]:
             yield f"model.layers.{index}.{part}.{target}"
     if HEAD in form.targets:
         yield HEAD
+
+
+def single_targets(config: DecoderConfig) -> tuple[Target, ...]:
+    """Layers that an adapter could lie beside in this family."""
+    return tuple(target for target in ALL_TARGETS if _is_one_layer(config, target))
 
 
 def _is_one_layer(config: DecoderConfig, target: Target) -> bool:
