@@ -11,7 +11,11 @@ from archipel.engine import generation, selftest
 from archipel.engine.arithmetic import FloatArithmetic
 from archipel.engine.engine import LocalEngine
 from archipel.model import devices
+from archipel.model.adapter import single_targets
+from archipel.model.config import FAMILIES, Family
 from archipel.model.devices import NoDevice
+from archipel.model.families import TRAITS
+from archipel.records.adapter import TARGETS
 from archipel.records.cuts import Cut
 from archipel.training.optimiser import MasterAdamW
 
@@ -40,6 +44,23 @@ def test_everything_holds_on_the_processor_and_nothing_is_passed_over() -> None:
     assert all(held(result).values())
     assert said == ["engine, qwen3, float32", "trainer"]
     assert all(name in table(result) for name in held(result))
+
+
+def test_every_family_has_a_small_model_and_an_adapter_that_lies_over_it() -> None:
+    for family in FAMILIES:
+        config, state = device_checks.small(family)
+        assert (config.experts is not None) == TRAITS[family].has_experts
+        assert state
+        form = device_checks._form(config)
+        assert device_checks._lively_adapter(config, form)
+        assert set(form.targets) == set(TARGETS) & set(single_targets(config))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_holds_on_the_processor(family: Family) -> None:
+    found = list(device_checks.engine_findings("cpu", family, "float32"))
+    assert [each.held for each in found] == [True] * 3
 
 
 @pytest.mark.parametrize("width", [80, 50])
@@ -95,9 +116,12 @@ def test_a_trainer_that_is_not_the_same_twice_is_no_sound_device(
     assert "DOES NOT HOLD" in table(result)
 
 
-def test_a_check_that_breaks_off_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [NotImplementedError, ValueError])
+def test_a_check_that_breaks_off_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
     def refuses(*args: object) -> None:
-        raise NotImplementedError("no such kernel\nwith a long tale")
+        raise kind("no such kernel\nwith a long tale")
 
     monkeypatch.setattr(MasterAdamW, "step", refuses)
     result = measure("cpu", replace(PLAN, families=()), lambda text: None)
@@ -111,6 +135,22 @@ def test_a_device_that_is_not_here_is_named_with_those_that_are() -> None:
         measure("cuda:7", PLAN, lambda text: None)
     with pytest.raises(NoDevice, match=r"'abacus' is no device .* expected cpu, cuda"):
         measure("abacus", PLAN, lambda text: None)
+
+
+def test_a_device_that_does_not_start_says_what_its_library_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("Error 304: OS call failed\nand much more")
+
+    with pytest.raises(NoDevice, match="install a torch that is built for it"):
+        devices.ready_device("cuda")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", fails)
+    with pytest.raises(
+        NoDevice, match=r"though .* is built for it: Error 304: OS call failed; this torch .* finds"
+    ):
+        devices.ready_device("cuda")
 
 
 def test_what_a_device_without_float64_draws_on_the_processor_is_what_it_would_draw_itself(

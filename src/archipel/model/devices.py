@@ -42,6 +42,11 @@ def ready_device(name: str) -> torch.device:
     if device.type == "cpu":
         return device
     if not _is_available(device.type):
+        if said := _said_by_cuda(device.type):
+            raise NoDevice(
+                f"device {name} is not available, though this torch is built for it: {said:.300}; {here}; if `archipel bench "
+                "device` finds it, its driver needs what a confined work process may not do: docs/reference/devices.md"
+            )
         raise NoDevice(
             f"device {name} is not available: {here}; install a torch that is built for it, or leave --device out"
         )
@@ -146,6 +151,17 @@ def _is_available(kind: str) -> bool:
         return bool(torch.backends.mps.is_available())
     library = getattr(torch, kind, None)
     return library is not None and bool(library.is_available())
+
+
+def _said_by_cuda(kind: str) -> str:
+    """Why CUDA (or ROCm) does not start in a torch that is built for it; nothing where it is not, or of another kind."""
+    if kind != "cuda" or not (torch.version.cuda or torch.version.hip):
+        return ""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return next(iter(str(error).splitlines()), type(error).__name__)
+    return ""
 
 
 @cache
