@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.clock import clock_ms
+
 if TYPE_CHECKING:
     from archipel.directory.gossip import Gossip
     from archipel.identity import Identity
@@ -60,7 +62,6 @@ def gossip_of(
     home: Path, identity: "Identity", log: "Log", know: tuple[str, ...], every_s: float
 ) -> "Gossip":
     """The lab's, not turned yet; what it kept is shown from the first request on."""
-    import time
     from random import SystemRandom
 
     from archipel.directory.card import BadCard
@@ -72,7 +73,7 @@ def gossip_of(
         Setting(home, know, every_s, authorities()),
         identity,
         lambda: log.head.note.decode(),
-        lambda: time.time_ns() // 1_000_000,
+        clock_ms,
         SystemRandom(),
     )
     try:

@@ -36,26 +36,18 @@ RELEASES = click.option(
 )
 
 
-class Beside(NamedTuple):
-    """What is shown that no ledger knows."""
-
-    shelf: "Shelf | None" = None
-    labs: "Callable[[], Sequence[KnownLabView]] | None" = None
-
-
-ALONE = Beside()
-
-
 def routes(
     source: "Source",
     chronicle: Path,
-    beside: Beside = ALONE,
+    shelf: "Shelf | None" = None,
+    labs: "Callable[[], Sequence[KnownLabView]] | None" = None,
     now_ms: Callable[[], int] | None = None,
     mirrors: Path | None = None,
 ) -> "list[BaseRoute]":
     """The routes of the pages of a lab or a replica.
 
-    chronicle: its file, perhaps not there yet. now_ms: the clock of a lab that operators log in at; None: they do not.
+    chronicle: its file, perhaps not there yet. shelf, labs: what is shown that no ledger knows.
+    now_ms: the clock of a lab that operators log in at; None: they do not.
     mirrors: the folder of those that it keeps of other labs.
     """
     from starlette.routing import Route
@@ -66,10 +58,7 @@ def routes(
     from archipel.dashboard.sessions.routes import PATH, LoginDoor, login_routes, sessions_of
     from archipel.lab.mirrors.seen_files import mirrors_in
 
-    series, releases = (
-        Chronicled(Chronicle(chronicle)),
-        None if beside.shelf is None else beside.shelf.releases,
-    )
+    series, releases = Chronicled(Chronicle(chronicle)), None if shelf is None else shelf.releases
     login: list[Route] = []
     if now_ms is not None:
         door = LoginDoor(sessions_of(source.lab), source, now_ms, series)
@@ -78,7 +67,7 @@ def routes(
             for each in login_routes(door)
         ]
     kept = None if mirrors is None else partial(mirrors_in, mirrors)
-    return page_routes(Site(source, series, releases, beside.labs, kept), login)
+    return page_routes(Site(source, series, releases, labs, kept), login)
 
 
 class Shown(NamedTuple):
@@ -110,9 +99,10 @@ def pages(
         shelf_of(shown.releases) as shelf,
         Chronicling(place, shown.blobs or folder / "blobs", chronicle, lab.identity.did),
     ):
-        beside = Beside(shelf, None if shown.gossip is None else _labs_of(shown.gossip))
+        labs = None if shown.gossip is None else _labs_of(shown.gossip)
         mirrors = folder / Mirrors.FOLDER
-        api.router.routes.extend(routes(LabSource(lab), chronicle, beside, lab.clock_ms, mirrors))
+        source, clock_ms = LabSource(lab), lab.clock_ms
+        api.router.routes.extend(routes(source, chronicle, shelf, labs, clock_ms, mirrors))
         yield
 
 
