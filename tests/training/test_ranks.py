@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from archipel.training.checkpoint import read_latest
-from archipel.training.parted import parted_numbers
+from archipel.training.checkpoint_parts import parted_numbers
 from training import ranks_run
 from training.ranks_run import VERSIONS
 

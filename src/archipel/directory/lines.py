@@ -71,7 +71,9 @@ def read_lines(
                 cards.append(_card(line, known or {}))
         except BadCard as error:
             refused.append(f"line {number}: {error}")
-    return Taken(tuple(cards), sum(map(bool, lines)), tuple(refused[:MAX_REFUSALS_TOLD]), len(refused))
+    return Taken(
+        tuple(cards), sum(map(bool, lines)), tuple(refused[:MAX_REFUSALS_TOLD]), len(refused)
+    )
 
 
 def _card(line: bytes, known: Mapping[bytes, Card]) -> Card:
