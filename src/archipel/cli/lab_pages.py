@@ -12,6 +12,7 @@ import click
 
 from archipel.cli.chronicling import CHRONICLE_FILE, Chronicling
 from archipel.cli.doors import Mendable
+from archipel.cli.grouped import as_one
 from archipel.cli.mirroring import Mirrors
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ logger = logging.getLogger("archipel.lab")
 
 LOOK_S = 30.0
 """Between two looks for releases that are new or changed."""
+NO_PAGES = click.option(
+    "--no-pages", is_flag=True, help="Serve records and blobs alone, no pages for people."
+)
 RELEASES = click.option(
     "--releases",
     metavar="DIR",
@@ -78,6 +82,13 @@ class Shown(NamedTuple):
     """Of other labs; None: none is shown."""
     blobs: str | None = None
     """The bucket in which the lab's blobs lie; None: in its home."""
+
+
+page_options = as_one(
+    "shown",
+    lambda no_pages, releases: None if no_pages else Shown(releases),
+    *(NO_PAGES, RELEASES),
+)
 
 
 @contextlib.contextmanager
