@@ -19,6 +19,7 @@ from archipel.directory.card import (
 from archipel.directory.cards import Cards, by_lab, in_force, merged
 from archipel.directory.lines import (
     MAX_FILE_BYTES,
+    MAX_LINES,
     MAX_REFUSALS_TOLD,
     NotADirectory,
     Taken,
@@ -201,6 +202,11 @@ def test_a_directory_file_goes_round_and_a_line_that_is_no_card_costs_itself_alo
     assert taken.num_refused == 2
     with pytest.raises(NotADirectory, match="more than 3 lines"):
         read_lines(data, most=3)
+    with pytest.raises(NotADirectory, match=f"more than {MAX_LINES} lines"):
+        read_lines(b"\n" * (MAX_LINES + 1))
+    assert read_lines(b"\n" * MAX_LINES) == read_lines(b"") == Taken((), 0)
+    assert read_lines(b"\n\nno").refused[0].startswith("line 3: ")
+    assert read_lines(data, most=len(CARDS)).num_lines == len(CARDS)
     known = {card("a").sealed: card("a")}
     assert read_lines(card("a").sealed, known).cards[0] is card("a")
 

@@ -18,7 +18,7 @@ import torch
 
 from archipel.cli.doors import child_environment
 from archipel.node.ranks import NEAR
-from archipel.training.parted import parted_numbers
+from archipel.training.checkpoint_parts import parted_numbers
 from gpu import device_rank
 from training.apart import assert_near, assert_same
 from training.ranks_run import RUNS, VERSIONS

@@ -10,7 +10,7 @@ import pytest
 
 from archipel.bench.site import PROGRAM
 from archipel.records.recipe import Recipe
-from archipel.training.parted import parted_numbers
+from archipel.training.checkpoint_parts import parted_numbers
 from stage import Outcome, Stage
 from tiny import SECRET, tiny_recipe
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from archipel.training.parted import parted_numbers
+from archipel.training.checkpoint_parts import parted_numbers
 from training import ranks_run
 from training.apart import assert_near, assert_same
 from training.ranks_run import VERSIONS

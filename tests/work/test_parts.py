@@ -19,7 +19,7 @@ from archipel.work.kind import WorkFailed
 from archipel.work.messages import LinkMessage
 from archipel.work.part_chain import SomeParts, write_some
 from archipel.work.part_files import part_of, write_part
-from archipel.work.parting import (
+from archipel.work.part_plan import (
     CannotPart,
     goal_of,
     layers,

@@ -13,7 +13,7 @@ from archipel import source_environment
 from archipel.model.config_files import InvalidModel
 from archipel.model.weight_files import SINGLE_FILE, stored_tensors
 from archipel.records.weight_parts import MAX_INDEX_BYTES
-from archipel.work.parting import CannotPart, Planned, goal_of, planned, ranges_of, size_of
+from archipel.work.part_plan import CannotPart, Planned, goal_of, planned, ranges_of, size_of
 from work import trillion
 
 MAX_GROWN_BYTES = 64 * 2**20

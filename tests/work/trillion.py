@@ -18,7 +18,7 @@ from archipel.records.part_manifest import TensorFact, part_manifest, tensors_of
 from archipel.records.weight_parts import Part, PartIndex, Rows, read_index
 from archipel.records.weight_state import StateHasher, state_of
 from archipel.work.joining import Joined, Receipt, join
-from archipel.work.parting import Planned, goal_of, layers, planned, rows_wanted, share, wanted
+from archipel.work.part_plan import Planned, goal_of, layers, planned, rows_wanted, share, wanted
 
 LAYERS, EXPERTS, WIDTH, NARROW, HEADS, VOCAB = 61, 384, 7168, 2048, 64, 163_840
 PARTS = 2048

@@ -2,9 +2,10 @@
 
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 
 @contextmanager
@@ -20,6 +21,25 @@ def in_order() -> Iterator[None]:
     finally:
         for number, ours in before.items():
             signal.signal(number, ours)
+
+
+class InOrder(ABC):
+    """What keeps processes: a context manager that closes them, whoever ends this process or closes its terminal."""
+
+    def __enter__(self) -> Self:
+        self._ending = in_order()
+        self._ending.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.close()
+        finally:
+            self._ending.__exit__(None, None, None)
+
+    @abstractmethod
+    def close(self) -> None:
+        """End them."""
 
 
 def _leave(number: int, frame: object) -> None:

@@ -14,13 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
 from archipel import source_environment
-from archipel.bench.endings import in_order
+from archipel.bench.endings import InOrder
 from archipel.blobs import BlobStore
 from archipel.identity import Identity
 from archipel.lab.entry import read_entry
@@ -44,7 +43,7 @@ class SiteFailed(RuntimeError):
     """A process died or a condition was not met in time; the message names the log."""
 
 
-class Site:
+class Site(InOrder):
     """Processes by name; each has a home folder and an output file under `folder`."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
@@ -52,23 +51,8 @@ class Site:
         self.url = ""
         self._environment = dict(environment)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ending = in_order()
         self._http = httpx.Client(timeout=10.0, trust_env=False)
         folder.mkdir(parents=True, exist_ok=True)
-
-    def __enter__(self) -> Self:
-        """From here on, whoever ends this process or closes its terminal ends everything."""
-        self._ending.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-        self._ending.__exit__(kind, error, trace)
 
     def home(self, name: str) -> Path:
         """Home folder of the process `name`."""

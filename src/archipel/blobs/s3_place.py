@@ -1,9 +1,10 @@
 """Where blobs lie in an S3-compatible store: `s3://bucket/prefix?endpoint=https://...&region=...&public=https://...`. Pure."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
+
+from archipel.records.own_machine import is_own_machine
 
 SCHEME = "s3://"
 MAX_CHARACTERS = 2048
@@ -107,16 +108,6 @@ def is_followed(url: str) -> bool:
     """Whether a node may be sent to this `scheme://host`: by TLS, or on its own machine."""
     scheme, _, host = url.partition("://")
     return scheme == "https" or (scheme == "http" and is_own_machine(_without_port(host)))
-
-
-def is_own_machine(host: str) -> bool:
-    """Whether this host, without brackets, is the machine that asks."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _without_port(host: str) -> str:

@@ -5,7 +5,6 @@ Law: one request brings all that is read; the store is asked again only after an
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Self
 
 from archipel.blobs.errors import BlobIncomplete, BlobTooLarge, DigestMismatch, StorageFailed
@@ -64,13 +63,7 @@ class S3File:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _next(self, most: int) -> bytes:

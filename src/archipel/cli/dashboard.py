@@ -10,7 +10,7 @@ import click
 from archipel.cli.chronicling import as_told
 from archipel.cli.doors import LabUrl, Mendable, at_work, mending, until_ctrl_c
 from archipel.cli.lab_door import EXPECT
-from archipel.cli.lab_pages import RELEASES, Beside, routes, shelf_of
+from archipel.cli.lab_pages import RELEASES, routes, shelf_of
 from archipel.cli.listening import listen
 from archipel.cli.replicas import replica_at
 from archipel.plurals import counted
@@ -88,7 +88,7 @@ def command(
                 f"pages of {replica.lab}, {size}, at {shown}/pages/; Ctrl-C ends it", err=True
             )
             with until_ctrl_c():
-                _serve(_app(replica, routes(replica, chronicle, Beside(shelf))), listener)
+                _serve(_app(replica, routes(replica, chronicle, shelf)), listener)
             if replica.problem is not None:
                 raise Mendable(replica.problem)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.credits import Amount, credits_words
 from archipel.cli.door_folder import FOLDER, accounts_at
 from archipel.cli.doors import LAB, Mendable, home_folder, mending, show, until_ctrl_c
@@ -67,7 +68,7 @@ def tie(
             f"{permit} lets {said.door} charge, and this door is {own.did}; ask for one to this door"
         )
     with mending(BadKeyQuestion), closing(accounts_at(folder)) as accounts:
-        accounts.ties.tie(tenant, signed, price_micro, _now_ms())
+        accounts.ties.tie(tenant, signed, price_micro, clock_ms())
     facts = {"tenant": tenant, "grantee": said.grantee, "price_micro": price_micro}
     show(facts, as_json, lambda: f"{tenant} pays by grants of {said.grantee}")
 
@@ -140,7 +141,7 @@ async def charged(url: str, own: "Identity", accounts: "Accounts") -> list[dict[
             due = receipt(tied, found.grantees[0], tokens_in, found.now_ms)
             refused = await _submitted(lab, tied, due)
             if refused is None:
-                accounts.ties.noted(tied, due.until_ms, due.left_micro, _now_ms())
+                accounts.ties.noted(tied, due.until_ms, due.left_micro, clock_ms())
             rows.append(
                 {
                     "grantee": tied.permit.grantee,
@@ -180,7 +181,3 @@ def _words(row: dict[str, Any]) -> str:
 
 def _own(folder: Path | None, key: Path | None) -> "Identity":
     return load_or_make_key(key or home_folder("door", folder) / "door.key")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,6 +1,5 @@
 """`archipel door key`: who may use a door, for what, how much of it, and what was used."""
 
-import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.door_folder import FOLDER, accounts_at
 from archipel.cli.door_grants import charge, tie, untie
 from archipel.cli.doors import mending, show
@@ -80,7 +80,7 @@ def make(
       archipel door key make ada
       archipel door key make class-7 --scope sample --days 30
     """
-    now_ms = _now_ms()
+    now_ms = clock_ms()
     expires_ms = None if days is None else now_ms + days * DAY_MS
     with mending(BadKeyQuestion), closing(accounts_at(folder, make=True)) as accounts:
         made = accounts.keys.make(tenant, scopes or USUAL, now_ms, expires_ms)
@@ -108,7 +108,7 @@ def list_(folder: Path | None, as_json: bool) -> None:
     with closing(accounts_at(folder)) as accounts:
         keys = accounts.keys.all()
     rows = [_facts(each) for each in keys]
-    now_ms = _now_ms()
+    now_ms = clock_ms()
     show(rows, as_json, lambda: "\n".join(_row(each, now_ms) for each in keys) or "no keys yet")
 
 
@@ -124,7 +124,7 @@ def revoke(name: str, folder: Path | None, as_json: bool) -> None:
       archipel door key revoke 5f0c1a2b3c4d
     """
     with mending(BadKeyQuestion), closing(accounts_at(folder)) as accounts:
-        accounts.keys.revoke(name, _now_ms())
+        accounts.keys.revoke(name, clock_ms())
     show({"revoked": name}, as_json, lambda: f"{name} is revoked")
 
 
@@ -186,7 +186,7 @@ def usage(tenant: str | None, days: int, folder: Path | None, as_json: bool) -> 
     from archipel.door.usage import TooMany
     from archipel.door.usage import days as by_day
 
-    now_ms = _now_ms()
+    now_ms = clock_ms()
     start_ms = now_ms - now_ms % DAY_MS - (days - 1) * DAY_MS
     with mending(TooMany), closing(accounts_at(folder)) as accounts:
         whose = {each.name: each.tenant for each in accounts.keys.all()}
@@ -244,7 +244,3 @@ def _used(row: dict[str, Any]) -> str:
 
 def _day(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.door_folder import FOLDER, accounts_at
 from archipel.cli.door_network import Network, network_hands
 from archipel.cli.doors import LabUrl, Mendable, at_work, home_folder, mending, until_ctrl_c
@@ -204,7 +205,7 @@ def _first_key(accounts: "Accounts") -> str | None:
 
     if accounts.keys.all():
         return None
-    return accounts.keys.make(FIRST_TENANT, FIRST, time.time_ns() // 1_000_000, None)
+    return accounts.keys.make(FIRST_TENANT, FIRST, clock_ms(), None)
 
 
 def _address(listen: str) -> tuple[str, int]:

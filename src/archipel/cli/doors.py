@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from archipel import SAME_HASHES, source_environment
+from archipel.cli.clock import clock_ms
 from archipel.cli.logs import log_to as log_to
 
 DEFAULT_LAB_URL = "http://127.0.0.1:8440"
@@ -88,14 +89,12 @@ class KeyName(click.ParamType):
 
 def _found(did: str) -> str:
     """Addresses of the lab with this key, with commas. Raises Mendable."""
-    import time
-
     from archipel.directory.naming import NotKnown, addresses_of
     from archipel.directory.shelf import Unkept
 
     folder = home_folder("labs", None, make=False)
     with mending(NotKnown, Unkept, OSError):
-        return ",".join(addresses_of(folder, did, time.time_ns() // 1_000_000))
+        return ",".join(addresses_of(folder, did, clock_ms()))
 
 
 LAB = click.option(

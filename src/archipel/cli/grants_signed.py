@@ -2,12 +2,12 @@
 
 import os
 import secrets
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.credits import Amount, credits_words
 from archipel.cli.doors import KeyName, Mendable, home_folder, mending, show
 from archipel.cli.lab_door import JSON
@@ -79,7 +79,7 @@ def attest(
     from archipel.market.attesting import person_tag, signed
     from archipel.records.grants import Attestation
 
-    own, now_ms = own_key(key), _now_ms()
+    own, now_ms = own_key(key), clock_ms()
     tag = person_tag(_tag_key(tag_key or home_folder("verifier", None) / TAG_KEY), person)
     said = Attestation(
         lab=lab_did,
@@ -127,7 +127,7 @@ def permit(
         door=door,
         name=secrets.token_hex(8),
         micro=micro,
-        until_ms=_now_ms() + days * DAY_MS,
+        until_ms=clock_ms() + days * DAY_MS,
     )
     _write(out, signed(own, said))
     facts = said.model_dump(mode="json") | {"file": str(out)}
@@ -172,7 +172,3 @@ def _tag_key(path: Path) -> bytes:
             f"{path} is no tag key: expected {TAG_KEY_BYTES} bytes, as this command makes"
         )
     return data
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,23 +13,23 @@ from archipel.cli.doors import KeyName, Mendable, home_folder, mending, show, un
 from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, load_or_make_key, name_of_key
 from archipel.cli.lab_backup import backup, restore
-from archipel.cli.lab_blobs import BLOBS, open_blobs, said_place
+from archipel.cli.lab_blobs import BLOBS, LEDGER, Stored, open_blobs, said_place, stored_options
 from archipel.cli.lab_card import card
-from archipel.cli.lab_directory import directory_options, gossip_of, gossiping
+from archipel.cli.lab_directory import Asked, directory_options, gossip_of, gossiping
 from archipel.cli.lab_joining import invite, joining
-from archipel.cli.lab_leading import ADDRESS, Door, Place, ending, led
-from archipel.cli.lab_pages import RELEASES, Shown, pages
+from archipel.cli.lab_leading import Door, Place, door_options, ending, led
+from archipel.cli.lab_pages import Shown, page_options, pages
 from archipel.cli.lab_status import status
 from archipel.cli.lab_succeed import succeed
 from archipel.cli.lab_successors import agree, name_successors
-from archipel.cli.lab_tls import certificate_of, tls_options
 from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.cli.listening import publish_url
 from archipel.cli.mirroring import Mirrors, mirror_options, mirrored
 from archipel.cli.node_stake import vouch
 from archipel.plurals import counted
 
-DEFAULT_PORT = 8440
+if TYPE_CHECKING:
+    from archipel.lab.lab import Lab
 
 
 @click.group(cls=Group)
@@ -45,20 +46,8 @@ for each in OTHERS:
 @click.option(
     "--home", type=click.Path(path_type=Path), help="Keys, ledger and blobs [~/.archipel/lab]."
 )
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to listen on; 0.0.0.0 lets others in.",
-)
-@click.option(
-    "--port",
-    default=DEFAULT_PORT,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="0 takes a free one.",
-)
-@click.option("--ledger", metavar="URL", help="postgresql://... or a file [HOME/ledger.sqlite].")
+@door_options
+@stored_options
 @click.option(
     "--operator",
     "operators",
@@ -67,8 +56,6 @@ for each in OTHERS:
     type=KeyName(),
     help="Key that may open runs, besides HOME/operator.key.",
 )
-@BLOBS
-@click.option("--max-store-gb", default=512.0, show_default=True, help="Quota of the blob store.")
 @click.option(
     "--per-address",
     default=1024,
@@ -87,32 +74,19 @@ for each in OTHERS:
     type=click.Path(path_type=Path),
     help="Structured log [HOME/log.jsonl at a terminal, else standard error].",
 )
-@ADDRESS
-@click.option(
-    "--no-pages", is_flag=True, help="Serve records and blobs alone, no pages for people."
-)
-@RELEASES
-@tls_options
+@page_options
 @directory_options
 @mirror_options
 def start(
     home: Path | None,
-    host: str,
-    port: int,
-    ledger: str | None,
     operators: tuple[str, ...],
-    blobs: str | None,
-    max_store_gb: float,
     per_address: int,
     uplink_mbit: float | None,
     log_file: Path | None,
-    address: str | None,
-    no_pages: bool,
-    releases: Path | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    know: tuple[str, ...],
-    know_every: float,
+    door: Door,
+    stored: Stored,
+    shown: Shown | None,
+    asked: Asked,
     mirrors: Mirrors,
 ) -> None:
     """Start a lab, or continue one where its ledger ends.
@@ -131,52 +105,63 @@ def start(
     """
     import sys
 
-    from archipel.blobs import BlobError
     from archipel.identity import IdentityError
     from archipel.lab.api import make_api
-    from archipel.lab.apply import Contradiction
-    from archipel.lab.clock import EvenClock
     from archipel.lab.doorman import DoorLimits
-    from archipel.lab.lab import Lab
     from archipel.lab.server import LabServer
-    from archipel.lab.start import Start
-    from archipel.ledger.storage import LedgerError
 
-    certificate = certificate_of(tls_cert, tls_key)
     folder = home_folder("lab", home)
     log_file = log_file or (folder / "log.jsonl" if sys.stderr.isatty() else None)
     begin(log_file)
     limits = DoorLimits.for_nodes(per_address)
-    door = Door(host, port, address, certificate)
-    alone = "stop it first, or give this one a folder of its own with --home"
-    with (
-        mending(IdentityError, LedgerError, BlobError, OSError, Contradiction),
-        _only_writer(folder, ledger, alone),
-    ):
-        identity = load_or_make_key(folder / "lab.key")
+    with mending(IdentityError, OSError):
         operator = name_of_key(folder / "operator.key", make=True)
-        store_of = partial(open_blobs, blobs, folder, int(max_store_gb * 2**30), lab=identity.did)
-        place = Place(folder, ledger or folder / "ledger.sqlite", store_of)
-        log, warm = led(place, identity, door, limits.connections_per_address)
-        click.get_current_context().call_on_close(log.close)  # however this ends
-        store = place.blobs()
-        at = Start(bytes_per_s(uplink_mbit), warm)
-        lab = Lab(identity, log, store, clock_ms=EvenClock(), start=at)
-    listener, shown = door.listener, door.shown
-    head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
-    click.echo(f"{head}, home {folder}{_next_steps(shown, log_file, not no_pages)}", err=True)
-    publish_url(folder, shown)
-    gossip = gossip_of(folder, identity, log, know, know_every)
+    lab = _led(folder, stored, door, limits.connections_per_address, uplink_mbit)
+    num, url = counted(lab.log.size, "entry", "entries"), door.shown
+    steps = _next_steps(url, log_file, shown is not None)
+    click.echo(f"lab {lab.identity.did} at {url}, ledger of {num}, home {folder}{steps}", err=True)
+    publish_url(folder, url)
+    gossip = gossip_of(folder, lab.identity, lab.log, asked)
     api = make_api(lab, (operator, *operators), limits, gossip, folder / Mirrors.FOLDER)
+    if shown is not None:
+        shown = shown._replace(gossip=gossip, blobs=stored.blobs)
     with (
-        pages(api, lab, folder, ledger, None if no_pages else Shown(releases, gossip, blobs)),
+        pages(api, lab, folder, stored.ledger, shown),
         gossiping(gossip),
         mirrored(mirrors, folder),
         until_ctrl_c(),
     ):
-        LabServer(api, lab, limits.connections_per_address, certificate).run(sockets=[listener])
+        server = LabServer(api, lab, limits.connections_per_address, door.certificate)
+        server.run(sockets=[door.listener])
     if lab.failure is not None:
         raise ending(lab.failure)
+
+
+def _led(
+    folder: Path, stored: Stored, door: Door, per_address: int, uplink_mbit: float | None
+) -> "Lab":
+    """The lab of this home, once it leads its ledger. Raises Mendable."""
+    from archipel.blobs import BlobError
+    from archipel.identity import IdentityError
+    from archipel.lab.apply import Contradiction
+    from archipel.lab.clock import EvenClock
+    from archipel.lab.lab import Lab
+    from archipel.lab.start import Start
+    from archipel.ledger.storage import LedgerError
+
+    alone = "stop it first, or give this one a folder of its own with --home"
+    with (
+        mending(IdentityError, LedgerError, BlobError, OSError, Contradiction),
+        _only_writer(folder, stored.ledger, alone),
+    ):
+        identity = load_or_make_key(folder / "lab.key")
+        quota = int(stored.max_store_gb * 2**30)
+        store_of = partial(open_blobs, stored.blobs, folder, quota, lab=identity.did)
+        place = Place(folder, stored.ledger or folder / "ledger.sqlite", store_of)
+        log, warm = led(place, identity, door, per_address)
+        click.get_current_context().call_on_close(log.close)  # however this ends
+        at = Start(bytes_per_s(uplink_mbit), warm)
+        return Lab(identity, log, place.blobs(), clock_ms=EvenClock(), start=at)
 
 
 def bytes_per_s(mbit: float | None) -> int | None:
@@ -202,7 +187,7 @@ def _next_steps(url: str, log_file: Path | None, has_pages: bool) -> str:
 
 @command.command()
 @click.option("--home", type=click.Path(path_type=Path), help="The lab's folder [~/.archipel/lab].")
-@click.option("--ledger", metavar="URL", help="postgresql://... or a file [HOME/ledger.sqlite].")
+@LEDGER
 @BLOBS
 @click.option(
     "--grace",

@@ -10,11 +10,12 @@ import configparser
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from archipel.cli.doors import Mendable
+from archipel.cli.grouped import as_one
 
 if TYPE_CHECKING:
     from archipel.blobs.port import LabBlobs
@@ -28,6 +29,28 @@ BLOBS = click.option(
     help="s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION&public=https://HOST, or a folder [HOME/blobs]. Nodes fetch "
     "and put large blobs at public= themselves [the endpoint, if https]; none: all pass the lab. Credentials: "
     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials.",
+)
+LEDGER = click.option(
+    "--ledger", metavar="URL", help="postgresql://... or a file [HOME/ledger.sqlite]."
+)
+
+
+class Stored(NamedTuple):
+    """Where a lab's ledger and blobs lie, if not in its home, and how much of the latter there may be."""
+
+    ledger: str | None
+    blobs: str | None
+    max_store_gb: float
+
+
+stored_options = as_one(
+    "stored",
+    Stored,
+    LEDGER,
+    BLOBS,
+    click.option(
+        "--max-store-gb", default=512.0, show_default=True, help="Quota of the blob store."
+    ),
 )
 MAX_FILE_BYTES = 1024 * 1024
 QUOTA_BYTES = 512 * 2**30

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.doors import Mendable, home_folder, mending, printable, show
 from archipel.cli.lab_backup import HOME, JSON
 from archipel.cli.outputs import NewFile
@@ -74,8 +75,6 @@ def card(
       archipel lab card --set mirror=https://mirror.example/lab --out lab.jsonl
       archipel lab card --withdraw
     """
-    import time
-
     from archipel.cli.keys import load_key
     from archipel.directory.card import BadCard
     from archipel.directory.lines import to_lines
@@ -88,7 +87,7 @@ def card(
         if settings or withdraw:
             identity = load_key(folder / "lab.key")
             set_words(folder, _words(words_of(folder), settings, withdraw))
-            found = renewed(folder, identity, None, time.time_ns() // 1_000_000)
+            found = renewed(folder, identity, None, clock_ms())
         else:
             found = card_of(folder)
         if found is None:

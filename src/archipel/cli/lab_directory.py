@@ -1,11 +1,14 @@
 """A lab's part in a directory of labs, wired: its own card, whom it asks, the thread in which that happens."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+from archipel.cli.clock import clock_ms
+from archipel.cli.grouped import as_one
 
 if TYPE_CHECKING:
     from archipel.directory.gossip import Gossip
@@ -13,7 +16,6 @@ if TYPE_CHECKING:
     from archipel.ledger.log import Log
 
 USUAL_S = 300.0
-Command = Callable[..., None]
 
 
 class SourceUrl(click.ParamType):
@@ -31,36 +33,37 @@ class SourceUrl(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-def directory_options(function: Command) -> Command:
-    """Whom a lab asks for cards, and how often."""
-    options = (
-        click.option(
-            "--know",
-            multiple=True,
-            type=SourceUrl(),
-            metavar="URL",
-            help="Learn of other labs from this one, or from a directory file (.jsonl), now and then; may be given several "
-            "times.",
-        ),
-        click.option(
-            "--know-every",
-            default=USUAL_S,
-            show_default=True,
-            type=click.FloatRange(1.0, 86_400.0),
-            metavar="SECONDS",
-            help="How often they are asked, about.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+class Asked(NamedTuple):
+    """Whom a lab asks for cards, and how often, about."""
+
+    know: tuple[str, ...]
+    know_every: float
 
 
-def gossip_of(
-    home: Path, identity: "Identity", log: "Log", know: tuple[str, ...], every_s: float
-) -> "Gossip":
+directory_options = as_one(
+    "asked",
+    Asked,
+    click.option(
+        "--know",
+        multiple=True,
+        type=SourceUrl(),
+        metavar="URL",
+        help="Learn of other labs from this one, or from a directory file (.jsonl), now and then; may be given several "
+        "times.",
+    ),
+    click.option(
+        "--know-every",
+        default=USUAL_S,
+        show_default=True,
+        type=click.FloatRange(1.0, 86_400.0),
+        metavar="SECONDS",
+        help="How often they are asked, about.",
+    ),
+)
+
+
+def gossip_of(home: Path, identity: "Identity", log: "Log", asked: Asked) -> "Gossip":
     """The lab's, not turned yet; what it kept is shown from the first request on."""
-    import time
     from random import SystemRandom
 
     from archipel.directory.card import BadCard
@@ -69,10 +72,10 @@ def gossip_of(
     from archipel.node.exchange import authorities
 
     made = Gossip(
-        Setting(home, know, every_s, authorities()),
+        Setting(home, *asked, authorities()),
         identity,
         lambda: log.head.note.decode(),
-        lambda: time.time_ns() // 1_000_000,
+        clock_ms,
         SystemRandom(),
     )
     try:

@@ -1,12 +1,12 @@
 """`archipel lab joining | invite`: who may join a lab that is new to it."""
 
 import secrets
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.doors import LAB, KeyName, Mendable, home_folder, mending, show
 from archipel.cli.keys import load_key, name_of_key
 from archipel.cli.lab_door import JSON, ask_lab
@@ -126,7 +126,7 @@ def invite(
         by=own.did,
         name=secrets.token_hex(8),
         uses=uses,
-        until_ms=int(time.time() * 1000) + int(days * DAY_MS),
+        until_ms=clock_ms() + int(days * DAY_MS),
     )
     with mending(OSError):
         out.touch(mode=0o600)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import LabUrl, Mendable
-from archipel.cli.lab_tls import shown_url
+from archipel.cli.grouped import as_one
+from archipel.cli.lab_tls import TLS, certificate_of, shown_url
 from archipel.cli.ledger_checked import HEAD_FILE, lab_of
 from archipel.cli.listening import listen, publish_url
 from archipel.plurals import counted
@@ -24,12 +25,7 @@ if TYPE_CHECKING:
     from archipel.lab.state import LabState
     from archipel.ledger.log import Log
 
-ADDRESS = click.option(
-    "--address",
-    metavar="URL",
-    type=LabUrl(),
-    help="Where others reach this lab, told to labs that share its ledger [http://HOST:PORT].",
-)
+DEFAULT_PORT = 8440
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,38 @@ class Door:
     def told(self) -> str:
         """Where others reach it."""
         return self.address or self.shown
+
+
+def _door(
+    host: str, port: int, address: str | None, tls_cert: Path | None, tls_key: Path | None
+) -> Door:
+    return Door(host, port, address, certificate_of(tls_cert, tls_key))
+
+
+door_options = as_one(
+    "door",
+    _door,
+    click.option(
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        help="Address to listen on; 0.0.0.0 lets others in.",
+    ),
+    click.option(
+        "--port",
+        default=DEFAULT_PORT,
+        show_default=True,
+        type=click.IntRange(0, 65535),
+        help="0 takes a free one.",
+    ),
+    click.option(
+        "--address",
+        metavar="URL",
+        type=LabUrl(),
+        help="Where others reach this lab, told to labs that share its ledger [http://HOST:PORT].",
+    ),
+    *TLS,
+)
 
 
 @dataclass(frozen=True)

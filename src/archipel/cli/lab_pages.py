@@ -12,6 +12,7 @@ import click
 
 from archipel.cli.chronicling import CHRONICLE_FILE, Chronicling
 from archipel.cli.doors import Mendable
+from archipel.cli.grouped import as_one
 from archipel.cli.mirroring import Mirrors
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ logger = logging.getLogger("archipel.lab")
 
 LOOK_S = 30.0
 """Between two looks for releases that are new or changed."""
+NO_PAGES = click.option(
+    "--no-pages", is_flag=True, help="Serve records and blobs alone, no pages for people."
+)
 RELEASES = click.option(
     "--releases",
     metavar="DIR",
@@ -36,26 +40,18 @@ RELEASES = click.option(
 )
 
 
-class Beside(NamedTuple):
-    """What is shown that no ledger knows."""
-
-    shelf: "Shelf | None" = None
-    labs: "Callable[[], Sequence[KnownLabView]] | None" = None
-
-
-ALONE = Beside()
-
-
 def routes(
     source: "Source",
     chronicle: Path,
-    beside: Beside = ALONE,
+    shelf: "Shelf | None" = None,
+    labs: "Callable[[], Sequence[KnownLabView]] | None" = None,
     now_ms: Callable[[], int] | None = None,
     mirrors: Path | None = None,
 ) -> "list[BaseRoute]":
     """The routes of the pages of a lab or a replica.
 
-    chronicle: its file, perhaps not there yet. now_ms: the clock of a lab that operators log in at; None: they do not.
+    chronicle: its file, perhaps not there yet. shelf, labs: what is shown that no ledger knows.
+    now_ms: the clock of a lab that operators log in at; None: they do not.
     mirrors: the folder of those that it keeps of other labs.
     """
     from starlette.routing import Route
@@ -66,10 +62,7 @@ def routes(
     from archipel.dashboard.sessions.routes import PATH, LoginDoor, login_routes, sessions_of
     from archipel.lab.mirrors.seen_files import mirrors_in
 
-    series, releases = (
-        Chronicled(Chronicle(chronicle)),
-        None if beside.shelf is None else beside.shelf.releases,
-    )
+    series, releases = Chronicled(Chronicle(chronicle)), None if shelf is None else shelf.releases
     login: list[Route] = []
     if now_ms is not None:
         door = LoginDoor(sessions_of(source.lab), source, now_ms, series)
@@ -78,7 +71,7 @@ def routes(
             for each in login_routes(door)
         ]
     kept = None if mirrors is None else partial(mirrors_in, mirrors)
-    return page_routes(Site(source, series, releases, beside.labs, kept), login)
+    return page_routes(Site(source, series, releases, labs, kept), login)
 
 
 class Shown(NamedTuple):
@@ -89,6 +82,13 @@ class Shown(NamedTuple):
     """Of other labs; None: none is shown."""
     blobs: str | None = None
     """The bucket in which the lab's blobs lie; None: in its home."""
+
+
+page_options = as_one(
+    "shown",
+    lambda no_pages, releases: None if no_pages else Shown(releases),
+    *(NO_PAGES, RELEASES),
+)
 
 
 @contextlib.contextmanager
@@ -110,9 +110,10 @@ def pages(
         shelf_of(shown.releases) as shelf,
         Chronicling(place, shown.blobs or folder / "blobs", chronicle, lab.identity.did),
     ):
-        beside = Beside(shelf, None if shown.gossip is None else _labs_of(shown.gossip))
+        labs = None if shown.gossip is None else _labs_of(shown.gossip)
         mirrors = folder / Mirrors.FOLDER
-        api.router.routes.extend(routes(LabSource(lab), chronicle, beside, lab.clock_ms, mirrors))
+        source, clock_ms = LabSource(lab), lab.clock_ms
+        api.router.routes.extend(routes(source, chronicle, shelf, labs, clock_ms, mirrors))
         yield
 
 

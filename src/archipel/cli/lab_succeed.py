@@ -1,6 +1,5 @@
 """`archipel lab succeed`: a ledger that goes on under another lab's key, from a mirror alone."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.doors import Mendable, at_work, home_folder, mending, show
 from archipel.cli.keys import load_or_make_key, name_of_key
 from archipel.cli.lab_door import JSON
@@ -103,7 +103,7 @@ def succeed(
         signed = [_agreement(path) for path in agreements]
         head = found.checked.head
         said = succession_of(identity, found.checked.did, head, (operator,), reason, signed)
-        entry = entry_of(identity, said, int(time.time() * 1000))
+        entry = entry_of(identity, said, clock_ms())
         after, verdict = _judged(found, entry)
         needs = Parted(backups.Kept(found.blobs)).needed(after)
         copied, missing = None, backups.lacking((found.blobs, target / BLOBS), needs)

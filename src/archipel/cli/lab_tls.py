@@ -1,6 +1,5 @@
 """`archipel lab start --tls-cert --tls-key`: a lab that holds its certificate itself."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,26 +11,19 @@ if TYPE_CHECKING:
     from archipel.lab.certificate import Certificate
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-Command = Callable[..., None]
-
-
-def tls_options(function: Command) -> Command:
-    """Where the two files lie."""
-    options = (
-        click.option(
-            "--tls-cert",
-            type=FILE,
-            metavar="FILE",
-            help="Speak HTTPS with this certificate (PEM, with those between it and its authority); read again when "
-            "it changes.",
-        ),
-        click.option(
-            "--tls-key", type=FILE, metavar="FILE", help="The certificate's key: PEM, mode 0600."
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+TLS = (
+    click.option(
+        "--tls-cert",
+        type=FILE,
+        metavar="FILE",
+        help="Speak HTTPS with this certificate (PEM, with those between it and its authority); read again when it "
+        "changes.",
+    ),
+    click.option(
+        "--tls-key", type=FILE, metavar="FILE", help="The certificate's key: PEM, mode 0600."
+    ),
+)
+"""Where the two files lie."""
 
 
 def certificate_of(chain: Path | None, key: Path | None) -> "Certificate | None":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.doors import Mendable, at_work, mending
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def refreshed(folder: Path, sources: tuple[str, ...] = ()) -> "Directory":
             for why in taken.refused:
                 click.echo(f"archipel: {each}: {why}", err=True)
     with mending(Unkept, OSError):
-        return swept(loaded(folder), _now_ms())
+        return swept(loaded(folder), clock_ms())
 
 
 def taken_in(folder: Path, where: str, *, is_by_hand: bool) -> "Taken":
@@ -66,7 +67,7 @@ def taken_in(folder: Path, where: str, *, is_by_hand: bool) -> "Taken":
                 taken = cards_in(Path(where), verified, note)
         source = Source(name[:MAX_SOURCE_CHARACTERS], not is_url or is_loopback(name), is_by_hand)
         with alone(folder):
-            save(folder, took(loaded(folder, verified), taken.cards, source, _now_ms()))
+            save(folder, took(loaded(folder, verified), taken.cards, source, clock_ms()))
     return taken
 
 
@@ -95,7 +96,3 @@ def _asked(url: str, known: "Mapping[bytes, Card]", note: Callable[[int], None])
             return await cards_at(asker, url, known, note=note)
 
     return asyncio.run(asked())
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,37 +1,29 @@
 """Where a command reads a ledger from, and the ledger, checked: a lab that runs, a lab's folder, a mirror, a file."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl
+from archipel.cli.grouped import together
 from archipel.cli.lab_door import EXPECT
 from archipel.cli.ledger_checked import Checked, Seen, read_ledger
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def ledger_options(function: F) -> F:
-    """`--lab`, `--home`, `--ledger`, `--expect`: one of the first three."""
-    options = (
-        click.option(
-            "--lab",
-            "url",
-            metavar="URL",
-            type=LabUrl(),
-            help=f"A lab that runs [{DEFAULT_LAB_URL}].",
-        ),
-        click.option(
-            "--home", type=click.Path(path_type=Path), help="A lab's folder, or a copy of one."
-        ),
-        click.option("--ledger", metavar="PLACE", help="A mirror, or a copy of a ledger."),
-        EXPECT,
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+ledger_options = together(
+    click.option(
+        "--lab",
+        "url",
+        metavar="URL",
+        type=LabUrl(),
+        help=f"A lab that runs [{DEFAULT_LAB_URL}].",
+    ),
+    click.option(
+        "--home", type=click.Path(path_type=Path), help="A lab's folder, or a copy of one."
+    ),
+    click.option("--ledger", metavar="PLACE", help="A mirror, or a copy of a ledger."),
+    EXPECT,
+)
+"""`--lab`, `--home`, `--ledger`, `--expect`: one of the first three."""
 
 
 def checked_ledger(

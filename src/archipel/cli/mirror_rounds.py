@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from archipel.blobs import BlobError, BlobStore, StorageFull
+from archipel.cli.clock import clock_ms
 from archipel.cli.ledger_reader import LabUnreadable, LedgerReader, reader_of
 from archipel.identity import Identity, IdentityError
 from archipel.lab.mirrors import seen
@@ -73,15 +74,15 @@ class Rounds:
         Raises:
             OSError, BlobError: this machine's disk.
         """
-        view = seen.asked(view, _now_ms())
+        view = seen.asked(view, clock_ms())
         try:
             with reader_of(self._what.url) as lab:
                 view = self._met(view, lab)
                 if self._keeper is None:
                     raise LabUnreadable("it was not met")
-                view = self._keeper.look(view, _Paced(lab), _now_ms())
+                view = self._keeper.look(view, _Paced(lab), clock_ms())
         except (LedgerError, IdentityError) as error:
-            view = seen.unanswered(view, _now_ms(), str(error), int(self._what.patience_s * 1000))
+            view = seen.unanswered(view, clock_ms(), str(error), int(self._what.patience_s * 1000))
         if self._keeper is None:
             return view
         others = self._others(view.lab)
@@ -149,7 +150,7 @@ class Rounds:
             with contextlib.suppress(
                 LedgerError, BadEvidence
             ):  # its nonsense says nothing of the lab
-                view = compared(keeper, view, paced, _now_ms())
+                view = compared(keeper, view, paced, clock_ms())
         return view
 
     def _others(self, did: str) -> list[Elsewhere]:
@@ -278,7 +279,3 @@ def _read(url: str, path: str, most: int) -> bytes:
         return asyncio.run(get())
     except (LabUnreachable, LabRefused, ValueError) as error:
         raise LabUnreadable(f"{url}{path}: {error}") from None
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -87,7 +87,7 @@ def _told(folder: Path, view: "MirrorView") -> dict[str, Any]:
 
 
 def _words(told: dict[str, Any]) -> str:
-    from archipel.lab.mirrors.seen import WORDS
+    from archipel.records.mirror_documents import STANDINGS
 
     blobs = told["blobs"]
     gone = f", {blobs['gone']} were gone already" if blobs["gone"] else ""
@@ -95,5 +95,5 @@ def _words(told: dict[str, Any]) -> str:
     reason = f" ({told['reason']})" if told["reason"] else ""
     return (
         f"{told['mirror']}: {counted(told['entries'], 'entry', 'entries')}, {blobs['kept']} of "
-        f"{counted(blobs['wanted'], 'blob')}{gone}{unfit}; the lab {WORDS[told['standing']]}{reason}"
+        f"{counted(blobs['wanted'], 'blob')}{gone}{unfit}; the lab {STANDINGS[told['standing']]}{reason}"
     )

@@ -8,14 +8,14 @@ from archipel.plurals import counted
 
 def mirror_lines(mirrors: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """A line for each mirror, and one for each fault of its lab that is not over."""
-    from archipel.lab.mirrors.seen import WORDS
+    from archipel.records.mirror_documents import STANDINGS
 
     for each in mirrors:
         blobs = each["blobs"]
         reason = f" ({each['reason']})" if each["reason"] else ""
         yield (
             f"mirror {each['name']}: {counted(each['entries'], 'entry', 'entries')}, {blobs['kept']} of "
-            f"{counted(blobs['wanted'], 'blob')}; the lab {WORDS[each['standing']]}{reason}"
+            f"{counted(blobs['wanted'], 'blob')}; the lab {STANDINGS[each['standing']]}{reason}"
         )
         for fault in each["faults"]:
             kept = f"; evidence/{fault['evidence']}" if fault["evidence"] else ""

@@ -12,20 +12,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 import click
 
 from archipel.cli.beside import Beside, serve
 from archipel.cli.doors import LabUrl, Mendable
+from archipel.cli.grouped import as_one
 
 if TYPE_CHECKING:
     from archipel.records.mirror_documents import MirrorView
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 KEY = "witness.key"
 """In a lab's home: heads and evidence are signed by a key that signs nothing else."""
@@ -49,27 +47,6 @@ class Mirrors:
     gb: float
     every_s: float
     patience_s: float
-
-
-def mirror_options(command: F) -> F:
-    """The options of a lab that mirrors others, as one argument `mirrors`."""
-
-    @wraps(command)
-    def gathered(
-        mirror_urls: dict[str, str],
-        compare_urls: tuple[str, ...],
-        mirror_gb: float,
-        mirror_every_s: float,
-        mirror_patience_s: float,
-        **others: Any,
-    ) -> Any:
-        numbers = mirror_gb, mirror_every_s, mirror_patience_s
-        return command(mirrors=_mirrors(mirror_urls, compare_urls, numbers), **others)
-
-    with_options: Any = gathered
-    for option in reversed(OPTIONS):
-        with_options = option(with_options)
-    return cast("F", with_options)
 
 
 def _named(
@@ -97,7 +74,7 @@ def _named(
     return named
 
 
-OPTIONS = (
+_OPTIONS = (
     click.option(
         "--mirror",
         "mirror_urls",
@@ -141,13 +118,21 @@ OPTIONS = (
 
 
 def _mirrors(
-    urls: dict[str, str], compare: tuple[str, ...], numbers: tuple[float, float, float]
+    mirror_urls: dict[str, str],
+    compare_urls: tuple[str, ...],
+    mirror_gb: float,
+    mirror_every_s: float,
+    mirror_patience_s: float,
 ) -> Mirrors:
     """What the options say. Raises Mendable: too many to compare with."""
-    places = tuple(dict.fromkeys([*compare, *urls.values()]))
-    if len(places) > MAX_COMPARED + len(urls):
-        raise Mendable(f"--compare: {len(compare)} addresses; at most {MAX_COMPARED}")
-    return Mirrors(urls, places, *numbers)
+    places = tuple(dict.fromkeys([*compare_urls, *mirror_urls.values()]))
+    if len(places) > MAX_COMPARED + len(mirror_urls):
+        raise Mendable(f"--compare: {len(compare_urls)} addresses; at most {MAX_COMPARED}")
+    return Mirrors(mirror_urls, places, mirror_gb, mirror_every_s, mirror_patience_s)
+
+
+mirror_options = as_one("mirrors", _mirrors, *_OPTIONS)
+"""Of a lab that mirrors others."""
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
 """`archipel operator`: one key for many nodes, which need not lie on any of their machines."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.doors import LAB, KeyName, Mendable, home_folder, mending, show
 from archipel.cli.helping import Group
 from archipel.cli.keys import load_key, new_passphrase
@@ -123,7 +123,7 @@ def delegate(
     from archipel.node.membership import seal
     from archipel.records.membership import Delegation
 
-    own, now_ms = load_key(_path(key)), int(time.time() * 1000)
+    own, now_ms = load_key(_path(key)), clock_ms()
     if node == own.did or replaces == node:
         raise Mendable(
             "an operator's key is no node's, and no key replaces itself; give the node's"

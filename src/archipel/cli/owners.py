@@ -1,13 +1,13 @@
 """What commands of owners have alike: whose key signs, shares as people write them, the ledger behind a run."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from archipel.cli.doors import Mendable, home_folder, mending
+from archipel.cli.grouped import together
 from archipel.cli.keys import load_key
 from archipel.cli.lab_door import ask_lab
 from archipel.cli.ledger_place import checked_ledger, ledger_options
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from archipel.lab.ownership import Accountant
     from archipel.records.statement import Statement
 
-F = TypeVar("F", bound=Callable[..., Any])
 UNITS = 10**12
 _PLACES = 10
 _PER_CENT: int = 10**_PLACES
@@ -67,9 +66,8 @@ def percent(units: int) -> str:
     return f"{units // _PER_CENT}.{units % _PER_CENT // 10**4:06d} %"
 
 
-def bundled_options(function: F) -> F:
-    """`--bundle` and those of `ledger_options`."""
-    return BUNDLE(ledger_options(function))
+bundled_options = together(BUNDLE, ledger_options)
+"""`--bundle` and those of `ledger_options`."""
 
 
 class Owners(NamedTuple):

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from archipel.cli.doors import columns, mending, show
-from archipel.cli.questions import with_options, write
+from archipel.cli.grouped import together
+from archipel.cli.questions import write
 
 OPTIONS = (
     click.option("--name", "names", multiple=True, help="Compare this quantity too, by name."),
@@ -20,7 +21,7 @@ OPTIONS = (
 @click.command("compare")
 @click.argument("first")
 @click.argument("second")
-@with_options(OPTIONS)
+@together(*OPTIONS)
 def command(first: str, second: str, **given: Any) -> None:
     """Two plans side by side: saved with --save, or quoted requests.
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, mending, show
+from archipel.cli.grouped import together
 from archipel.cli.names import members_of, recipe_names
-from archipel.cli.questions import RENTS, SETTING, asked, read_text, with_options, write
+from archipel.cli.questions import RENTS, SETTING, asked, read_text, write
 
 if TYPE_CHECKING:
     from archipel.planning.asking import Ask
@@ -46,7 +47,7 @@ ANSWERS = ("rl.rollouts", "rl.hours", "rl.generating_share", "train.cost", "trai
 @click.option("--name", default="", help="Name of the run; default: the base's with -planned.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; default: print.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan's data and the recipe.")
-@with_options(SETTING, RENTS)
+@together(*SETTING, *RENTS)
 def command(**given: Any) -> None:
     """Write a recipe whose number of versions is what a budget buys.
 

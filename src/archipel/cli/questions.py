@@ -1,13 +1,13 @@
 """How a planner's question becomes a command: options from its request, and five ways to see the answer."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archipel.cli.doors import Mendable, at_work, columns, mending, show
+from archipel.cli.grouped import together
 from archipel.cli.names import constant_names, members_of
 from archipel.planning.requests import REQUESTS, options_of
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 MOST_READ = 16 * 1024 * 1024
 """Bytes of a table or a saved plan."""
 MORE = "--tables shows all of it with names, --explain NAME where one comes from."
-Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 SETTING = (
     click.option("--seed", default=0, show_default=True, help="Seed of the sampled worlds."),
@@ -57,17 +56,6 @@ SHOWING = (
 )
 
 
-def with_options(*groups: tuple[Any, ...]) -> Decorator:
-    """Add options in the order given."""
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        for each in [option for group in groups for option in group][::-1]:
-            function = each(function)
-        return function
-
-    return decorate
-
-
 def request_options(question: str) -> tuple[Any, ...]:
     """One option per field of the question's request."""
     made = []
@@ -95,7 +83,7 @@ def question_command(question: str, text: str) -> click.Command:
     rents = RENTS if "region" not in own else ()
 
     @click.command(question, help=text)
-    @with_options(request_options(question), SETTING, rents, SHOWING)
+    @together(*request_options(question), *SETTING, *rents, *SHOWING)
     def command(**given: Any) -> None:
         from archipel.planning.mistakes import CannotPlan
 

@@ -97,8 +97,8 @@ def parts(
     """
     from archipel.blobs import BlobStore
     from archipel.node.some_parts import Asked, fetch_some
-    from archipel.work.parting import layers as names_of
-    from archipel.work.parting import rows_wanted, wanted
+    from archipel.work.part_plan import layers as names_of
+    from archipel.work.part_plan import rows_wanted, wanted
 
     if layers is not None and layers[0] >= layers[1]:
         raise click.BadParameter(f"{layers[0]}:{layers[1]} has no layer", param_hint="--layers")

@@ -1,22 +1,19 @@
 """`archipel serve`: a model directory behind the APIs that people's tools speak, on this machine."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from archipel.cli.credits import Amount
+from archipel.cli.doors import Mendable
 from archipel.cli.engines import device_option
+from archipel.cli.serve_shared import alike, guesser, how_loaded, loading, opened
 
 if TYPE_CHECKING:
-    from archipel.engine.quantised.arithmetic import Weights
-    from archipel.serve.drafting import Draft
     from archipel.serve.served import How, Served
 
 DEFAULT_PORT = 8450
-WORDS = "archipel.serve.words"
-"""Where click's context keeps what this command was given."""
-GIGABYTE = 1_000_000_000
 MAX_NAME = 128
 
 
@@ -156,29 +153,7 @@ MAX_NAME = 128
 )
 @device_option("answers")
 def command(
-    model: Path,
-    name: str | None,
-    base: Path | None,
-    adapters: tuple[str, ...],
-    host: str,
-    port: int,
-    weights: str,
-    draft: str,
-    deterministic: bool,
-    exact: str | None,
-    sign: bool,
-    meter: Path | None,
-    price_micro: int,
-    window_s: float | None,
-    threads: int | None,
-    max_cache_gb: float,
-    max_new_tokens: int,
-    prove_offline: bool,
-    keys_file: Path | None,
-    timeout_s: float,
-    detach: bool,
-    log: Path | None,
-    device: str,
+    model: Path, name: str | None, base: Path | None, adapters: tuple[str, ...], **given: Any
 ) -> None:
     """Serve MODEL behind the OpenAI, Ollama and Anthropic APIs: nothing leaves this machine.
 
@@ -194,42 +169,23 @@ def command(
       archipel serve trained --exact w12a13 --sign
       archipel serve trained --keys users --meter meter --price 2.5
     """
-    import os
+    from archipel.cli.serve_meter import Meter, metered
+    from archipel.cli.serve_open import keep_open, own_signing
 
-    from archipel.cli.doors import at_work, keep_memory
-    from archipel.cli.serve_detached import say_detached
-    from archipel.cli.serve_meter import check_meter, metered
-    from archipel.cli.serve_open import keep_open, opening_at, own_signing
-
-    beside, guessed_by = named_folders(adapters), guesser(draft)
-    check_meter(meter, price_micro, window_s, beside)
-    if detach:
-        say_detached(click.get_current_context().meta[WORDS])
+    beside = named_folders(adapters)
+    meter = Meter(given["meter"], given["price_micro"], given["window_s"])
+    meter.check(beside)
+    guesser(given["draft"])  # refused before a server begins in the background
+    opening = opened(given)
+    if opening is None:
         return
-
-    at_work("loading")
-    keep_memory()
-    opening = opening_at(host, port, keys_file, timeout_s, log)
-    if prove_offline:
-        go_offline_from(opening.address.removeprefix("http://"))
-    import torch
-
-    from archipel.engine.capacity import EngineLimits
-    from archipel.serve.desk import Room
-    from archipel.serve.served import How
-
-    torch.set_num_threads(threads or os.cpu_count() or 1)
-    limits = EngineLimits.serving(round(max_cache_gb * GIGABYTE))
-    called, kind = name or model.resolve().name, cast("Weights", weights)
-    promised = deterministic or sign or exact is not None
-    how = How(called, limits, Room(), max_new_tokens, kind, guessed_by, exact, promised)
-    served, said = _served(how, (model, base, device), beside)
-    signing = own_signing() if sign else None
+    how = how_loaded(name or model.resolve().name, given["max_new_tokens"], given)
+    served, said = _served(how, (model, base, given["device"]), beside)
+    signing = own_signing() if given["sign"] else None
     if signing is not None:
         said += f", signed by {signing.did}"
-    served, metering, counting = metered(served, meter, price_micro, window_s, opening.access)
-    said += counting
-    keep_open(opening, served, said, signing=signing, metering=metering)
+    served, metering, counting = metered(served, meter, opening.access)
+    keep_open(opening, served, said + counting, signing=signing, metering=metering)
 
 
 def _served(
@@ -238,45 +194,20 @@ def _served(
     """All that is served, and what is said of it. where: the directory, what it lies over, and the device."""
     from datetime import datetime
 
-    from archipel.cli.doors import at_work, mending
-    from archipel.engine.steadiness import Unsteady
-    from archipel.model.devices import NoDevice, ready_device
-    from archipel.model.directory import InvalidModel
-    from archipel.model.tokenizer import InvalidTokenizer
-    from archipel.serve.served import check_steady, serve_folder, with_adapters
+    from archipel.serve.served import serve_folder, with_adapters
     from archipel.work.folders import folder_of
 
-    with mending(InvalidModel, InvalidTokenizer, NoDevice, Unsteady, OSError):
-        ready_device(where[2])
+    with loading(where[2]):
         folder = folder_of(*where)
         one = serve_folder(folder, how, datetime.now().astimezone())
         served = with_adapters(one, folder.model, beside)
         one = served[how.name]
         said = f"{one.fingerprint}, context {one.positions}"
-        if how.is_deterministic:
-            at_work("looking whether answers depend on their company")
-            said += f", {check_steady(served)} answers alike in any company"
-    return served, said
-
-
-def guesser(said: str) -> "Draft":
-    """Who guesses, by what --draft says. Raises Mendable: neither a word nor a directory."""
-    from archipel.cli.doors import Mendable
-
-    words: dict[str, Draft] = {"none": "none", "prompt": "prompt"}
-    if said in words:
-        return words[said]
-    if not Path(said).is_dir():
-        raise Mendable(
-            f"--draft {said!r:.200}; expected none, prompt, or the directory of a small model of the same tokens"
-        )
-    return Path(said)
+        return served, said + (alike(served.values()) if how.is_deterministic else "")
 
 
 def named_folders(said: tuple[str, ...]) -> dict[str, Path]:
     """Directories by the names that they are given as NAME=DIR. Raises Mendable: no name, no directory, or a name twice."""
-    from archipel.cli.doors import Mendable
-
     found: dict[str, Path] = {}
     for each in said:
         name, _, path = each.partition("=")
@@ -284,17 +215,3 @@ def named_folders(said: tuple[str, ...]) -> dict[str, Path]:
             raise Mendable(f"got {each!r:.200}; expected NAME=DIR with a directory, each name once")
         found[name] = Path(path)
     return found
-
-
-def go_offline_from(address: str) -> None:
-    """Leave the network but for what listens there, and say what that shows. Raises Mendable: this machine cannot show it."""
-    from archipel.cli.doors import mending
-    from archipel.work.sandbox.offline import NOWHERE, StillOnline, go_offline
-
-    with mending(StillOnline):
-        found = go_offline()
-    click.echo(
-        f"offline: this process is in {found.namespace}, whose only interface is {', '.join(found.interfaces)}; a "
-        f"connection to {NOWHERE[0]} gets {found.refused!r}; no privilege leads back. What it can be reached by is the "
-        f"socket at {address}, which was made before"
-    )

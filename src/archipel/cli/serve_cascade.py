@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.serve import command as itself
 from archipel.cli.serve_pair import check_pair, loaded_pair, pair_options, with_loading
 from archipel.cli.serve_shared import ALONE, DOOR, PROMISES, opened, with_options
 
@@ -101,6 +102,7 @@ def _went(one: "Cascade") -> str:
 with_loading(
     with_options(
         command,
+        itself,
         *DOOR,
         *PROMISES,
         *ALONE,

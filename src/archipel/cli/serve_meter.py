@@ -1,5 +1,6 @@
 """`archipel serve --meter`: what is asked of a served model, counted into signed receipts in a folder."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,30 +19,33 @@ DIGEST_S = 3600.0
 LOST = "the server before was cut off: what it had answered since its last receipt is in none, and the next receipt says so"
 
 
-def check_meter(
-    meter: Path | None, price_micro: int, window_s: float | None, beside: dict[str, Path]
-) -> None:
-    """Raises click.UsageError: no --meter where something says how to count, or one beside --adapter."""
-    if meter is None and (price_micro or window_s is not None):
-        raise click.UsageError("--price and --window say how to count; give --meter DIR too")
-    if price_micro > MAX_PRICE:
-        raise click.UsageError(
-            f"--price is at most {MAX_PRICE // 10**6} credits, for a million tokens"
-        )
-    if meter is not None and beside:
-        raise click.UsageError(
-            "a meter counts for one model: serve an adapter by itself, archipel serve ADAPTER --base MODEL --meter DIR"
-        )
+@dataclass(frozen=True)
+class Meter:
+    """Where what is asked is counted, and how."""
+
+    folder: Path | None
+    """None: nothing is."""
+    price_micro: int
+    window_s: float | None
+
+    def check(self, beside: dict[str, Path]) -> None:
+        """Raises click.UsageError: no --meter where something says how to count, or one beside --adapter."""
+        if self.folder is None and (self.price_micro or self.window_s is not None):
+            raise click.UsageError("--price and --window say how to count; give --meter DIR too")
+        if self.price_micro > MAX_PRICE:
+            raise click.UsageError(
+                f"--price is at most {MAX_PRICE // 10**6} credits, for a million tokens"
+            )
+        if self.folder is not None and beside:
+            raise click.UsageError(
+                "a meter counts for one model: serve an adapter by itself, archipel serve ADAPTER --base MODEL --meter DIR"
+            )
 
 
 def metered(
-    served: "dict[str, Served]",
-    folder: Path | None,
-    price_micro: int,
-    window_s: float | None,
-    access: "Access",
+    served: "dict[str, Served]", meter: Meter, access: "Access"
 ) -> "tuple[dict[str, Served], Metering | None, str]":
-    """The one model that is served, who counts for it, and what is said of that. folder: None counts nothing.
+    """The one model that is served, who counts for it, and what is said of that.
 
     Raises:
         Mendable: nothing can be counted in that folder.
@@ -53,6 +57,7 @@ def metered(
     from archipel.serve.meter_file import KEY, BadMeter
     from archipel.serve.metering import WINDOW_S, Metering, Rate, callers_of
 
+    folder = meter.folder
     if folder is None:
         return served, None, ""
     ((name, one),) = served.items()
@@ -65,7 +70,7 @@ def metered(
         metering = Metering(
             folder,
             identity,
-            Rate(weights, price_micro, window_s or WINDOW_S),
+            Rate(weights, meter.price_micro, meter.window_s or WINDOW_S),
             callers_of(identity, access),
             say=lambda text: click.echo(text, err=True),
         )

@@ -1,7 +1,6 @@
 """What `archipel serve cascade` and `archipel serve calibrate` share: which two models, and where the large one is."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, mending
+from archipel.cli.grouped import together
+from archipel.cli.serve import command as itself
 from archipel.cli.serve_shared import LOADING, alike, check_alone, how_loaded, loading, with_options
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from archipel.serve.served import Served
 
 SMALL, LARGE = "small", "large"
-_OPTIONS = (
+pair_options = together(
+    click.argument("models", nargs=-1, required=True, metavar="small=DIR [large=DIR]"),
     click.option(
         "--large-at",
         metavar="URL",
@@ -38,21 +40,13 @@ _OPTIONS = (
         help="Questions may leave this machine for --large-at; without this none does.",
     ),
 )
-
-
-def pair_options(command: Callable[..., None]) -> Callable[..., None]:
-    """small=DIR large=DIR, and where the large one is else."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return click.argument("models", nargs=-1, required=True, metavar="small=DIR [large=DIR]")(
-        command
-    )
+"""small=DIR large=DIR, and where the large one is else."""
 
 
 def with_loading(command: click.Command) -> click.Command:
     """The command with the options that say how both are loaded."""
     each = "Memory of each model for what is being read and said."
-    return with_options(command, *LOADING, max_cache_gb=each)
+    return with_options(command, itself, *LOADING, max_cache_gb=each)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from archipel.cli.doors import Mendable, at_work, home_folder, mending, printable, show
-from archipel.cli.serve import GIGABYTE, WORDS
+from archipel.cli.serve import command as itself
 from archipel.cli.serve_pool_status import FOLDER
-from archipel.cli.serve_shared import use_threads, with_options
+from archipel.cli.serve_shared import GIGABYTE, WORDS, use_threads, with_options
 
 if TYPE_CHECKING:
     from archipel.serve.pool.stage import Gift
@@ -137,6 +137,7 @@ def start(
 # Offline nobody could join.
 with_options(
     start,
+    itself,
     *("port", "threads", "max_new_tokens", "keys_file", "timeout_s", "log"),
     host="Address for clients; any other asks for an API key, which is made and shown.",
     max_cache_gb="Memory for what is being read and said, over all devices of a line.",
@@ -198,7 +199,7 @@ def join(
         membership.serve(Copies(model, kept))
 
 
-with_options(join, "threads")
+with_options(join, itself, "threads")
 
 
 @command.command("status", short_help="Who holds which layers, what was lost")

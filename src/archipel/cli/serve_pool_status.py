@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from archipel.cli.doors import Mendable, home_folder
-from archipel.cli.serve import GIGABYTE
+from archipel.cli.serve_shared import GIGABYTE
 from archipel.plurals import counted
 
 FOLDER = "pool"

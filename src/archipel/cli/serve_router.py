@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, mending
+from archipel.cli.serve import command as itself
 from archipel.cli.serve import named_folders
 from archipel.cli.serve_shared import (
     ALONE,
@@ -112,6 +113,7 @@ def _router(
 
 with_options(
     command,
+    itself,
     *DOOR,
     *LOADING,
     *PROMISES,

@@ -1,4 +1,4 @@
-"""Options of `archipel serve` that its kin take too, declared there alone, and what is done by them."""
+"""What `archipel serve` and its kin share: options, declared by the former alone, and what is done by them."""
 
 import contextlib
 import copy
@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.serve import GIGABYTE, WORDS, go_offline_from, guesser
-from archipel.cli.serve import command as itself
+from archipel.cli.doors import Mendable, at_work, keep_memory, mending
 
 if TYPE_CHECKING:
     from archipel.cli.serve_open import Opening
     from archipel.serve.desk import Desk
+    from archipel.serve.drafting import Draft
     from archipel.serve.served import How, Served
 
+WORDS = "archipel.serve.words"
+"""Where click's context keeps what the command was given."""
+GIGABYTE = 1_000_000_000
 DOOR = (
     "host",
     "port",
@@ -40,10 +43,12 @@ ALONE = {
 """What only one model does, and why several do not; still read, so that it is refused with these words."""
 
 
-def with_options(command: click.Command, *names: str, **meanings: str) -> click.Command:
+def with_options(
+    command: click.Command, itself: click.Command, *names: str, **meanings: str
+) -> click.Command:
     """The command with these options of `archipel serve` too.
 
-    meanings: name of an option -> its help, where it means something narrower here.
+    itself: that command. meanings: name of an option -> its help, where it means something narrower here.
     """
     for each in itself.params:
         if each.name in (*names, *meanings):
@@ -70,16 +75,10 @@ def how_loaded(name: str, max_new_tokens: int, given: dict[str, Any]) -> "How":
 
     use_threads(given["threads"])
     limits = EngineLimits.serving(round(given["max_cache_gb"] * GIGABYTE))
-    guessed_by, promised = guesser(given.get("draft", "none")), bool(given.get("deterministic"))
-    return How(
-        name,
-        limits,
-        Room(),
-        max_new_tokens,
-        given["weights"],
-        guessed_by,
-        is_deterministic=promised,
-    )
+    exact, guessed_by = given.get("exact"), guesser(given.get("draft", "none"))
+    promised = bool(given.get("deterministic") or given.get("sign") or exact)
+    weights = given["weights"]
+    return How(name, limits, Room(), max_new_tokens, weights, guessed_by, exact, promised)
 
 
 def check_alone(given: dict[str, Any]) -> None:
@@ -95,7 +94,6 @@ def alike(served: "Iterable[Served]") -> str:
     Raises:
         Unsteady: they do.
     """
-    from archipel.cli.doors import at_work
     from archipel.serve.served import check_steady
 
     at_work("looking whether answers depend on their company")
@@ -113,7 +111,6 @@ def loading(device: str) -> Iterator[None]:
     Raises:
         Mendable: it is not here, a model cannot be used, or answers depend on their company and were not to.
     """
-    from archipel.cli.doors import mending
     from archipel.engine.steadiness import Unsteady
     from archipel.model.devices import NoDevice, ready_device
     from archipel.model.directory import InvalidModel
@@ -130,7 +127,6 @@ def opened(given: dict[str, Any]) -> "Opening | None":
     Raises:
         Mendable: see `serve_open.opening_at` and `serve_detached.detached`.
     """
-    from archipel.cli.doors import at_work, keep_memory
     from archipel.cli.serve_detached import say_detached
     from archipel.cli.serve_open import opening_at
 
@@ -144,3 +140,28 @@ def opened(given: dict[str, Any]) -> "Opening | None":
     if given["prove_offline"]:
         go_offline_from(opening.address.removeprefix("http://"))
     return opening
+
+
+def guesser(said: str) -> "Draft":
+    """Who guesses, by what --draft says. Raises Mendable: neither a word nor a directory."""
+    words: dict[str, Draft] = {"none": "none", "prompt": "prompt"}
+    if said in words:
+        return words[said]
+    if not Path(said).is_dir():
+        raise Mendable(
+            f"--draft {said!r:.200}; expected none, prompt, or the directory of a small model of the same tokens"
+        )
+    return Path(said)
+
+
+def go_offline_from(address: str) -> None:
+    """Leave the network but for what listens there, and say what that shows. Raises Mendable: this machine cannot show it."""
+    from archipel.work.sandbox.offline import NOWHERE, StillOnline, go_offline
+
+    with mending(StillOnline):
+        found = go_offline()
+    click.echo(
+        f"offline: this process is in {found.namespace}, whose only interface is {', '.join(found.interfaces)}; a "
+        f"connection to {NOWHERE[0]} gets {found.refused!r}; no privilege leads back. What it can be reached by is the "
+        f"socket at {address}, which was made before"
+    )

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from archipel.cli.serve import WORDS
 from archipel.cli.serve import command as itself
+from archipel.cli.serve_shared import WORDS
 
 COMMANDS = {
     "cascade": ("serve_cascade", "A small and a large model behind one name"),

@@ -1,6 +1,7 @@
 """`archipel update`: the trusted role, which learns and evaluates."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,9 @@ from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
 from archipel.cli.update_ranks import ranks as lend_ranks
 from archipel.cli.update_ranks import ranks_of, site_options
+
+if TYPE_CHECKING:
+    from archipel.node.ranks import Ranks
 
 
 @click.group(cls=Group)
@@ -60,23 +64,9 @@ command.add_command(lend_ranks)
 def join(
     lab_url: str,
     home: Path | None,
-    threads: int,
-    ranks: int,
-    hosts: int,
-    rendezvous: str,
-    device: str,
-    kinds: str | None,
-    secrets: Path | None,
-    any_recipe: bool,
-    turns_network: bool,
-    max_memory_gb: float | None,
-    readable: tuple[Path, ...],
-    give_up: float | None,
     metrics_port: int | None,
-    lab_key: str | None,
-    delegation: Path | None,
-    invitation: Path | None,
     quiet: bool,
+    **given: Any,
 ) -> None:
     """Join LAB_URL as the trusted role; its key must be named when the run is opened.
 
@@ -93,34 +83,39 @@ def join(
     """
     from archipel.cli.agents import run_agent
     from archipel.node.settings import NodeSettings
+
+    kinds, ranks = _kinds(given.pop("kinds")), _ranks(given)
+    settings = NodeSettings(lab_url=lab_url, kinds=kinds, ranks=ranks, **_trusted(given, home))
+    run_agent(settings, metrics_port, quiet)
+
+
+def _kinds(said: str | None) -> tuple[str, ...]:
     from archipel.records.kinds import TRUSTED_ROLE
 
-    chosen = tuple(kind.strip() for kind in kinds.split(",")) if kinds else TRUSTED_ROLE
+    chosen = tuple(kind.strip() for kind in said.split(",")) if said else TRUSTED_ROLE
     if not set(TRUSTED_ROLE).issuperset(chosen):
         raise click.BadParameter(
-            f"{kinds!r}: expected some of {', '.join(TRUSTED_ROLE)}", param_hint="--kinds"
+            f"{said!r}: expected some of {', '.join(TRUSTED_ROLE)}", param_hint="--kinds"
         )
-    shared = ranks_of(device, ranks, (hosts, 0, rendezvous))
-    folder = home_folder("update", home)
-    settings = NodeSettings(
-        lab_url=lab_url,
-        home=folder,
-        kinds=chosen,
-        threads=threads,
-        ranks=shared,
-        device=device,
-        give_up_s=give_up,
-        lab_key=lab_key,
-        delegation=delegation,
-        invitation=invitation,
-        secrets=secrets,
-        any_recipe=any_recipe,
-        turns_network=turns_network,
-        max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
-        environment=child_environment() | FEW_SHAPES | thread_environment(threads),
-        readable=(*readable_folders(folder), *readable),
-    )
-    run_agent(settings, metrics_port, quiet)
+    return chosen
+
+
+def _ranks(given: dict[str, Any]) -> "Ranks":
+    hosts, rendezvous = given.pop("hosts"), given.pop("rendezvous")
+    return ranks_of(given["device"], given.pop("ranks"), (hosts, 0, rendezvous))
+
+
+def _trusted(given: dict[str, Any], home: Path | None) -> dict[str, Any]:
+    """What `NodeSettings` says of the machine of a trusted role and its home, out of what is left of the options."""
+    folder, memory_gb = home_folder("update", home), given.pop("max_memory_gb")
+    made = {
+        "home": folder,
+        "give_up_s": given.pop("give_up"),
+        "max_memory_bytes": int(memory_gb * 2**30) if memory_gb else None,
+        "environment": child_environment() | FEW_SHAPES | thread_environment(given["threads"]),
+        "readable": (*readable_folders(folder), *given.pop("readable")),
+    }
+    return given | made
 
 
 @command.command()

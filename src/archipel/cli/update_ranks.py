@@ -1,6 +1,5 @@
 """`archipel update ranks`: a further host of an update that several share; and how `update join` is told of them."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,42 +16,38 @@ from archipel.cli.doors import (
     until_ctrl_c,
 )
 from archipel.cli.engines import device_option, require_device
+from archipel.cli.grouped import together
 
 if TYPE_CHECKING:
     from archipel.node.ranks import Ranks
 
-Command = Callable[..., None]
 DEVICES = ("cpu", "cuda")
 """On which ranks know how to meet: gloo, NCCL."""
 
 
-def site_options(function: Command) -> Command:
-    """How many processes share an update, on how many hosts, and where they meet."""
-    options = (
-        click.option(
-            "--ranks",
-            default=1,
-            show_default=True,
-            type=click.IntRange(1, 64),
-            help="Processes of this host that share each update (torchrun + FSDP2).",
-        ),
-        click.option(
-            "--hosts",
-            default=1,
-            show_default=True,
-            type=click.IntRange(1, 1024),
-            help="Machines that share each update, all with as many --ranks and one shared --home.",
-        ),
-        click.option(
-            "--rendezvous",
-            default="",
-            metavar="HOST:PORT",
-            help="Where ranks of several hosts meet: an address of the first host, a free port.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+site_options = together(
+    click.option(
+        "--ranks",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1, 64),
+        help="Processes of this host that share each update (torchrun + FSDP2).",
+    ),
+    click.option(
+        "--hosts",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1, 1024),
+        help="Machines that share each update, all with as many --ranks and one shared --home.",
+    ),
+    click.option(
+        "--rendezvous",
+        default="",
+        metavar="HOST:PORT",
+        help="Where ranks of several hosts meet: an address of the first host, a free port.",
+    ),
+)
+"""How many processes share an update, on how many hosts, and where they meet."""
 
 
 def ranks_of(device: str, ranks: int, site: tuple[int, int, str]) -> "Ranks":

@@ -1,12 +1,12 @@
 """`archipel vote`: proposals to the owners of a run, ballots, and what they come to, counted by whoever asks."""
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.credits import Amount, credits_words
 from archipel.cli.doors import LAB, KeyName, Mendable, mending, printable, show
 from archipel.cli.helping import Group
@@ -201,7 +201,7 @@ def _view(run: str, place: dict[str, Any], bundle: Path | None) -> "OwnershipVie
     owners = read_owners(run, place, bundle)
     if not owners.accountant.is_agreed:
         raise Mendable(f"run {run} was opened without [charter]: it has no owners and no votes")
-    state, now_ms = owners.accountant.state, int(time.time() * 1000)
+    state, now_ms = owners.accountant.state, clock_ms()
     return ownership_view(state, state.runs[run], max(now_ms, owners.last_ms), rows=0)
 
 

@@ -1,7 +1,6 @@
 """A lab's reader for commands that wait for each answer."""
 
 import asyncio
-from types import TracebackType
 from typing import Self
 
 from archipel.node.client import LabReader
@@ -17,11 +16,6 @@ class WaitedLab:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._runner.run(self._lab.close())
         self._runner.close()

@@ -12,13 +12,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import httpx
 
 from archipel import source_environment
-from archipel.bench.endings import in_order
+from archipel.bench.endings import InOrder
 from archipel.bench.site import PROGRAM, SiteFailed
 
 ADDRESS: Final = re.compile(r" at (http://127\.0\.0\.1:\d{1,5}) \(")
@@ -51,7 +50,7 @@ class Answered:
         return {"model": str(self.model)} | {name: getattr(self, name) for name in names}
 
 
-class Answering:
+class Answering(InOrder):
     """Two processes, one after the other; leaving the block ends the one that runs. Whoever calls `begin` from a thread
     ends it within the block, or a server would outlive it.
     """
@@ -65,23 +64,13 @@ class Answering:
         self._environment = {**source_environment(), **environment, **home}
         self._said = folder / "answers.out"
         self._serving: tuple[Path, subprocess.Popen[bytes]] | None = None
-        self._ending = in_order()
 
-    def __enter__(self) -> Self:
-        self._ending.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the one that runs."""
         if self._serving is not None:
             _, server = self._serving
             server.kill()
             server.wait()
-        self._ending.__exit__(kind, error, trace)
 
     def begin(self, model: Path) -> None:
         """Start the server; it loads beside whatever else goes on. Raises OSError."""

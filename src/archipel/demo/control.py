@@ -11,11 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from archipel import source_environment
-from archipel.bench.endings import in_order
+from archipel.bench.endings import InOrder
 from archipel.bench.site import SiteFailed
 from archipel.records.recipe import Recipe, recipe_from_canonical
 
@@ -56,7 +54,7 @@ def as_long_as_rl(recipe: Recipe, steps_done: int) -> Longer:
     return Longer(recipe.model_copy(update={"supervised": longer}), steps_done * section.batch_size)
 
 
-class Control:
+class Control(InOrder):
     """The process; leaving the block ends it."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], limit_s: float) -> None:
@@ -65,22 +63,12 @@ class Control:
         self._recipe, self._log = folder / "control.recipe", folder / "control.out"
         self._environment, self._limit_s = dict(environment), limit_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._ending = in_order()
 
-    def __enter__(self) -> Self:
-        self._ending.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the one that runs."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        self._ending.__exit__(kind, error, trace)
 
     def begin(self, longer: Longer, start: Path) -> None:
         """Learn on from the model directory `start`."""

@@ -13,11 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from archipel import source_environment
-from archipel.bench.endings import in_order
+from archipel.bench.endings import InOrder
 from archipel.bench.site import PROGRAM, SiteFailed
 from archipel.demo.offline import PROGRAM as OFFLINE
 from archipel.demo.story import Performance
@@ -94,7 +93,7 @@ class Released:
         }
 
 
-class Releasing:
+class Releasing(InOrder):
     """The processes; leaving the block ends the one that runs."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], limit_s: float) -> None:
@@ -109,25 +108,15 @@ class Releasing:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
-        self._ending = in_order()
 
-    def __enter__(self) -> Self:
-        self._ending.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the one that runs."""
         with self._lock:
             self._is_over = True
             if self._process is not None:
                 self._process.kill()
         if self._thread is not None:
             self._thread.join()
-        self._ending.__exit__(kind, error, trace)
 
     def begin(self, source: Source, made: Callable[[Path], None] = lambda bundle: None) -> None:
         """Release it, and look at the release. `made`: told the bundle once it is there.

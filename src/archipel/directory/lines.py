@@ -51,7 +51,7 @@ def read_lines(
     most: int = MAX_LINES,
     note: Callable[[int], None] = lambda number: None,
 ) -> Taken:
-    """The cards in it.
+    """The cards in it; blank lines count, and say nothing.
 
     known: envelope -> a card that was verified before, which is not verified again. note: hears how many lines were looked at.
 
@@ -60,17 +60,20 @@ def read_lines(
     """
     if len(data) > MAX_FILE_BYTES:
         raise NotADirectory(f"{len(data)} bytes; no directory file has more than {MAX_FILE_BYTES}")
-    lines = [line for line in data.split(b"\n", most + 2) if line]
-    if len(lines) > most:
+    lines = data.split(b"\n", most)
+    if len(lines) > most and lines[-1]:
         raise NotADirectory(f"more than {most} lines; no directory file has so many cards")
     cards, refused = list[Card](), list[str]()
     for number, line in enumerate(lines, 1):
         note(number)
         try:
-            cards.append(_card(line, known or {}))
+            if line:
+                cards.append(_card(line, known or {}))
         except BadCard as error:
             refused.append(f"line {number}: {error}")
-    return Taken(tuple(cards), len(lines), tuple(refused[:MAX_REFUSALS_TOLD]), len(refused))
+    return Taken(
+        tuple(cards), sum(map(bool, lines)), tuple(refused[:MAX_REFUSALS_TOLD]), len(refused)
+    )
 
 
 def _card(line: bytes, known: Mapping[bytes, Card]) -> Card:

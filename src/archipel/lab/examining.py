@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from archipel.lab.entry import Entry, read_entry, read_examined
@@ -87,12 +86,7 @@ class _Examiner:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     def read(self, bundles: Iterable[list[bytes]]) -> Iterator[Read]:

@@ -15,7 +15,6 @@ import httpx
 
 from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
 from archipel.blobs.s3_direct import is_tag
-from archipel.blobs.s3_place import is_own_machine
 from archipel.node.exchange import (
     CONNECT_LIMIT_S,
     NO_COMPRESSION,
@@ -23,6 +22,7 @@ from archipel.node.exchange import (
     authorities,
 )
 from archipel.records.landing import FOLLOWS, MAX_URL_CHARACTERS
+from archipel.records.own_machine import is_own_machine
 
 logger = logging.getLogger("archipel.node")
 

@@ -19,7 +19,7 @@ from archipel.records.weight_parts import (
     read_blobs,
     read_index,
 )
-from archipel.work.parting import parts_folder
+from archipel.work.part_plan import parts_folder
 
 AT_ONCE = 3
 """One fewer than a lab takes for one lease."""

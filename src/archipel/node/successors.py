@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from archipel.blobs.s3_place import is_own_machine
 from archipel.node.addresses import check_successor
 from archipel.node.client import LabClient, LabReader
 from archipel.node.exchange import LabRefused, LabUnreachable
@@ -29,6 +28,7 @@ from archipel.node.small_files import Unreadable, read_json, write_json
 from archipel.node.standing import NO_ANSWER, Standing
 from archipel.node.succession import PROBLEM, Known, continues, follows, known_by, with_charters
 from archipel.records.documents import KeyFacts, LabFacts
+from archipel.records.own_machine import is_own_machine
 
 logger = logging.getLogger("archipel.node")
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from archipel.records.canonical import canonical_json, parse_canonical
 from archipel.records.fields import Did, LeftOut, Millis, Sparing
+from archipel.records.own_machine import is_own_machine
 from archipel.records.statement import Seq
 
 CARD_TYPE = "application/vnd.archipel.lab-card.v1+json"
@@ -56,14 +57,9 @@ def spelled(address: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether this address means the machine of whoever asks."""
+    """Whether this address means the machine of whoever asks, or a name below localhost, which some look up and some do not."""
     host = urlsplit(address).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.endswith(".localhost") or is_own_machine(host)
 
 
 def _check_host(host: str) -> None:

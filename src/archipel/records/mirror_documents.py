@@ -18,6 +18,15 @@ NAME_FORM = r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"
 
 FaultKind = Literal["fork", "rollback", "broken"]
 Standing = Literal["forked", "broken", "gone-back", "silent", "followed", "new"]
+STANDINGS: dict[Standing, str] = {
+    "forked": "signed two histories",
+    "broken": "broke a rule of its ledger",
+    "gone-back": "went back to an older ledger",
+    "silent": "is silent",
+    "followed": "goes on",
+    "new": "was not heard yet",
+}
+"""In words, of a lab; the first that holds is the one."""
 Words = Annotated[str, Field(max_length=MAX_WORDS)]
 Name = Annotated[str, Field(pattern=f"^{NAME_FORM}$")]
 _Note = Annotated[str, Field(max_length=65_536)]

@@ -16,6 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from archipel.connections import Connections, guarded, room_for_connections
+from archipel.records.own_machine import is_own_machine
 
 KEEP_ALIVE_S = 75
 DRAIN_S = 30.0
@@ -60,7 +61,7 @@ async def serve(door: Starlette, listener: socket.socket, ending: Ending = Endin
     logging.getLogger("asyncio").setLevel(
         logging.ERROR
     )  # it warns of each who hangs up in an answer
-    server = DoorServer(door, ending, is_loopback=_is_loopback(listener))
+    server = DoorServer(door, ending, is_loopback=is_own_machine(str(listener.getsockname()[0])))
     await server.serve([listener])
     return server.force_exit
 
@@ -118,7 +119,3 @@ class DoorServer(uvicorn.Server):
         """Some versions of asyncio wait for connections however they are told to end."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-
-
-def _is_loopback(listener: socket.socket) -> bool:
-    return str(listener.getsockname()[0]).startswith(("127.", "::1"))

@@ -22,8 +22,13 @@ from archipel.training.checkpoint import (
     latest_number,
     read_latest,
 )
+from archipel.training.checkpoint_parts import (
+    CheckpointInParts,
+    latest_parted,
+    parted_numbers,
+    read_parted,
+)
 from archipel.training.optimiser import MasterAdamW, state_of
-from archipel.training.parted import Parted, latest_parted, parted_numbers, read_parted
 from archipel.training.sharding import Site, share_bytes
 from archipel.training.terms import Terms
 
@@ -55,7 +60,7 @@ def newest_number(directory: Path) -> int:
     return max(latest_number(directory), latest_parted(directory))
 
 
-def newest(directory: Path, site: Site) -> Checkpoint | Parted:
+def newest(directory: Path, site: Site) -> Checkpoint | CheckpointInParts:
     """The newest checkpoint whose digests fit, in parts before one in a file of the same number. A collective.
 
     Raises:
@@ -80,7 +85,7 @@ def newest(directory: Path, site: Site) -> Checkpoint | Parted:
         raise NoCheckpoint("; ".join([str(error), *refused])) from None
 
 
-def stated(saved: Checkpoint | Parted) -> Stated:
+def stated(saved: Checkpoint | CheckpointInParts) -> Stated:
     """What it says of itself, once its tensors were found to fit that.
 
     Raises:
@@ -93,14 +98,16 @@ def stated(saved: Checkpoint | Parted) -> Stated:
         version, steps = int(facts["version"]), int(facts["optimiser_steps"])
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
-    tensors = saved.forms() if isinstance(saved, Parted) else saved.tensors
+    tensors = saved.forms() if isinstance(saved, CheckpointInParts) else saved.tensors
     require_state_of(config, recipe, tensors)
     return Stated(recipe, config, version, steps, facts.get("base"), facts.get("notes", {}))
 
 
-def take_up(saved: Checkpoint | Parted, optimiser: MasterAdamW, terms: Terms, steps: int) -> None:
+def take_up(
+    saved: Checkpoint | CheckpointInParts, optimiser: MasterAdamW, terms: Terms, steps: int
+) -> None:
     """Set an optimiser and a loss's terms to what was saved of them. Raises BadCheckpoint."""
-    if isinstance(saved, Parted):
+    if isinstance(saved, CheckpointInParts):
         saved.read_into(terms.places())
         optimiser.take_up(saved.read_into, steps)
         return

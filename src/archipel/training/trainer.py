@@ -38,6 +38,8 @@ from archipel.training.checkpoint import (
     read_file,
     write_checkpoint,
 )
+from archipel.training.checkpoint_by_ranks import write_parted
+from archipel.training.checkpoint_parts import CheckpointInParts
 from archipel.training.gathered import write_gathered
 from archipel.training.means import mean_over
 from archipel.training.optimiser import AdamSettings, MasterAdamW
@@ -49,8 +51,6 @@ from archipel.training.packing import (
     plan,
     trees_of,
 )
-from archipel.training.parted import Parted
-from archipel.training.parting import write_parted
 from archipel.training.report import TokenSums, UpdateReport, make_report
 from archipel.training.resuming import newest, stated, take_up
 from archipel.training.routing import fitting
@@ -259,7 +259,7 @@ class Trainer:
 
     @classmethod
     def _continued(
-        cls, saved: Checkpoint | Parted, read_base: ReadBase | None, device: torch.device
+        cls, saved: Checkpoint | CheckpointInParts, read_base: ReadBase | None, device: torch.device
     ) -> Self:
         said = stated(saved)
         if said.recipe.adapter is None:

@@ -36,7 +36,7 @@ from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.measured import measured
 from archipel.work.memory import same_secret, started_trainer
 from archipel.work.outbox import Outbox
-from archipel.work.parting import CannotPart
+from archipel.work.part_plan import CannotPart
 from archipel.work.policies import Policy
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
 from archipel.work.publishing import write_in_parts, write_weights

@@ -21,7 +21,7 @@ from archipel.records.part_manifest import TensorFact
 from archipel.records.weight_parts import Part, Rows
 from archipel.records.weight_state import state_of
 from archipel.work.joining import Receipt
-from archipel.work.parting import Planned
+from archipel.work.part_plan import Planned
 
 
 @dataclass(frozen=True, slots=True)

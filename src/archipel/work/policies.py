@@ -16,7 +16,7 @@ from archipel.model.versions import apply_delta, decode_anchor
 from archipel.work.bases import Bases, Ground, require_whole
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.messages import LinkMessage
-from archipel.work.parted import assembled, files_of, index_of
+from archipel.work.part_assembly import assembled, files_of, index_of
 from archipel.work.recent import Recent
 
 Check = Callable[[Manifest], None]

@@ -10,7 +10,7 @@ from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.weight_parts import PartBlobs
 from archipel.work.joining import Joined, Receipt, join
 from archipel.work.part_files import part_of, write_part
-from archipel.work.parting import Planned, goal_of, parts_folder, planned
+from archipel.work.part_plan import Planned, goal_of, parts_folder, planned
 from archipel.work.policies import Policy
 
 

@@ -20,7 +20,7 @@ from archipel.records.weight_state import state_of
 from archipel.training.sharding import Site, all_ranks_say, wait_for_all
 from archipel.training.trainer import Trainer
 from archipel.work.joining import Receipt
-from archipel.work.parting import Planned, goal_of, parts_folder, planned, share, size_of
+from archipel.work.part_plan import Planned, goal_of, parts_folder, planned, share, size_of
 from archipel.work.policies import Policy
 from archipel.work.publishing import write_joined, write_own_part
 

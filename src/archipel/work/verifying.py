@@ -36,7 +36,7 @@ from archipel.training.wording import wording_of_recipe
 from archipel.work.episodes import upheld, upholding
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.learner import Learner
-from archipel.work.parted import assembled, documents_of
+from archipel.work.part_assembly import assembled, documents_of
 from archipel.work.policies import Policy
 from archipel.work.prompts import Prompts
 

@@ -3,16 +3,10 @@
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import Sight
 from archipel.dashboard.pages.value import Cell, Column, Figure, Notice, Page, Section, Table, Tone
-from archipel.records.mirror_documents import MirrorFault, MirrorView, Standing
+from archipel.records.mirror_documents import STANDINGS, MirrorFault, MirrorView, Standing
 
-STANDING: dict[Standing, tuple[str, Tone]] = {
-    "forked": ("signed two histories", "bad"),
-    "broken": ("broke a rule", "bad"),
-    "gone-back": ("went back", "bad"),
-    "silent": ("silent", "warn"),
-    "followed": ("goes on", "good"),
-    "new": ("not heard yet", "quiet"),
-}
+_TONES: dict[Standing, Tone] = {"silent": "warn", "followed": "good", "new": "quiet"}
+"""The others are bad."""
 _COLUMNS = (
     *(Column("Mirror"), Column("Lab"), Column("Stands"), Column("Entries", is_number=True)),
     *(Column("Newest head seen"), Column("Answered"), Column("Blobs"), Column("Reason")),
@@ -23,7 +17,7 @@ _FAULT_COLUMNS = tuple(map(Column, ("Mirror", "Seen", "What", "Evidence")))
 def mirrors(sight: Sight) -> Page:
     """`/pages/mirrors`."""
     views = sight.mirrors
-    bad = [view for view in views if STANDING[view.standing][1] == "bad"]
+    bad = [view for view in views if view.standing not in _TONES]
     faults = [(view, fault) for view in views for fault in reversed(view.faults)]
     return Page(
         "Mirrors", paths.path("mirrors"), "mirrors", sight.look.size,
@@ -52,11 +46,11 @@ def _figures(views: tuple[MirrorView, ...]) -> tuple[Figure, ...]:
 
 
 def _notice(view: MirrorView) -> Notice:
-    return Notice(f"the lab of mirror {view.name} {STANDING[view.standing][0]}", "bad")
+    return Notice(f"the lab of mirror {view.name} {STANDINGS[view.standing]}", "bad")
 
 
 def _row(view: MirrorView, now_ms: int) -> tuple[Cell, ...]:
-    text, tone = STANDING[view.standing]
+    text, tone = STANDINGS[view.standing], _TONES.get(view.standing, "bad")
     silent_s = max(now_ms - view.since_ms, 0) / 1000 if view.since_ms else 0.0
     text = f"{text} for {wording.span(silent_s)}" if view.standing == "silent" else text
     blobs = view.blobs

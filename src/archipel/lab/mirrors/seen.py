@@ -12,16 +12,6 @@ from archipel.records.mirror_documents import (
     Standing,
 )
 
-WORDS: dict[Standing, str] = {
-    "forked": "signed two histories",
-    "broken": "broke a rule of its ledger",
-    "gone-back": "went back to an older ledger",
-    "silent": "does not answer",
-    "followed": "goes on",
-    "new": "not heard yet",
-}
-"""Of each standing; the first that holds is the one."""
-
 
 def asked(view: MirrorView, now_ms: int) -> MirrorView:
     """It is asked now."""

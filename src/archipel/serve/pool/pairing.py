@@ -13,7 +13,6 @@ Not shown: that whoever carries the code shows it to nobody else.
 
 import base64
 import hmac
-import ipaddress
 import re
 import secrets
 import threading
@@ -24,6 +23,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from archipel.connections import neighbourhood
 from archipel.identity import BadSignature, Identity, verify_bytes
 from archipel.plurals import counted
 from archipel.records.fields import Closed
@@ -102,7 +102,7 @@ class Invitation:
         Raises:
             NotPaired: another secret, used up, too late, or too many others came from this address.
         """
-        near = _network_of(host)
+        near = neighbourhood(host.partition("%")[0])
         with self._lock:
             if now >= self._until:
                 raise NotPaired("this pairing code is no longer good; make a new one")
@@ -249,18 +249,6 @@ def read_answer(header: Mapping[str, Any]) -> PairAnswer:
 def _first(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"[:200]
-
-
-def _network_of(host: str) -> str:
-    """What one caller can choose its addresses from."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    mapped = address.ipv4_mapped
-    return str(mapped or ipaddress.IPv6Network((address, 64), strict=False))
 
 
 def _to_sign(inviter: bytes, joiner: bytes, secret: bytes) -> bytes:

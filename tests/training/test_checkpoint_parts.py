@@ -13,15 +13,15 @@ from archipel.training.checkpoint import (
     read_latest,
     write_checkpoint,
 )
-from archipel.training.gathered import write_gathered
-from archipel.training.parted import (
-    Parted,
+from archipel.training.checkpoint_by_ranks import write_parted
+from archipel.training.checkpoint_parts import (
+    CheckpointInParts,
     latest_parted,
     parted_folder,
     parted_numbers,
     read_parted,
 )
-from archipel.training.parting import write_parted
+from archipel.training.gathered import write_gathered
 from archipel.training.resuming import newest, newest_number
 from archipel.training.sharding import Site
 
@@ -117,7 +117,7 @@ def test_tensors_whose_slices_are_not_all_there_are_refused(folder: Path) -> Non
     write_parted(folder, 5, {"a": torch.arange(8.0)}, {}, ALONE)
     part_of(folder, 5).write_bytes(len(text).to_bytes(8, "little") + text + body[:16])
     with pytest.raises(DamagedCheckpoint, match="4 of 8 numbers of a"):
-        Parted(5, {}, parted_folder(folder, 5)).forms()
+        CheckpointInParts(5, {}, parted_folder(folder, 5)).forms()
 
 
 def _split(path: Path) -> tuple[dict, bytes]:
@@ -156,7 +156,7 @@ def test_a_full_disk_leaves_earlier_checkpoints_alone(folder: Path, monkeypatch)
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("archipel.training.parting.flush", full)
+    monkeypatch.setattr("archipel.training.checkpoint_by_ranks.flush", full)
     with pytest.raises(OSError, match="No space left"):
         write_parted(folder, 4, tensors(), FACTS, ALONE)
     monkeypatch.undo()

@@ -42,7 +42,7 @@ ASIDE, _DAMAGED = ".aside", "-damaged"
 
 
 @dataclass(frozen=True)
-class Parted:
+class CheckpointInParts:
     """A checkpoint whose parts are as they were written; no tensor of it is read yet."""
 
     number: int
@@ -106,7 +106,7 @@ def latest_parted(directory: Path) -> int:
     return -1
 
 
-def read_parted(directory: Path, number: int, site: Site) -> Parted:
+def read_parted(directory: Path, number: int, site: Site) -> CheckpointInParts:
     """A checkpoint, once all its bytes were found to be those that were written. A collective: ranks share the reading.
 
     Raises:
@@ -126,7 +126,7 @@ def read_parted(directory: Path, number: int, site: Site) -> Parted:
             folder.replace(cleared(folder.with_name(folder.name + _DAMAGED)))
         wait_for_all(site)
         raise DamagedCheckpoint(fault or f"another rank found {folder} damaged")
-    return Parted(number, body["facts"], folder)
+    return CheckpointInParts(number, body["facts"], folder)
 
 
 def remove_parted(directory: Path, before: int) -> None:

@@ -1,4 +1,4 @@
-"""How ranks write a checkpoint in parts (`training.parted`): each its own file, then the first of them the index.
+"""How ranks write a checkpoint in parts (`training.checkpoint_parts`): each its own file, then the first of them the index.
 
 Law: a rank that cannot write is heard of by all, and none waits for it; earlier checkpoints stay until the new one has
 its name.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from archipel.records.canonical import canonical_json, sha256_digest
 from archipel.training.checkpoint import KEPT, flush
-from archipel.training.parted import (
+from archipel.training.checkpoint_parts import (
     ASIDE,
     FORMAT,
     INDEX,

@@ -35,7 +35,7 @@ from archipel.records.weight_parts import (
 from archipel.work.kind import WorkFailed
 from archipel.work.messages import LinkMessage
 from archipel.work.part_files import PartWeights, manifest_of, part_of, read_part
-from archipel.work.parting import Planned
+from archipel.work.part_plan import Planned
 
 Files = tuple[bytes, bytes]
 """A part's manifest, and its anchor or delta."""
