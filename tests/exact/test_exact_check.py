@@ -100,6 +100,21 @@ def test_a_choice_with_a_field_of_another_kind_is_none(
         read_choice(tmp_path, "sha256:s")
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+@pytest.mark.parametrize("place", ['"bound": 0.001', '"kl": 0.0001'])
+def test_a_choice_with_a_number_that_json_does_not_have_is_none_and_goes_nowhere(
+    tmp_path: Path, place: str, number: str
+) -> None:
+    path = write_choice(tmp_path, a_choice("sha256:s"))
+    said = path.read_text()
+    assert place in said
+    path.write_text(said.replace(place, place.split(": ")[0] + ": " + number))
+    with pytest.raises(BadChoice, match=r"exact\.json: .* expected a finite number"):
+        read_choice(tmp_path, "sha256:s")
+    with pytest.raises(BadChoice, match="finite"):
+        carry_choice(tmp_path, tmp_path, "sha256:later")
+
+
 def test_a_choice_goes_on_with_later_weights_and_names_those_that_were_measured(
     tmp_path: Path,
 ) -> None:

@@ -20,12 +20,11 @@ from hypothesis import strategies
 from archipel.identity import Identity, sign
 from archipel.records.parcel import MEDIA_TYPE, pack_parcel
 from archipel.records.statements import RECORD_TYPE, BlobOffered, encode
+from fuzz.driving import THERE
 from fuzz.spoiling import spoilt
 from people import envelope, identity, ref
 from specimens import LAB, NODE, OPERATOR, SMALL
 
-THERE = "there.json"
-"""In the working folder: what the lab holds."""
 SPEAKERS = ("operator", "learner", "node 0", "node 1", "node 2", "gone", "stranger")
 _numbers = count(1)
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from archipel.lab import views
+from archipel.ledger.witness import Witness
 from archipel.records.documents import Wait
-from fuzz.openapi import BODIES, campaign
+from fuzz.doors import DOORS
+from fuzz.openapi import BODIES, campaign, door_campaign
 
 
 @pytest.mark.slow
@@ -47,3 +49,29 @@ def test_an_internal_error_is_noticed(tmp_path: Path, monkeypatch: pytest.Monkey
     outcome = campaign(tmp_path, 1, 1, "--phases", "fuzzing", "--include-path", "/waits")
     assert not outcome.is_clean
     assert "500" in outcome.told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", DOORS)
+def test_every_other_door_answers_whatever_is_drawn_without_a_defect(
+    tmp_path: Path, name: str
+) -> None:
+    outcome = door_campaign(name, tmp_path, 1, 2, "--phases", "coverage,fuzzing")
+    assert outcome.is_clean, outcome.told
+    assert outcome.num_requests > 5
+
+
+@pytest.mark.slow
+def test_a_defect_of_a_door_is_noticed_by_its_answer_and_in_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Witness, "add", broken)
+    outcome = door_campaign("witness", tmp_path, 1, 1, "--phases", "fuzzing")
+    assert not outcome.is_clean
+    assert "Server error" in outcome.told
+    assert "in the door's log: " in outcome.told
+    assert "ZeroDivisionError" in outcome.told

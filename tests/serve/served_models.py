@@ -18,13 +18,13 @@ TEMPLATE = (
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
 
-def tiny_model(path: Path, template: str | None = TEMPLATE) -> Path:
+def tiny_model(path: Path, template: str | None = TEMPLATE, num_layers: int = 1) -> Path:
     """Random weights, every byte a token."""
     tokenizer = byte_tokenizer()
     if template is not None:
         tokenizer = tokenizer.with_chat_template(template)
     config = DecoderConfig(
-        "llama", tokenizer.vocab_size, 32, 1, 2, 2, 16, 64, 512, bos_token_id=tokenizer.bos_id,
+        "llama", tokenizer.vocab_size, 32, num_layers, 2, 2, 16, 64, 512, bos_token_id=tokenizer.bos_id,
         eos_token_ids=tokenizer.stop_ids, pad_token_id=tokenizer.pad_id,
     )  # fmt: skip
     write_model(path, random_weights(config, 1), config, tokenizer)

@@ -143,6 +143,8 @@ def _parsed(fields: dict[str, Any]) -> Choice:
     if (found := fields.pop("format", None)) != FORMAT:
         raise BadChoice(f"format is {found!r:.40}, expected {FORMAT}")
     figures = fields.get("figures")
+    for each in (fields, *(figures.values() if isinstance(figures, dict) else ())):
+        _check_finite(each)
     for each in figures.values() if isinstance(figures, dict) else ():
         if isinstance(each, dict):
             each.update({key: math.nan for key, number in each.items() if number is None})
@@ -154,6 +156,13 @@ def _parsed(fields: dict[str, Any]) -> Choice:
     if choice.variant not in VARIANTS:
         raise BadChoice(f"variant is {choice.variant!r:.40}, expected one of {', '.join(VARIANTS)}")
     return choice
+
+
+def _check_finite(fields: Any) -> None:
+    """Raises BadChoice: Python reads numbers that JSON does not have, and whoever writes them again cannot."""
+    for name, number in fields.items() if isinstance(fields, dict) else ():
+        if isinstance(number, float) and not math.isfinite(number):
+            raise BadChoice(f"{name:.80} is {number}, expected a finite number, or null")
 
 
 def _known(choice: Choice) -> dict[str, Any]:
