@@ -137,14 +137,15 @@ JOBS ?= 2
 mutants: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m mutants.session $(ROOM) --count $(COUNT) --seed $(SEED) --jobs $(JOBS) $(MUTANTS_OPTIONS)
 
-# Which bytes of a stranger bring a reader down? SEEDS inputs for each; FUZZ_OPTIONS: --first N, --only READER
-# Then a lab: SEEDS odd requests and racing uploads at its socket, and its own description, REQUESTS for each
-# operation, drawn by SEED.
+# Which bytes of a stranger bring a reader down? SEEDS inputs for each, or INPUTS=1000000 of all together; kept in OUT, so
+# that the same command goes on. FUZZ_OPTIONS: --first N, --only READER, --jobs N, --minutes N, --json
+# Then a lab: SEEDS odd requests and racing uploads at its socket. Then every door by its description, REQUESTS for each
+# operation, drawn by SEED. DOORS_OPTIONS: --door NAME, --seeds N, --json
 REQUESTS ?= 200
 fuzz: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python -m fuzz.session --seeds $(or $(SEEDS),2000) $(FUZZ_OPTIONS)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.session $(if $(INPUTS),--inputs $(INPUTS),--seeds $(or $(SEEDS),2000)) $(if $(OUT),--out $(OUT)) $(FUZZ_OPTIONS)
 	PYTHONPATH=tests $(BIN)/python -m fuzz.sockets --seeds $(or $(SEEDS),2000)
-	PYTHONPATH=tests $(BIN)/python -m fuzz.openapi --requests $(REQUESTS) --seed $(SEED)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.openapi --requests $(REQUESTS) --seed $(SEED) $(DOORS_OPTIONS)
 
 # What does a lab of real processes not survive? SEEDS worlds of each kind from FIRST on, or as many as FAULTS=1000
 # need; kept in OUT, so that the same command goes on. FAULTS_OPTIONS: --only KIND, --minutes N, --json ... Where .venv-s3
