@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.routing import Mount, Route
 
 from archipel.door.accounts import Accounts
 from archipel.door.door import Door
@@ -184,12 +184,25 @@ def _module(name: str) -> Any:
     return import_module("archipel." + name.removesuffix(".py").replace("/", "."))
 
 
-def test_a_route_that_the_description_leaves_out_is_noticed(tmp_path: Path) -> None:
-    from starlette.routing import Mount, Route
-
+def test_a_route_that_the_description_leaves_out_is_noticed() -> None:
     def answer(request: object) -> None: ...
 
     routes = [Mount("/a", routes=[Route("/b/{c:path}", answer, methods=["GET", "POST"])])]
     assert operations(routes) == {("GET", "/a/b/{c}"), ("POST", "/a/b/{c}")}
     said = described.description([("GET", "/a/b/{c}")])
     assert operations(routes) - described_in(said) == {("POST", "/a/b/{c}")}
+
+
+def test_routes_are_read_from_a_source_as_they_are_spelt() -> None:
+    text = """
+Route("/a/{b:path}", answer)
+@api.get(RUN_PATH + "/c", summary="c")
+@app.post(calls.BASE)
+found.get("/no", 5)
+Route(path, answer)
+"""
+    tree = ast.parse(re.sub(r"^@(.*)$", r"\1", text, flags=re.M))
+    assert set(_paths("lab/view_routes.py", tree)) == {"/a/{b}", "/runs/{name}/c"}
+    assert set(_paths("door/http/app.py", tree)) == {"/a/{b}", calls.BASE}
+    made = ast.parse("import asyncio\nasyncio.start_server(serve, host, 0)\nStarlette(routes=[])")
+    assert sum(map(_makes, ast.walk(made))) == 2
