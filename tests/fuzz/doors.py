@@ -123,7 +123,8 @@ MODEL_NAMES: dict[str, Sequence[Any]] = {
     "num_predict": [1, 3],
     "role": ["user", "assistant", "system"],
 }
-ANSWER_NAMES = ["0" * 32]
+USUAL_TOKENS = 16
+"""Of an answer that names no bound: a long one on a busy machine is no hang."""
 
 
 def model_door(served: Mapping[str, Any]) -> tuple[Starlette, dict[str, Any]]:
@@ -136,9 +137,15 @@ def model_door(served: Mapping[str, Any]) -> tuple[Starlette, dict[str, Any]]:
 @asynccontextmanager
 async def a_model(folder: Path) -> AsyncIterator[AtWork]:
     """A small model by itself."""
-    from serve.served_models import served, tiny_model
+    from archipel.engine.capacity import EngineLimits
+    from archipel.serve.served import How, serve_folder
+    from archipel.work.folders import folder_of
+    from serve.served_models import NOW, tiny_model
 
-    one = await asyncio.to_thread(lambda: served(tiny_model(folder / "tiny")))
+    how = How("tiny", EngineLimits(max_cache_bytes=2**26), usual_tokens=USUAL_TOKENS)
+    one = await asyncio.to_thread(
+        lambda: serve_folder(folder_of(tiny_model(folder / "tiny")), how, NOW)
+    )
     try:
         async with _models({"tiny": one}) as open_:
             yield open_
@@ -154,7 +161,9 @@ async def a_pool(folder: Path) -> AsyncIterator[AtWork]:
     from serve.served_models import tiny_model
 
     pool = Pool(tiny_model(folder / "tiny", num_layers=2))
-    one = await asyncio.to_thread(serve_pool, "tiny", pool.path, pool.engine, 16, 1_800_000_000)
+    one = await asyncio.to_thread(
+        serve_pool, "tiny", pool.path, pool.engine, USUAL_TOKENS, 1_800_000_000
+    )
     try:
         for name in ("north", "south"):
             await asyncio.to_thread(pool.join, name, 1)
