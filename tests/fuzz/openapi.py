@@ -15,8 +15,7 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ import click
 
 from archipel.lab.doorman import DoorLimits, Rate
 from archipel.records.statements import NodeLeft
-from fuzz.doors import DOORS, NO_DEFECT, OWN_FORM, AtWork
+from fuzz.at_work import NO_DEFECT, OWN_FORM
+from fuzz.doors import DOORS, Opened
 from fuzz.driving import Drive, driven
 from fuzz.logged import defects_logged
 from live import live
@@ -48,7 +48,6 @@ BODIES = (
 )
 """A second pass: what is sent is signed, and comes further than the door."""
 ENDED_EARLY = 130
-Opened = Callable[[Path], AbstractAsyncContextManager[AtWork]]
 OPEN_DOOR = DoorLimits(
     per_key=Rate(1e9, 1e9),
     idle_per_key=Rate(1e9, 1e9),

@@ -17,15 +17,10 @@ from archipel.door.http.app import make_app
 from archipel.door.wire import calls
 from archipel.lab.api import make_api
 from fuzz import described
+from fuzz.at_work import ENDLESS
 from fuzz.described import Operation, described_in, operations
-from fuzz.doors import (
-    BLOBS,
-    ENDLESS,
-    follower_door,
-    model_door,
-    pages_app,
-    witness_door,
-)
+from fuzz.doors_of_labs import BLOBS, follower_door, pages_app, witness_door
+from fuzz.doors_of_models import model_door
 from fuzz.parsers import SOURCE
 from toy_hands import ToyHands
 from world import World
