@@ -41,11 +41,14 @@ def test_a_mirror_is_a_row_with_what_was_seen_of_its_lab() -> None:
     assert [cell.value for cell in row[1:7]] == [did, "followed", 1200, NOW_MS - 1000, NOW_MS, 5]
     assert (row[0].title, row[1].title, row[2].tone) == ("https://b.example", did, "good")
     assert row[6].text.startswith("5 of 7, 2")
+    assert (told.figures[3].name, told.figures[3].value) == ("blob_bytes", 2048)
     drawn = html(told, identity("own").did, NOW_MS, is_part=False, problem="")
     assert b"&lt;i&gt;" in drawn
     assert b"<i>" not in drawn
     (new,) = page(view("x", "new")).sections[0].tables[0].rows
     assert [cell.value for cell in new[4:6]] == [None, None]
+    (long,) = page(view("x", reason="r" * 1000)).sections[0].tables[0].rows
+    assert len(long[7].text) <= 200
 
 
 def test_each_standing_has_its_words_and_what_no_honest_lab_does_stands_above() -> None:
