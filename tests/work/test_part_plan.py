@@ -104,6 +104,7 @@ def test_a_part_is_wanted_where_a_name_may_begin_so_and_its_rows_where_they_meet
     parts = index(("a", "b", None), ("b", "d", None), ("w", "w", (0, 2, 4)), ("w", "w", (2, 4, 4)))
     assert wanted(parts, ["b"]) == (0, 1)
     assert wanted(parts, ["c"]) == (1,)
+    assert wanted(index(("b.x", "c", None)), ["b."]) == (0,)
     assert wanted(parts, ["w", "a"]) == (0, 2, 3)
     assert [rows_wanted(parts, (0, 2, 3), rank, 2) for rank in range(2)] == [(0, 2), (0, 3)]
     assert rows_wanted(parts, (2, 3), 1, 3) == (2,)
