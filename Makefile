@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # Many short processes load the same modules: compiled once and kept beside them, whatever the shell says of it.
 export PYTHONDONTWRITEBYTECODE =
 
-# A test process per core, a file's tests in one of them.
+# A test process per core, a file's tests in one of them, the longest files first (tests/longest.py).
 WORKERS ?= 2
 
 # vLLM pins its own torch and much else, so it has an environment of its own, for a processor (3.2 GB). Its torch is
@@ -34,7 +34,7 @@ demo-real: $(VENV)/.gguf
 	$(BIN)/archipel demo --real $(DEMO_OPTIONS)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not gpu" $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" $(PYTEST_OPTIONS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "slow and not gpu" $(PYTEST_OPTIONS)

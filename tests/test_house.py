@@ -8,6 +8,7 @@ import pytest
 
 import archipel
 from archipel.records.kinds import WORDS_OF
+from longest import LONGEST, TESTS
 
 SOURCE = Path(archipel.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -115,3 +116,8 @@ def test_every_room_stands_in_the_house_and_the_house_on_a_page() -> None:
     places = re.findall(r"\((\.\./[^)#]+)\)", longer)
     gone = [each for each in places if not (SOURCE.parents[1] / "docs/reference" / each).exists()]
     assert gone == []
+
+
+def test_every_file_that_begins_first_is_there() -> None:
+    assert [name for name in LONGEST if not (TESTS / name).is_file()] == []
+    assert len(set(LONGEST)) == len(LONGEST)
