@@ -25,7 +25,7 @@ import httpx
 from archipel import source_environment
 from faults.afflictions import SHORT_OF, STARVED, UNLOADED, stepped
 from faults.proxy import KEPT_WHOLE, BadNetwork
-from faults.watching import last_traceback
+from faults.watching import SAYS_WHERE, last_traceback, made_to_end
 from stage import EVERY_PROCESS
 
 ODDS = {
@@ -71,6 +71,7 @@ class DoorProcess:
         self._environment = {
             **source,
             **EVERY_PROCESS,
+            **SAYS_WHERE,
             "HOME": str(folder),
             "FAULTS_CLOCK": str(self._clock),
             "PYTHONPATH": os.pathsep.join([str(SHIM), source.get("PYTHONPATH", "")]),
@@ -160,7 +161,7 @@ class DoorProcess:
         while process.poll() is None:
             if time.monotonic() > deadline:
                 self.wrong.append(f"it did not end within {END_S:.0f} s of {how}")
-                process.kill()
+                made_to_end(process)
             await asyncio.sleep(0.02)
 
     def all_hits(self) -> dict[str, int]:

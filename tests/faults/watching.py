@@ -4,6 +4,8 @@ import base64
 import ctypes
 import json
 import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +25,8 @@ UNCAUGHT = "<frozen runpy>"
 """The first frame of a process: who catches an exception to log it stands further in."""
 NOT_STARTED = "Python runtime state: initialized\n"
 """The last line before a traceback of Python's own start."""
-OUR_FIRST = "archipel/cli/archipel.py"
+SAYS_WHERE = {"PYTHONFAULTHANDLER": "1"}
+"""With this variable a process that is aborted says where each of its threads stands."""
 _SET_CHILD_SUBREAPER = 36
 
 
@@ -126,6 +129,17 @@ def orphans_but(known: set[int]) -> list[str]:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
     return named
+
+
+def made_to_end(process: "subprocess.Popen[bytes]") -> None:
+    """End one that was told to and did not; what it says tells where each of its threads stood (`SAYS_WHERE`)."""
+    for number in (signal.SIGCONT, signal.SIGABRT):
+        process.send_signal(number)
+    try:
+        process.wait(LAST_CHANCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _children() -> list[int]:

@@ -22,7 +22,14 @@ from archipel.records.statements import Recorded
 from faults.evidence import Evidence, wrong_with
 from faults.gathering import left_behind
 from faults.stores import Store, Stores
-from faults.watching import Watcher, heir_of_orphans, orphans_but, said_last
+from faults.watching import (
+    SAYS_WHERE,
+    Watcher,
+    heir_of_orphans,
+    made_to_end,
+    orphans_but,
+    said_last,
+)
 from stage import LIMIT_S, Stage
 from tiny import NAME, SECRET
 
@@ -83,7 +90,7 @@ class World:
         self.hits: Counter[str] = Counter()
         self._known = known
         self._options: dict[str, tuple[str, ...]] = {"lab": store.options}
-        self.site._environment |= store.environment
+        self.site._environment |= {**store.environment, **SAYS_WHERE}
         self._unwell: list[str] = []
         self._watcher: Watcher | None = None
 
@@ -222,8 +229,7 @@ class World:
             process.wait(END_S)
         except subprocess.TimeoutExpired:
             self._unwell.append(f"{name} did not end within {END_S:.0f} s of {number.name}")
-            process.kill()
-            process.wait()
+            made_to_end(process)
 
     def children(self, name: str) -> list[int]:
         """Processes below the process `name`, the nearest first."""
