@@ -8,10 +8,13 @@ route's.
 import asyncio
 import resource
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Network, ip_address
+from types import FrameType
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_LIMIT_S = 20.0
@@ -155,6 +158,18 @@ class Guarded(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn has no types 
         self.watch = None
         if not self.is_answering() and not self.transport.is_closing():
             self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Says at once that it was told to end, whatever keeps it then."""
+
+    when_told: Callable[[], None] = staticmethod(lambda: None)
+    """Called in the signal's handler, for each signal: it must not wait."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """As uvicorn does, after that."""
+        self.when_told()
+        super().handle_exit(sig, frame)
 
 
 def guarded(connections: Connections) -> type[asyncio.Protocol]:

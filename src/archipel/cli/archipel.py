@@ -7,6 +7,7 @@ a person can mend end as one sentence and exit code 1, never as a traceback.
 import contextlib
 import difflib
 import errno
+import gc
 import importlib
 import io
 import logging
@@ -20,6 +21,7 @@ from pathlib import Path
 import click
 
 from archipel.cli.helping import use_everywhere
+from archipel.cli.last_deadline import CLEARED_S, last_deadline
 
 use_everywhere()
 INTERRUPTED = 130
@@ -187,6 +189,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is cleaning up
+        gc.freeze()  # Python's last look for garbage among a tensor library's objects costs most of a second
+        with contextlib.suppress(RuntimeError, MemoryError):  # no thread can be started any more
+            last_deadline(CLEARED_S)()
         for again in _coming:
             again.cancel()
         _let_go()
