@@ -33,6 +33,12 @@ SHORT_OF = {
     errno.ENOMEM: "no memory left: end what else runs here, or allow it more, then start it again",
 }
 """What an operating system does not give -> a sentence."""
+LOADER = {
+    "failed to map segment": errno.ENOMEM,
+    os.strerror(errno.ENOMEM): errno.ENOMEM,
+    os.strerror(errno.EMFILE): errno.EMFILE,
+}
+"""What the system's loader says where it lacks something."""
 COMMANDS = {
     "demo": (
         "demo",
@@ -248,9 +254,19 @@ def _run(arguments: Sequence[str] | None) -> None:
         sys.exit(1)
     except MemoryError:
         sys.exit(_ended_by(OSError(errno.ENOMEM, "")))
+    except ImportError as error:
+        sys.exit(_ended_by(_lack_behind(error)))
     except OSError as error:
         sys.exit(_ended_by(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _lack_behind(error: ImportError) -> OSError:
+    """What the system did not give to a library that was loaded. Raises the error itself: it is something else."""
+    for words, number in LOADER.items():
+        if words in str(error):
+            return OSError(number, "")
+    raise error
 
 
 def _ended_by(error: OSError) -> int:

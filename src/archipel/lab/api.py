@@ -3,6 +3,7 @@
 Law: nothing is decided here; see `requests` for how a body is read.
 """
 
+import errno
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,7 +35,7 @@ from archipel.lab.market_routes import market_routes
 from archipel.lab.mirrors.door import mirror_routes
 from archipel.lab.ownership_routes import ownership_routes
 from archipel.lab.record_routes import record_routes
-from archipel.lab.refusals import LedgerStopped, Refused, StorageExhausted
+from archipel.lab.refusals import Busy, LedgerStopped, Refused, StorageExhausted
 from archipel.lab.traffic import CountingDoor, Traffic
 from archipel.lab.turn_routes import turn_routes
 from archipel.lab.upkeep import Upkeep
@@ -46,6 +47,11 @@ logger = logging.getLogger("archipel.lab")
 PROBLEM_TYPE = "https://archipel.invalid/problems/"
 """Problem types are names, not pages; `.invalid` promises that nobody will ever fetch one."""
 METHOD_NOT_ALLOWED = 405
+SHORT_OF = {
+    errno.EMFILE: "files that it may open",
+    errno.ENFILE: "files that its machine may open",
+    errno.ENOMEM: "memory",
+}
 
 
 def make_api(
@@ -113,6 +119,8 @@ def _answering_errors(api: FastAPI) -> dict[type[Exception], OnError]:
         ClientDisconnect: _hung_up,
         BlobError: _disk_trouble,
         ledger.LedgerError: _disk_trouble,
+        MemoryError: _short,
+        OSError: _short,
     }
     for kind, answer in errors.items():
         api.add_exception_handler(kind, answer)
@@ -185,6 +193,16 @@ async def _disk_trouble(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, ledger.LedgerStopped):
         failed = LedgerStopped(f"nothing can be read before the lab's next start: {error}")
     return problem(failed.problem, failed.status, str(failed))
+
+
+async def _short(_: Request, error: Exception) -> JSONResponse:
+    """What the system does not give now it may give soon: asked again, this was nobody's fault."""
+    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+    if number not in SHORT_OF:
+        raise error
+    logger.error("short", extra={"reason": SHORT_OF[number]})
+    busy = Busy(f"the lab is short of {SHORT_OF[number]}; try again")
+    return problem(busy.problem, busy.status, str(busy), dict(busy.headers))
 
 
 async def _hung_up(_: Request, error: Exception) -> JSONResponse:
