@@ -51,6 +51,7 @@ PATIENCE_S = 240.0
 BUSY = frozenset({429, 503, 507})
 """What a door may say when it is short of something: ask again."""
 SPOILT = 20
+TESTS = Path(__file__).parents[1]
 
 
 class DoorProcess:
@@ -74,7 +75,7 @@ class DoorProcess:
             **SAYS_WHERE,
             "HOME": str(folder),
             "FAULTS_CLOCK": str(self._clock),
-            "PYTHONPATH": os.pathsep.join([str(SHIM), source.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join([str(SHIM), source.get("PYTHONPATH", ""), str(TESTS)]),
         }
         self._odds = dict(odds)
         self._words: Sequence[str] = ()
@@ -117,7 +118,7 @@ class DoorProcess:
         """Whoever ended in words is started again."""
         assert self._process is not None
         if (code := self._process.poll()) is not None:
-            if code not in (0, 1) and not ((code < 0 or code in UNLOADED) and self._is_starved):
+            if code not in (0, 1) and not ((code < 0 or code == UNLOADED) and self._is_starved):
                 self.wrong.append(f"it ended with code {code}")
             self._passing.clear()
             await asyncio.sleep(0.1)

@@ -210,7 +210,7 @@ class Storm:
             self._pass(name)
             made.notes.append(f"{name} ended with {code}")
             if code not in (0, 1) and not (
-                (code < 0 or code in UNLOADED) and name in self._squeezed
+                (code < 0 or code == UNLOADED) and name in self._squeezed
             ):
                 made.wrong(f"{name} ended with code {code}")
             self._again(name)

@@ -25,6 +25,9 @@ UNCAUGHT = "<frozen runpy>"
 """The first frame of a process: who catches an exception to log it stands further in."""
 NOT_STARTED = "Python runtime state: initialized\n"
 """The last line before a traceback of Python's own start."""
+OUR_FIRST = 'cli/archipel.py", line '
+"""A frame of the program in which errors become sentences."""
+IN_OURS = "not told in a sentence: "
 SAYS_WHERE = {"PYTHONFAULTHANDLER": "1"}
 """With this variable a process that is aborted says where each of its threads stands."""
 _SET_CHILD_SUBREAPER = 36
@@ -90,7 +93,8 @@ def logged_as_accepted(log: Path) -> list[str]:
 def last_traceback(output: Path) -> str | None:
     """The line that a traceback in there ends with; of a work process only one that ended it, as it logs others.
 
-    What Python says when it is interrupted before it has started, none of our lines can say otherwise.
+    What Python says when it is interrupted before it has started, none of our lines can say otherwise; what ends the program
+    where errors become sentences is marked.
     """
     text = output.read_text(errors="replace") if output.exists() else ""
     before, *parts = text.split(TRACEBACK)
@@ -101,7 +105,8 @@ def last_traceback(output: Path) -> str | None:
     ]
     if not found:
         return None
-    return next((line for line in found[-1].splitlines()[1:] if line and line[0] != " "), "?")
+    last = next((line for line in found[-1].splitlines()[1:] if line and line[0] != " "), "?")
+    return f"{IN_OURS}{last}" if OUR_FIRST in found[-1] and " in _run\n" in found[-1] else last
 
 
 @contextmanager

@@ -176,11 +176,16 @@ class World:
                 raise SiteFailed(f"waited {limit_s:.0f} s for {what}")
             time.sleep(POLL_S)
 
-    def wait_while_it_moves(self, what: str, still_s: float) -> None:
-        """Wait for the end of the run. Raises SiteFailed: the ledger showed nothing new for so long."""
-        while not self.is_over:
+    def wait_while_it_moves(self, what: str, still_s: float, version: int | None = None) -> None:
+        """Wait for a version, the last if none is said. Raises SiteFailed: the ledger showed nothing new for so long."""
+        wanted = len(self.bench.expected) - 1 if version is None else version
+        while self.version < wanted:
             before = self.num_shown
-            self.wait(lambda before=before: self.is_over or self.num_shown > before, what, still_s)
+            self.wait(
+                lambda before=before: self.version >= wanted or self.num_shown > before,
+                what,
+                still_s,
+            )
 
     @property
     def num_shown(self) -> int:
@@ -267,7 +272,7 @@ class World:
     def _told(self, wrong: Sequence[str]) -> Told:
         watcher = self._watcher
         changed = watcher.changed if watcher is not None else []
-        wrong = [*self._unwell, *changed, *wrong]
+        wrong = list(dict.fromkeys([*self._unwell, *changed, *wrong]))
         return Told(wrong, self.hits.total(), ", ".join(self.notes), dict(self.hits))
 
     def _last_look(self):
