@@ -120,6 +120,8 @@ def replayed_as_live(found: Evidence) -> list[str]:
         if version != found.live.version
         else []
     )
+    unsaid = sorted(set(found.state.nodes) - set(found.live.credits))
+    wrong += [f"the lab said nothing of {did}, whom its ledger knows" for did in unsaid]
     return wrong + [
         f"the lab said {micro} micro-credits of {did}, its ledger {owned}"
         for did, micro in found.live.credits.items()

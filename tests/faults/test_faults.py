@@ -13,6 +13,7 @@ import pytest
 
 from archipel import source_environment
 from archipel.lab.recovery import replay
+from archipel.lab.state import Phase, Run
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.statements import WorkAnswered
 from faults import bits, clocks, disks, session
@@ -61,9 +62,10 @@ def _twice(found: Evidence) -> Evidence:
     return replace(found, history=[*found.history, last])
 
 
-def _book(found: Evidence, did: str, micro: int) -> Evidence:
+def _book(found: Evidence, did: str, micro: int, run: Run | None = None) -> Evidence:
     book = {**found.state.book, did: found.state.book.get(did, 0) + micro}
-    return replace(found, state=replace(found.state, book=book))
+    runs = {NAME: run or found.state.runs[NAME]}
+    return replace(found, state=replace(found.state, book=book, runs=runs))
 
 
 def test_nothing_is_wrong_with_what_an_undisturbed_run_leaves(sound: Evidence) -> None:
@@ -84,6 +86,8 @@ def test_nothing_is_wrong_with_what_an_undisturbed_run_leaves(sound: Evidence) -
         (lambda e: replace(e, accepted={"did": ["run.99"]}), "run.99, which did logged as accepted"),
         (lambda e: replace(e, live=replace(e.live, version=3)), "the lab said version 3"),
         (lambda e: replace(e, live=replace(e.live, credits={"x": 1})), "1 micro-credits of x"),
+        (lambda e: replace(e, live=replace(e.live, credits={})), "the lab said nothing of"),
+        (lambda e: _book(e, "x", 0, replace(e.state.runs[NAME], phase=Phase.RUNNING)), "running at its end"),
         (lambda e: _book(e, "x", 5), "balances add up to 5"),
         (lambda e: _book(e, e.state.runs[NAME].opened.author, -7), "the operator paid"),
         (lambda e: replace(e, lost_blobs=["sha256:1"]), "blob sha256:1 is lost"),

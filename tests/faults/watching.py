@@ -73,7 +73,7 @@ class Watcher(threading.Thread):
 def said_last(http: httpx.Client, url: str, run: str) -> Live:
     """Version and balances, from the lab's own mouth."""
     version = http.get(f"{url}/runs/{run}").json()["version"]
-    nodes = http.get(f"{url}/nodes?start=0&limit={PAGE}").json()
+    nodes = http.get(f"{url}/nodes?all=1&start=0&limit={PAGE}").json()  # all have left by then
     return Live(version, {each["node"]: each["credit_micro"] for each in nodes})
 
 
