@@ -11,11 +11,12 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from uvicorn import Config
 
-from archipel import source_environment
+from archipel import connections, source_environment
 from archipel.cli import archipel
 from archipel.cli.last_deadline import CUT_OFF, last_deadline
 from archipel.connections import NO_DESCRIPTOR, OneSentence, Server
@@ -55,6 +56,12 @@ def test_a_server_says_that_it_was_told_to_end_in_the_signals_own_handler() -> N
     server.handle_exit(signal.SIGTERM, None)
     assert told == ["told"]
     assert server.should_exit
+
+
+def test_no_server_of_this_project_is_one_that_says_nothing() -> None:
+    sources = Path(connections.__file__).parent.rglob("*.py")
+    silent = [path.name for path in sources if "uvicorn.Server" in path.read_text()]
+    assert silent == ["connections.py"], "subclass connections.Server, and give it a last deadline"
 
 
 def test_callers_for_whom_no_descriptor_is_left_are_told_of_in_a_sentence_now_and_then() -> None:

@@ -39,6 +39,8 @@ FAR = ("--latency", "0.2")
 END_S = 25.0
 """An agent that was asked to end does so within this time."""
 LAST_LOOK_S = 15.0
+OPENING_S = 180.0
+"""A lab listens for the first time within this; on a machine with forty processes at work it took more than one minute."""
 UPDATE = "update"
 POLL_S = 0.2
 """Between looks at the lab: each costs it and us some milliseconds of processor, and it is about its work."""
@@ -102,7 +104,7 @@ class World:
     def open_lab(self, options: Sequence[str] = ()) -> None:
         """The lab, and a stranger who watches it."""
         self._options["lab"] += tuple(options)
-        self.site.start_lab(options=self._options["lab"])
+        self.site.start_lab(options=self._options["lab"], limit_s=OPENING_S)
         self._watcher = Watcher(self.site.url)
         self._watcher.start()
 
