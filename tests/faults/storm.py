@@ -19,7 +19,7 @@ from faults.afflictions import SHORT_OF, STARVED, UNLOADED, spoilt, stepped
 from faults.labs import Labs, shimmed
 from faults.moments import moment
 from faults.stores import FOLDER, Store
-from faults.worlds import FAR, UPDATE, Bench, Told, World, role, world
+from faults.worlds import FAR, OPENING_S, UPDATE, Bench, Told, World, role, world
 
 NODES = ("node0", "node1")
 MOST = 60
@@ -100,7 +100,7 @@ class Storm:
             with made.surroundings(shimmed(made, name)), made.reached_at(self._labs.way(name)):
                 made.start_nodes([name], FAR)
         if self._rng.random() < 0.8:
-            self._labs.wait(lambda: made.version >= 0, "version 0", STILL_S, self._revive)
+            self._labs.wait(lambda: made.version >= 0, "version 0", OPENING_S, self._revive)
 
     def rage(self) -> None:
         """Fault after fault, until there were enough, or the run is over."""

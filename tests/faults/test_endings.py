@@ -10,6 +10,7 @@ from archipel.bench.ledger_server import NoServer, empty_schema, postgres_server
 from archipel.bench.site import Site
 from archipel.cli.last_deadline import LAB_S
 from faults.labs import asleep
+from faults.worlds import OPENING_S
 from stage import EVERY_PROCESS
 
 BEAT_S = 3.0
@@ -23,7 +24,7 @@ def test_a_lab_whose_database_never_answers_again_ends_when_it_is_told_to(tmp_pa
     try:
         with postgres_server(durable=False) as server, Site(tmp_path, EVERY_PROCESS) as site:
             place = empty_schema(server, "lab")
-            site.start_lab(options=("--ledger", place, "--no-pages"))
+            site.start_lab(options=("--ledger", place, "--no-pages"), limit_s=OPENING_S)
             wake = asleep(place)
             time.sleep(BEAT_S)
             lab = site._processes.pop("lab")

@@ -40,7 +40,8 @@ END_S = 25.0
 """An agent that was asked to end does so within this time."""
 LAST_LOOK_S = 15.0
 OPENING_S = 180.0
-"""A lab listens for the first time within this; on a machine with forty processes at work it took more than one minute."""
+"""A lab listens for the first time within this, and an update role has made version 0: on a machine with forty processes at
+work the one took more than one minute, the other more than two."""
 UPDATE = "update"
 POLL_S = 0.2
 """Between looks at the lab: each costs it and us some milliseconds of processor, and it is about its work."""
