@@ -142,7 +142,10 @@ def test_a_pool_that_never_ends_keeps_no_process_whether_somebody_reads_or_not(
         stderr=subprocess.STDOUT if unread_bytes else subprocess.PIPE,
         env={**source_environment(), "PATH": os.defpath},
     ) as process:
-        assert process.wait(LIMIT_S) == CUT_OFF
+        try:
+            assert process.wait(LIMIT_S) == CUT_OFF
+        finally:
+            process.kill()
         if process.stderr is not None:
             assert b"keeper_0 (in wait, threading.py:" in process.stderr.read()
 
