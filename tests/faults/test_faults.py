@@ -52,8 +52,7 @@ def sound() -> Evidence:
 
 def _without(found: Evidence, number: int) -> Evidence:
     """The ledger lost its `number`-th answer."""
-    answers = [n for n, said in enumerate(found.history) if isinstance(said, WorkAnswered)]
-    at = answers[number]
+    at = [n for n, said in enumerate(found.history) if isinstance(said, WorkAnswered)][number]
     return replace(found, history=[*found.history[:at], *found.history[at + 1 :]])
 
 
@@ -63,14 +62,13 @@ def _twice(found: Evidence) -> Evidence:
 
 
 def _book(found: Evidence, did: str, micro: int, run: Run | None = None) -> Evidence:
-    book = {**found.state.book, did: found.state.book.get(did, 0) + micro}
-    runs = {NAME: run or found.state.runs[NAME]}
-    return replace(found, state=replace(found.state, book=book, runs=runs))
+    state = found.state
+    book, runs = {**state.book, did: state.book.get(did, 0) + micro}, run or state.runs[NAME]
+    return replace(found, state=replace(state, book=book, runs={NAME: runs}))
 
 
 def test_nothing_is_wrong_with_what_an_undisturbed_run_leaves(sound: Evidence) -> None:
-    assert wrong_with(sound) == []
-    assert len(sound.expected) == 5
+    assert (wrong_with(sound), len(sound.expected)) == ([], 5)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +88,8 @@ def test_nothing_is_wrong_with_what_an_undisturbed_run_leaves(sound: Evidence) -
         (lambda e: _book(e, "x", 0, replace(e.state.runs[NAME], phase=Phase.RUNNING)), "running at its end"),
         (lambda e: _book(e, "x", 5), "balances add up to 5"),
         (lambda e: _book(e, e.state.runs[NAME].opened.author, -7), "the operator paid"),
+        (lambda e: _book(e, next(iter(e.live.credits)), 9), "nodes earned"),
+        (lambda e: _book(e, f"held:{NAME}", -9), "-9 micro-credits are held, expected 0"),
         (lambda e: replace(e, lost_blobs=["sha256:1"]), "blob sha256:1 is lost"),
         (lambda e: replace(e, orphans=["7: x"]), "left behind: 7: x"),
         (lambda e: replace(e, tracebacks={"lab.out": "E: x"}), "lab.out ended in a traceback"),
