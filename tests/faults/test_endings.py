@@ -29,8 +29,11 @@ def test_a_lab_whose_database_never_answers_again_ends_when_it_is_told_to(tmp_pa
             time.sleep(BEAT_S)
             lab = site._processes.pop("lab")
             lab.send_signal(signal.SIGTERM)
-            code = lab.wait(LAB_S + SPARE_S)
-            wake()
+            try:
+                code = lab.wait(LAB_S + SPARE_S)
+            finally:
+                lab.kill()
+                wake()
     except NoServer as error:
         pytest.skip(str(error))
     said = (tmp_path / "lab.out").read_text()
