@@ -35,7 +35,7 @@ from archipel.lab.market_routes import market_routes
 from archipel.lab.mirrors.door import mirror_routes
 from archipel.lab.ownership_routes import ownership_routes
 from archipel.lab.record_routes import record_routes
-from archipel.lab.refusals import Busy, LedgerStopped, Refused, StorageExhausted
+from archipel.lab.refusals import LedgerStopped, Refused, StorageExhausted
 from archipel.lab.traffic import CountingDoor, Traffic
 from archipel.lab.turn_routes import turn_routes
 from archipel.lab.upkeep import Upkeep
@@ -201,8 +201,8 @@ async def _short(_: Request, error: Exception) -> JSONResponse:
     if number not in SHORT_OF:
         raise error
     logger.error("short", extra={"reason": SHORT_OF[number]})
-    busy = Busy(f"the lab is short of {SHORT_OF[number]}; try again")
-    return problem(busy.problem, busy.status, str(busy), dict(busy.headers))
+    failed = StorageExhausted(f"the lab is short of {SHORT_OF[number]}; try again")
+    return problem(failed.problem, failed.status, str(failed))
 
 
 async def _hung_up(_: Request, error: Exception) -> JSONResponse:
