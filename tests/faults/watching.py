@@ -23,7 +23,9 @@ LAST_CHANCE_S = 5.0
 TRACEBACK = "Traceback (most recent call last):"
 UNCAUGHT = "<frozen runpy>"
 """The first frame of a process: who catches an exception to log it stands further in."""
-NOT_STARTED = "Python runtime state: initialized\n"
+NOT_STARTED = tuple(
+    f"Python runtime state: {state}\n" for state in ("core initialized", "initialized")
+)
 """The last line before a traceback of Python's own start."""
 OUR_FIRST = 'cli/archipel.py", line '
 """A frame of the program in which errors become sentences."""
