@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from archipel.cli.archipel import _let_go
 from archipel.door.accounts import Accounts
 from archipel.door.bounds import Bounds
 from archipel.door.door import Door
@@ -35,6 +36,9 @@ async def open_at(folder: Path, port: int, delay_s: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        open_at(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3] if sys.argv[3:] else 0))
-    )
+    try:
+        asyncio.run(
+            open_at(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3] if sys.argv[3:] else 0))
+        )
+    finally:
+        _let_go()

@@ -6,12 +6,17 @@ route's.
 """
 
 import asyncio
+import logging
 import resource
+import time
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Network, ip_address
+from types import FrameType
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_LIMIT_S = 20.0
@@ -25,6 +30,9 @@ SPARE_DESCRIPTORS = 256
 MAX_TAKEN_AT_ONCE = 32
 """Of a queue of connections in one turn of the event loop; some turns pass until one that is refused is closed, and
 asyncio writes a traceback for each that finds no descriptor."""
+NO_DESCRIPTOR = "socket.accept() out of system resource"
+"""How asyncio begins to say so."""
+SENTENCE_S = 60.0
 
 
 @lru_cache(4096)
@@ -155,6 +163,45 @@ class Guarded(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn has no types 
         self.watch = None
         if not self.is_answering() and not self.transport.is_closing():
             self.transport.close()
+
+
+class OneSentence(logging.Filter):
+    """Of what asyncio logs, with a traceback for each caller, where no descriptor is left to let one in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_s = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is logged: that one as a sentence, now and then."""
+        if not str(record.msg).startswith(NO_DESCRIPTOR):
+            return True
+        now_s = time.monotonic()
+        is_due, record.exc_info = now_s >= self._next_s, None
+        record.msg = (
+            "no caller is let in: this process may open no more files; raise its limit (ulimit -n)"
+        )
+        self._next_s = now_s + SENTENCE_S if is_due else self._next_s
+        return is_due
+
+
+class Server(uvicorn.Server):
+    """Says at once that it was told to end, whatever keeps it then."""
+
+    when_told: Callable[[], None] = staticmethod(lambda: None)
+    """Called in the signal's handler, for each signal: it must not wait."""
+
+    async def startup(self, sockets: Any = None) -> None:
+        """As uvicorn does."""
+        log = logging.getLogger("asyncio")
+        if not any(isinstance(each, OneSentence) for each in log.filters):
+            log.addFilter(OneSentence())
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """As uvicorn does, after that."""
+        self.when_told()
+        super().handle_exit(sig, frame)
 
 
 def guarded(connections: Connections) -> type[asyncio.Protocol]:

@@ -19,9 +19,12 @@ SPARE_MEMORY = (2**20, 8 * 2**20, 64 * 2**20)
 FILE_BYTES = (0, 4096, 20_000, 110_000)
 """No file may grow beyond so many: what a full disk is to whoever writes."""
 STARVED = ("MemoryError", "OSError: [Errno 24]", "ImportError", "OSError: [Errno 12]")
-"""How Python itself ends a process that it cannot load for want of memory or descriptors: none of our lines can."""
-UNLOADED = (120, 127)
-"""How Python ends a process whose last words a full disk does not take, and the system's loader one without memory."""
+"""How Python itself ends a process that it cannot load for want of memory or descriptors: none of our lines can, before
+`archipel` runs. From there on it is a sentence (`watching.IN_OURS`). Whoever manages services starts it again, and nothing
+that it promised is in memory alone.
+"""
+UNLOADED = 127
+"""How the system's loader ends a process without memory, before Python begins."""
 STEPS_S = (1.0, 90.0, 3600.0, 43_200.0)
 
 

@@ -24,7 +24,9 @@ LOOKED_AT = 12
 """Flips that a sceptic looks at, for each seed."""
 LIVED_WITH_S = 60.0
 """A run that goes on from a damaged site has something new in its ledger within this time, or stands still and says
-why."""
+why: lab and agents are up in three to ten seconds on a quiet machine, and a node that loads its tensor library beside ten
+other processes took up to a minute.
+"""
 TRACEBACK = "Traceback (most recent call last)"
 
 

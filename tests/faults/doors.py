@@ -25,7 +25,7 @@ import httpx
 from archipel import source_environment
 from faults.afflictions import SHORT_OF, STARVED, UNLOADED, stepped
 from faults.proxy import KEPT_WHOLE, BadNetwork
-from faults.watching import last_traceback
+from faults.watching import SAYS_WHERE, last_traceback, made_to_end
 from stage import EVERY_PROCESS
 
 ODDS = {
@@ -51,6 +51,7 @@ PATIENCE_S = 240.0
 BUSY = frozenset({429, 503, 507})
 """What a door may say when it is short of something: ask again."""
 SPOILT = 20
+TESTS = Path(__file__).parents[1]
 
 
 class DoorProcess:
@@ -71,9 +72,10 @@ class DoorProcess:
         self._environment = {
             **source,
             **EVERY_PROCESS,
+            **SAYS_WHERE,
             "HOME": str(folder),
             "FAULTS_CLOCK": str(self._clock),
-            "PYTHONPATH": os.pathsep.join([str(SHIM), source.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join([str(SHIM), source.get("PYTHONPATH", ""), str(TESTS)]),
         }
         self._odds = dict(odds)
         self._words: Sequence[str] = ()
@@ -116,7 +118,7 @@ class DoorProcess:
         """Whoever ended in words is started again."""
         assert self._process is not None
         if (code := self._process.poll()) is not None:
-            if code not in (0, 1) and not ((code < 0 or code in UNLOADED) and self._is_starved):
+            if code not in (0, 1) and not ((code < 0 or code == UNLOADED) and self._is_starved):
                 self.wrong.append(f"it ended with code {code}")
             self._passing.clear()
             await asyncio.sleep(0.1)
@@ -160,7 +162,7 @@ class DoorProcess:
         while process.poll() is None:
             if time.monotonic() > deadline:
                 self.wrong.append(f"it did not end within {END_S:.0f} s of {how}")
-                process.kill()
+                made_to_end(process)
             await asyncio.sleep(0.02)
 
     def all_hits(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archipel.lab.state import LabState, Phase
-from archipel.market.journal import stake, wallet
+from archipel.market.journal import held, stake, wallet
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.programmes.rl import RlPace
@@ -120,6 +120,8 @@ def replayed_as_live(found: Evidence) -> list[str]:
         if version != found.live.version
         else []
     )
+    unsaid = sorted(set(found.state.nodes) - set(found.live.credits))
+    wrong += [f"the lab said nothing of {did}, whom its ledger knows" for did in unsaid]
     return wrong + [
         f"the lab said {micro} micro-credits of {did}, its ledger {owned}"
         for did, micro in found.live.credits.items()
@@ -128,7 +130,7 @@ def replayed_as_live(found: Evidence) -> list[str]:
 
 
 def books(found: Evidence) -> list[str]:
-    """Balances add up to zero, and the run's operator paid each group once."""
+    """Balances add up to zero; the operator paid each group once, and nodes earned it once; held is what is open alone."""
     book, run = found.state.book, found.state.runs.get(NAME)
     wrong = [f"balances add up to {total}"] if (total := sum(book.values())) else []
     if run is not None and isinstance(run.opened.pace, RlPace):
@@ -137,6 +139,13 @@ def books(found: Evidence) -> list[str]:
         wrong += (
             [f"the operator paid {paid} micro-credits, expected {owed}"] if paid != owed else []
         )
+        earned = sum(
+            book.get(wallet(did), 0) + book.get(stake(did), 0) for did in found.state.nodes
+        )
+        wrong += [f"nodes earned {earned} micro-credits, expected {owed}"] if earned != owed else []
+        leases = [each for each in found.state.leases.values() if each.spec.run == NAME]
+        kept, wanted = book.get(held(NAME), 0), sum(each.price_micro for each in leases)
+        wrong += [f"{kept} micro-credits are held, expected {wanted}"] if kept != wanted else []
     return wrong
 
 

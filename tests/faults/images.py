@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults.worlds import FAR, UPDATE, Bench, world
+from stage import LIMIT_S
 
 NODE = "node0"
 HALF_WAY = 4
@@ -91,7 +92,7 @@ def _make(bench: Bench, folder: Path, how: str) -> None:
     with world(bench, folder) as made:
         made.open()
         made.start_nodes([NODE], FAR)
-        made.wait_for_version(HALF_WAY)
+        made.wait_while_it_moves(f"version {HALF_WAY}", LIMIT_S, HALF_WAY)
         for name in (NODE, UPDATE, "lab"):
             if how == "killed":
                 made.kill(name)

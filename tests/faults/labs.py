@@ -139,7 +139,7 @@ class Labs:
             return None
         place = store.ledger
         return rng.choice(
-            (("ended sessions", lambda: _ended_sessions(place)), ("stall", lambda: _asleep(place)))
+            (("ended sessions", lambda: _ended_sessions(place)), ("stall", lambda: asleep(place)))
         )
 
     def calm(self) -> None:
@@ -179,7 +179,7 @@ def _ended_sessions(place: str) -> Callable[[], None]:
     return lambda: None
 
 
-def _asleep(place: str) -> Callable[[], None]:
+def asleep(place: str) -> Callable[[], None]:
     """Everybody's session sleeps."""
     pids = _sessions(place, "0")
 

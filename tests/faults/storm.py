@@ -19,7 +19,7 @@ from faults.afflictions import SHORT_OF, STARVED, UNLOADED, spoilt, stepped
 from faults.labs import Labs, shimmed
 from faults.moments import moment
 from faults.stores import FOLDER, Store
-from faults.worlds import FAR, UPDATE, Bench, Told, World, role, world
+from faults.worlds import FAR, OPENING_S, UPDATE, Bench, Told, World, role, world
 
 NODES = ("node0", "node1")
 MOST = 60
@@ -100,7 +100,7 @@ class Storm:
             with made.surroundings(shimmed(made, name)), made.reached_at(self._labs.way(name)):
                 made.start_nodes([name], FAR)
         if self._rng.random() < 0.8:
-            self._labs.wait(lambda: made.version >= 0, "version 0", STILL_S, self._revive)
+            self._labs.wait(lambda: made.version >= 0, "version 0", OPENING_S, self._revive)
 
     def rage(self) -> None:
         """Fault after fault, until there were enough, or the run is over."""
@@ -210,7 +210,7 @@ class Storm:
             self._pass(name)
             made.notes.append(f"{name} ended with {code}")
             if code not in (0, 1) and not (
-                (code < 0 or code in UNLOADED) and name in self._squeezed
+                (code < 0 or code == UNLOADED) and name in self._squeezed
             ):
                 made.wrong(f"{name} ended with code {code}")
             self._again(name)

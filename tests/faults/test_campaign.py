@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from faults.session import KINDS, Campaign
 from faults.stores import FOLDER, POSTGRES, Store, lost
 from faults.storm import ODDS
 from faults.telling import hit, table
+from faults.watching import SAYS_WHERE, last_traceback, made_to_end
 from faults.worlds import Bench, Told, role
 
 
@@ -101,6 +103,37 @@ def test_who_sleeps_wakes_and_who_is_gone_is_nobodys_trouble(
     asleep.wait()
     for begin in afflictions.SHORT_OF.values():
         begin([asleep.pid], random.Random(1))()
+
+
+def test_words_that_ours_should_have_said_are_never_borne_as_pythons_own(tmp_path: Path) -> None:
+    """A program that is short of memory before its first line cannot say so; later it can."""
+    frames = 'Traceback (most recent call last):\n  File "/a/archipel/cli/archipel.py", line 9, in {}\nMemoryError\n'
+    said = {}
+    for where in ("_run", "<module>"):
+        (tmp_path / "door.out").write_text(frames.format(where))
+        said[where] = str(last_traceback(tmp_path / "door.out"))
+    assert [said[each].startswith(afflictions.STARVED) for each in ("<module>", "_run")] == [
+        True,
+        False,
+    ]
+
+
+def test_who_does_not_end_says_where_it_stood_and_is_gone(tmp_path: Path) -> None:
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    with (
+        (tmp_path / "said").open("wb") as said,
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", deaf], stdout=subprocess.PIPE, stderr=said, env=SAYS_WHERE
+        ) as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGSTOP)
+        made_to_end(process)
+    assert process.returncode == -signal.SIGABRT
+    assert 'File "<string>", line 1 in <module>' in (tmp_path / "said").read_text()
+    assert last_traceback(tmp_path / "said") is None, "it is no traceback of an exception"
 
 
 def _until(holds: Callable[[], bool]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from archipel import source_environment
 from archipel.lab.recovery import replay
+from archipel.lab.state import Phase, Run
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.statements import WorkAnswered
 from faults import bits, clocks, disks, session
@@ -51,8 +52,7 @@ def sound() -> Evidence:
 
 def _without(found: Evidence, number: int) -> Evidence:
     """The ledger lost its `number`-th answer."""
-    answers = [n for n, said in enumerate(found.history) if isinstance(said, WorkAnswered)]
-    at = answers[number]
+    at = [n for n, said in enumerate(found.history) if isinstance(said, WorkAnswered)][number]
     return replace(found, history=[*found.history[:at], *found.history[at + 1 :]])
 
 
@@ -61,14 +61,14 @@ def _twice(found: Evidence) -> Evidence:
     return replace(found, history=[*found.history, last])
 
 
-def _book(found: Evidence, did: str, micro: int) -> Evidence:
-    book = {**found.state.book, did: found.state.book.get(did, 0) + micro}
-    return replace(found, state=replace(found.state, book=book))
+def _book(found: Evidence, did: str, micro: int, run: Run | None = None) -> Evidence:
+    state = found.state
+    book, runs = {**state.book, did: state.book.get(did, 0) + micro}, run or state.runs[NAME]
+    return replace(found, state=replace(state, book=book, runs={NAME: runs}))
 
 
 def test_nothing_is_wrong_with_what_an_undisturbed_run_leaves(sound: Evidence) -> None:
-    assert wrong_with(sound) == []
-    assert len(sound.expected) == 5
+    assert (wrong_with(sound), len(sound.expected)) == ([], 5)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,12 @@ def test_nothing_is_wrong_with_what_an_undisturbed_run_leaves(sound: Evidence) -
         (lambda e: replace(e, accepted={"did": ["run.99"]}), "run.99, which did logged as accepted"),
         (lambda e: replace(e, live=replace(e.live, version=3)), "the lab said version 3"),
         (lambda e: replace(e, live=replace(e.live, credits={"x": 1})), "1 micro-credits of x"),
+        (lambda e: replace(e, live=replace(e.live, credits={})), "the lab said nothing of"),
+        (lambda e: _book(e, "x", 0, replace(e.state.runs[NAME], phase=Phase.RUNNING)), "running at its end"),
         (lambda e: _book(e, "x", 5), "balances add up to 5"),
         (lambda e: _book(e, e.state.runs[NAME].opened.author, -7), "the operator paid"),
+        (lambda e: _book(e, next(iter(e.live.credits)), 9), "nodes earned"),
+        (lambda e: _book(e, f"held:{NAME}", -9), "-9 micro-credits are held, expected 0"),
         (lambda e: replace(e, lost_blobs=["sha256:1"]), "blob sha256:1 is lost"),
         (lambda e: replace(e, orphans=["7: x"]), "left behind: 7: x"),
         (lambda e: replace(e, tracebacks={"lab.out": "E: x"}), "lab.out ended in a traceback"),
@@ -121,11 +125,11 @@ def test_a_log_is_read_to_its_torn_end_and_a_traceback_is_told_by_its_last_line(
     (tmp_path / "child.log").write_text(frames.format("<frozen runpy>"))
     assert last_traceback(tmp_path / "child.log") == "ValueError: x"
     unstarted = "Fatal Python error: init_import_site\nPython runtime state: initialized\n"
-    (tmp_path / "lab.out").write_text(unstarted + frames.format("site.py"))
-    assert last_traceback(tmp_path / "lab.out") is None
-    (tmp_path / "lab.out").write_text(
-        2 * (unstarted + frames.format("site.py") + frames.format("a.py"))
-    )
+    for begun in (unstarted, unstarted.replace("initialized", "core initialized")):
+        (tmp_path / "lab.out").write_text(begun + frames.format("site.py"))
+        assert last_traceback(tmp_path / "lab.out") is None
+    twice = 2 * (unstarted + frames.format("site.py") + frames.format("a.py"))
+    (tmp_path / "lab.out").write_text(twice)
     assert last_traceback(tmp_path / "lab.out") == "ValueError: x"
 
 

@@ -20,7 +20,7 @@ UNHEARING = {what: odds for what, odds in ODDS.items() if what != "int"}
 """The program of these tests hears no Ctrl-C while it loads."""
 ROUNDS = 10
 TENANTS = 2
-TELLS = Path(__file__).parents[1] / "door_process.py"
+TELLS = "door_process"
 REQUEST_S = 6.0
 DELAY_S = "0.02"
 Asked = tuple[str, dict[str, Any]]
@@ -60,7 +60,7 @@ def lived(folder: Path, seed: str, *, beset: bool) -> tuple[list[Any], list[str]
 async def _story(door: DoorProcess, *, beset: bool) -> list[Any]:
     place = door.folder / "door"
     place.mkdir()
-    door.start(str(TELLS), str(place), str(door.port), DELAY_S)
+    door.start("-m", TELLS, str(place), str(door.port), DELAY_S)
     async with asyncio.timeout(60):
         while not (place / "key").exists():  # noqa: ASYNC110  a process of its own makes it
             await asyncio.sleep(0.05)

@@ -4,6 +4,8 @@ import base64
 import ctypes
 import json
 import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -21,9 +23,15 @@ LAST_CHANCE_S = 5.0
 TRACEBACK = "Traceback (most recent call last):"
 UNCAUGHT = "<frozen runpy>"
 """The first frame of a process: who catches an exception to log it stands further in."""
-NOT_STARTED = "Python runtime state: initialized\n"
+NOT_STARTED = tuple(
+    f"Python runtime state: {state}\n" for state in ("core initialized", "initialized")
+)
 """The last line before a traceback of Python's own start."""
-OUR_FIRST = "archipel/cli/archipel.py"
+OUR_FIRST = 'cli/archipel.py", line '
+"""A frame of the program in which errors become sentences."""
+IN_OURS = "not told in a sentence: "
+SAYS_WHERE = {"PYTHONFAULTHANDLER": "1"}
+"""With this variable a process that is aborted says where each of its threads stands."""
 _SET_CHILD_SUBREAPER = 36
 
 
@@ -67,7 +75,7 @@ class Watcher(threading.Thread):
 def said_last(http: httpx.Client, url: str, run: str) -> Live:
     """Version and balances, from the lab's own mouth."""
     version = http.get(f"{url}/runs/{run}").json()["version"]
-    nodes = http.get(f"{url}/nodes?start=0&limit={PAGE}").json()
+    nodes = http.get(f"{url}/nodes?all=1&start=0&limit={PAGE}").json()  # all have left by then
     return Live(version, {each["node"]: each["credit_micro"] for each in nodes})
 
 
@@ -87,7 +95,8 @@ def logged_as_accepted(log: Path) -> list[str]:
 def last_traceback(output: Path) -> str | None:
     """The line that a traceback in there ends with; of a work process only one that ended it, as it logs others.
 
-    What Python says when it is interrupted before it has started, none of our lines can say otherwise.
+    What Python says when it is interrupted before it has started, none of our lines can say otherwise; what ends the program
+    where errors become sentences is marked.
     """
     text = output.read_text(errors="replace") if output.exists() else ""
     before, *parts = text.split(TRACEBACK)
@@ -98,7 +107,8 @@ def last_traceback(output: Path) -> str | None:
     ]
     if not found:
         return None
-    return next((line for line in found[-1].splitlines()[1:] if line and line[0] != " "), "?")
+    last = next((line for line in found[-1].splitlines()[1:] if line and line[0] != " "), "?")
+    return f"{IN_OURS}{last}" if OUR_FIRST in found[-1] and " in _run\n" in found[-1] else last
 
 
 @contextmanager
@@ -126,6 +136,17 @@ def orphans_but(known: set[int]) -> list[str]:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
     return named
+
+
+def made_to_end(process: "subprocess.Popen[bytes]") -> None:
+    """End one that was told to and did not; what it says tells where each of its threads stood (`SAYS_WHERE`)."""
+    for number in (signal.SIGCONT, signal.SIGABRT):
+        process.send_signal(number)
+    try:
+        process.wait(LAST_CHANCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _children() -> list[int]:

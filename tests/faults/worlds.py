@@ -22,7 +22,14 @@ from archipel.records.statements import Recorded
 from faults.evidence import Evidence, wrong_with
 from faults.gathering import left_behind
 from faults.stores import Store, Stores
-from faults.watching import Watcher, heir_of_orphans, orphans_but, said_last
+from faults.watching import (
+    SAYS_WHERE,
+    Watcher,
+    heir_of_orphans,
+    made_to_end,
+    orphans_but,
+    said_last,
+)
 from stage import LIMIT_S, Stage
 from tiny import NAME, SECRET
 
@@ -32,6 +39,9 @@ FAR = ("--latency", "0.2")
 END_S = 25.0
 """An agent that was asked to end does so within this time."""
 LAST_LOOK_S = 15.0
+OPENING_S = 180.0
+"""A lab listens for the first time within this, and an update role has made version 0: on a machine with forty processes at
+work the one took more than one minute, the other more than two."""
 UPDATE = "update"
 POLL_S = 0.2
 """Between looks at the lab: each costs it and us some milliseconds of processor, and it is about its work."""
@@ -83,7 +93,7 @@ class World:
         self.hits: Counter[str] = Counter()
         self._known = known
         self._options: dict[str, tuple[str, ...]] = {"lab": store.options}
-        self.site._environment |= store.environment
+        self.site._environment |= {**store.environment, **SAYS_WHERE}
         self._unwell: list[str] = []
         self._watcher: Watcher | None = None
 
@@ -95,7 +105,7 @@ class World:
     def open_lab(self, options: Sequence[str] = ()) -> None:
         """The lab, and a stranger who watches it."""
         self._options["lab"] += tuple(options)
-        self.site.start_lab(options=self._options["lab"])
+        self.site.start_lab(options=self._options["lab"], limit_s=OPENING_S)
         self._watcher = Watcher(self.site.url)
         self._watcher.start()
 
@@ -169,11 +179,16 @@ class World:
                 raise SiteFailed(f"waited {limit_s:.0f} s for {what}")
             time.sleep(POLL_S)
 
-    def wait_while_it_moves(self, what: str, still_s: float) -> None:
-        """Wait for the end of the run. Raises SiteFailed: the ledger showed nothing new for so long."""
-        while not self.is_over:
+    def wait_while_it_moves(self, what: str, still_s: float, version: int | None = None) -> None:
+        """Wait for a version, the last if none is said. Raises SiteFailed: the ledger showed nothing new for so long."""
+        wanted = len(self.bench.expected) - 1 if version is None else version
+        while self.version < wanted:
             before = self.num_shown
-            self.wait(lambda before=before: self.is_over or self.num_shown > before, what, still_s)
+            self.wait(
+                lambda before=before: self.version >= wanted or self.num_shown > before,
+                what,
+                still_s,
+            )
 
     @property
     def num_shown(self) -> int:
@@ -222,8 +237,7 @@ class World:
             process.wait(END_S)
         except subprocess.TimeoutExpired:
             self._unwell.append(f"{name} did not end within {END_S:.0f} s of {number.name}")
-            process.kill()
-            process.wait()
+            made_to_end(process)
 
     def children(self, name: str) -> list[int]:
         """Processes below the process `name`, the nearest first."""
@@ -261,7 +275,7 @@ class World:
     def _told(self, wrong: Sequence[str]) -> Told:
         watcher = self._watcher
         changed = watcher.changed if watcher is not None else []
-        wrong = [*self._unwell, *changed, *wrong]
+        wrong = list(dict.fromkeys([*self._unwell, *changed, *wrong]))
         return Told(wrong, self.hits.total(), ", ".join(self.notes), dict(self.hits))
 
     def _last_look(self):

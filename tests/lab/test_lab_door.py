@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -263,6 +264,25 @@ def test_a_blob_store_that_is_full_says_507_and_recovers(quick_folder: Path) -> 
     assert door.upload(world.operator, b"b" * 1000, None).status_code == 201
     door.close()
     world.close()
+
+
+def test_what_the_system_does_not_give_now_is_asked_for_again_and_no_riddle(
+    door: Door, disk_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacks = [OSError(errno.EIO, "x"), OSError(errno.EMFILE, "x"), MemoryError()]
+
+    def short(*_: object) -> None:
+        raise lacks.pop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk_world.lab.log, "read", short)
+        for what in ("memory", "files that it may open"):
+            refused = door.get("/ledger/entries")
+            assert (problem(refused), refused.status_code) == ("storage-full", 507)
+            assert f"short of {what}" in refused.json()["detail"]
+        with pytest.raises(OSError, match="x"):
+            door.get("/ledger/entries")
+    assert door.get("/ledger/entries").status_code == 200
 
 
 def test_a_ledger_that_is_full_says_507_loses_nothing_and_recovers(quick_folder: Path) -> None:

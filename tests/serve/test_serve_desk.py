@@ -1,5 +1,6 @@
 """The desk: turns are fair between keys, who leaves is forgotten at once, a broken engine answers everybody."""
 
+import errno
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from archipel.engine.engine import EngineLimits, LocalEngine
 from archipel.engine.protocol import Event, Events, Ticket
 from archipel.records.requests import Hand, InvalidRequest, Request, Steering
 from archipel.records.rollouts import Rollout
+from archipel.serve.defects import broken
 from archipel.serve.desk import Desk, Room
 from archipel.serve.question import Broken, Crowded, Refusal, TooLong
 from archipel.serve.queues import UNBEGUN, Listener
@@ -387,6 +389,38 @@ def test_an_engine_that_fails_answers_everybody_and_the_next_question_begins_ane
     engine.go.release(100)
     assert again.done.wait(LIMIT_S)
     assert again.tokens == [0, 1, 2]
+
+
+def test_a_turn_that_fails_anywhere_answers_all_whom_it_was_for_and_the_next_goes_on(made) -> None:
+    """Without memory an event may be lost on its way to whoever asked: no desk may be lost with it."""
+    engine, desk = made
+    one, two = Heard("1"), Heard("2")
+    hear = one.listener.hear
+
+    def short(events: list[Event]) -> None:
+        one.listener.hear = hear  # type: ignore[method-assign]
+        raise MemoryError
+
+    one.listener.hear = short  # type: ignore[method-assign]
+    desk.ask(one.listener)
+    desk.ask(two.listener)
+    waited(lambda: len(engine.added) == 2)
+    engine.go.release(1)
+    assert one.done.wait(LIMIT_S)
+    assert two.done.wait(LIMIT_S)
+    assert "MemoryError" in str(one.why)
+    again = Heard("3")
+    desk.ask(again.listener)
+    engine.go.release(100)
+    assert again.done.wait(LIMIT_S)
+    assert again.tokens == [0, 1, 2]
+
+
+def test_what_the_system_does_not_give_now_is_no_defect_and_may_be_asked_for_again() -> None:
+    for lack in (MemoryError(), OSError(errno.EMFILE, "x")):
+        assert broken(lack).status == 503
+        assert "ask again" in str(broken(lack))
+    assert broken(OSError(errno.EIO, "x")).status == broken(ValueError("x")).status == 500
 
 
 def test_an_errand_is_done_between_two_steps_and_one_that_fails_fails_alone(made) -> None:

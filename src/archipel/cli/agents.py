@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archipel.cli.doors import NAMED_LABS, KeyName, LabUrl, Mendable, mending
+from archipel.cli.last_deadline import NODE_S, last_deadline
 from archipel.cli.logs import log_to
 
 if TYPE_CHECKING:
@@ -126,11 +127,13 @@ async def _until_stopped(agent: "Agent", screen: "Screen") -> None:
     from archipel.node.bidding import Bidding
     from archipel.node.guard import Guard
 
-    loop = asyncio.get_running_loop()
+    loop, is_to_end = asyncio.get_running_loop(), last_deadline(NODE_S)
 
     def stop(presses: int) -> None:
         for _ in range(presses):
             agent.stop()
+        if agent.standing.hurrying:
+            is_to_end()
         screen.stopping()
 
     loop.add_signal_handler(signal.SIGINT, stop, 1)

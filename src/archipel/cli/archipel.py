@@ -7,6 +7,7 @@ a person can mend end as one sentence and exit code 1, never as a traceback.
 import contextlib
 import difflib
 import errno
+import gc
 import importlib
 import io
 import logging
@@ -20,6 +21,7 @@ from pathlib import Path
 import click
 
 from archipel.cli.helping import use_everywhere
+from archipel.cli.last_deadline import CLEARED_S, last_deadline
 
 use_everywhere()
 INTERRUPTED = 130
@@ -31,6 +33,12 @@ SHORT_OF = {
     errno.ENOMEM: "no memory left: end what else runs here, or allow it more, then start it again",
 }
 """What an operating system does not give -> a sentence."""
+LOADER = {
+    "failed to map segment": errno.ENOMEM,
+    os.strerror(errno.ENOMEM): errno.ENOMEM,
+    os.strerror(errno.EMFILE): errno.EMFILE,
+}
+"""What the system's loader says where it lacks something."""
 COMMANDS = {
     "demo": (
         "demo",
@@ -187,6 +195,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is cleaning up
+        gc.freeze()  # Python's last look for garbage among a tensor library's objects costs most of a second
+        with contextlib.suppress(RuntimeError, MemoryError):  # no thread can be started any more
+            last_deadline(CLEARED_S)()
         for again in _coming:
             again.cancel()
         _let_go()
@@ -243,9 +254,19 @@ def _run(arguments: Sequence[str] | None) -> None:
         sys.exit(1)
     except MemoryError:
         sys.exit(_ended_by(OSError(errno.ENOMEM, "")))
+    except ImportError as error:
+        sys.exit(_ended_by(_lack_behind(error)))
     except OSError as error:
         sys.exit(_ended_by(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _lack_behind(error: ImportError) -> OSError:
+    """What the system did not give to a library that was loaded. Raises the error itself: it is something else."""
+    for words, number in LOADER.items():
+        if words in str(error):
+            return OSError(number, "")
+    raise error
 
 
 def _ended_by(error: OSError) -> int:

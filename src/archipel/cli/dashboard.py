@@ -136,7 +136,8 @@ def _serve(app: "Starlette", listener: "socket.socket") -> None:
     """Until Ctrl-C."""
     import uvicorn
 
-    from archipel.connections import Connections, guarded, room_for_connections
+    from archipel.cli.last_deadline import PAGES_S, last_deadline
+    from archipel.connections import Connections, Server, guarded, room_for_connections
 
     in_all, at_once = room_for_connections()
     connections = Connections(min(PER_ADDRESS, in_all // 2), in_all)
@@ -149,4 +150,6 @@ def _serve(app: "Starlette", listener: "socket.socket") -> None:
         backlog=at_once,
         timeout_graceful_shutdown=GRACEFUL_S,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = Server(config)
+    server.when_told = last_deadline(PAGES_S)
+    server.run(sockets=[listener])

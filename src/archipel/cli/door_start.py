@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from archipel.cli.clock import clock_ms
 from archipel.cli.door_folder import FOLDER, accounts_at
 from archipel.cli.door_network import Network, network_hands
 from archipel.cli.doors import LabUrl, Mendable, at_work, home_folder, mending, until_ctrl_c
+from archipel.cli.last_deadline import last_deadline
 
 if TYPE_CHECKING:
     import socket
@@ -28,6 +30,8 @@ LISTEN = "127.0.0.1:8460"
 FIRST_TENANT = "owner"
 PROGRESS_S = 2.0
 INTERRUPTED = 130
+DOOR_S = 60.0
+"""For what is under way when the door is told to end; what is cut off is done again after the next start."""
 
 
 @click.command("start")
@@ -157,7 +161,7 @@ async def _open(
             await door.start()
         watching = asyncio.create_task(_progress(door))
         try:
-            ending = Ending(within_s=2.0, say=lambda text: click.echo(text, err=True), cut=door.cut)
+            ending = Ending(2.0, partial(click.echo, err=True), door.cut, last_deadline(DOOR_S))
             return await serve(make_app(door), listener, ending)
         finally:
             watching.cancel()

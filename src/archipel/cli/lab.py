@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +113,7 @@ def start(
 
     folder = home_folder("lab", home)
     log_file = log_file or (folder / "log.jsonl" if sys.stderr.isatty() else None)
-    begin(log_file)
+    door = replace(door, when_told=begin(log_file))
     limits = DoorLimits.for_nodes(per_address)
     with mending(IdentityError, OSError):
         operator = name_of_key(folder / "operator.key", make=True)
@@ -131,7 +132,8 @@ def start(
         mirrored(mirrors, folder),
         until_ctrl_c(),
     ):
-        server = LabServer(api, lab, limits.connections_per_address, door.certificate)
+        per_address = limits.connections_per_address
+        server = LabServer(api, lab, per_address, door.certificate, door.when_told)
         server.run(sockets=[door.listener])
     if lab.failure is not None:
         raise ending(lab.failure)

@@ -36,6 +36,8 @@ class Door:
     port: int
     address: str | None
     certificate: "Certificate | None" = None
+    when_told: "Callable[[], None]" = lambda: None
+    """Called as soon as whoever answers there is told to end."""
 
     @cached_property
     def listener(self) -> "socket.socket":
@@ -164,7 +166,8 @@ def _followed(follower: "Follower", door: Door, per_address: int) -> "Log":
         err=True,
     )
     try:
-        FollowerServer(follower, per_address, door.certificate).run(sockets=[door.listener.dup()])
+        server = FollowerServer(follower, per_address, door.certificate, door.when_told)
+        server.run(sockets=[door.listener.dup()])
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
         raise SystemExit(0) from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archipel.cli.doors import KeyName, Mendable, home_folder, mending
+from archipel.cli.last_deadline import PAGES_S, last_deadline
 
 if TYPE_CHECKING:
     from archipel.ledger.mirror import Mirror
@@ -61,7 +62,9 @@ def witness(labs: tuple[str, ...], name: str, home: Path | None, host: str, port
     try:
         click.echo(f"{sworn.key.to_text()}")
         click.echo(f"witness at http://{host}:{port}, of {len(keys)} ledgers", err=True)
-        witness_server(sworn, host, port).run()
+        server = witness_server(sworn, host, port)
+        server.when_told = last_deadline(PAGES_S)
+        server.run()
     except SystemExit:
         raise Mendable(
             f"cannot listen on {host}:{port}; is something there already? (--port)"

@@ -10,6 +10,7 @@ import click
 
 from archipel.cli.agents import PRESENTED
 from archipel.cli.doors import LabUrl, Mendable, log_to, mending
+from archipel.cli.last_deadline import NODE_S, last_deadline
 from archipel.cli.node_asks import asking_options
 from archipel.cli.node_machine import machine_of, machine_options
 
@@ -101,11 +102,13 @@ async def _until_stopped(node: "Several", screen: "Screen") -> None:
     from archipel.cli.agents import show_on
     from archipel.node.bidding import Bidding
 
-    loop = asyncio.get_running_loop()
+    loop, is_to_end = asyncio.get_running_loop(), last_deadline(NODE_S)
 
     def stop(presses: int) -> None:
         for _ in range(presses):
             node.stop()
+        if any(each.standing.hurrying for each in node.agents.values()):
+            is_to_end()
         screen.stopping()
 
     loop.add_signal_handler(signal.SIGINT, stop, 1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archipel.cli.doors import Mendable, home_folder, mending, until_ctrl_c
+from archipel.cli.last_deadline import last_deadline
 
 if TYPE_CHECKING:
     from archipel.serve.access import Access
@@ -27,6 +28,8 @@ SIGNING_KEY_FILE = "answers.key"
 FAR = ("192.0.2.1", "2001:db8::1")
 """Addresses of nobody (RFC 5737, RFC 3849): the system says from which of its own it would go there, and sends nothing."""
 INTERRUPTED = 130
+STEP_S = 40.0
+"""For the step that an engine makes when its answers are cut off, and for all that is cleared away then."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def keep_open(
     import asyncio
 
     from archipel.serve.door import make_door
-    from archipel.serve.server import Ending, serve
+    from archipel.serve.server import CUT_S, DRAIN_S, Ending, serve
 
     driving = _desks(served) if desks is None else tuple(desks)
     called = ", ".join(served)
@@ -118,7 +121,8 @@ def keep_open(
             each.end()
 
     door = make_door(served, opening.access, opening.timeout_s, signing)
-    ending = Ending(say=lambda text: click.echo(text, err=True), cut=cut)
+    when_told = last_deadline(DRAIN_S + CUT_S + STEP_S)
+    ending = Ending(say=lambda text: click.echo(text, err=True), cut=cut, when_told=when_told)
     is_forced = False
     with _sign(opening, called), until_ctrl_c():
         is_forced = asyncio.run(serve(door, opening.listener, ending))

@@ -3,6 +3,7 @@
 Law: nothing is decided here; see `requests` for how a body is read.
 """
 
+import errno
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -46,6 +47,11 @@ logger = logging.getLogger("archipel.lab")
 PROBLEM_TYPE = "https://archipel.invalid/problems/"
 """Problem types are names, not pages; `.invalid` promises that nobody will ever fetch one."""
 METHOD_NOT_ALLOWED = 405
+SHORT_OF = {
+    errno.EMFILE: "files that it may open",
+    errno.ENFILE: "files that its machine may open",
+    errno.ENOMEM: "memory",
+}
 
 
 def make_api(
@@ -113,6 +119,8 @@ def _answering_errors(api: FastAPI) -> dict[type[Exception], OnError]:
         ClientDisconnect: _hung_up,
         BlobError: _disk_trouble,
         ledger.LedgerError: _disk_trouble,
+        MemoryError: _short,
+        OSError: _short,
     }
     for kind, answer in errors.items():
         api.add_exception_handler(kind, answer)
@@ -184,6 +192,16 @@ async def _disk_trouble(_: Request, error: Exception) -> JSONResponse:
     failed: Refused = StorageExhausted(f"the lab's disk cannot serve this now: {error}")
     if isinstance(error, ledger.LedgerStopped):
         failed = LedgerStopped(f"nothing can be read before the lab's next start: {error}")
+    return problem(failed.problem, failed.status, str(failed))
+
+
+async def _short(_: Request, error: Exception) -> JSONResponse:
+    """What the system does not give now it may give soon: asked again, this was nobody's fault."""
+    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+    if number not in SHORT_OF:
+        raise error
+    logger.error("short", extra={"reason": SHORT_OF[number]})
+    failed = StorageExhausted(f"the lab is short of {SHORT_OF[number]}; try again")
     return problem(failed.problem, failed.status, str(failed))
 
 

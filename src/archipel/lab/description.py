@@ -30,7 +30,7 @@ MEANING = {
     422: "It was read, and is not what was asked for",
     429: "Too much at once; Retry-After says when to try again",
     503: "The ledger goes on no more before the lab's next start, or another lab leads; Retry-After says when to ask again",
-    507: "The lab's disk or quota is full; nothing was recorded",
+    507: "The lab's disk or quota is full, or it is short of memory or files; try again later",
 }
 
 OCTETS = "application/octet-stream"

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from archipel.connections import Connections, guarded, room_for_connections
+from archipel.connections import Connections, Server, guarded, room_for_connections
 from archipel.lab import refusals
 from archipel.lab.api import problem
 from archipel.lab.background import background
@@ -164,13 +164,17 @@ def follower_app(follower: Follower) -> Starlette:
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-class FollowerServer(uvicorn.Server):
+class FollowerServer(Server):
     """Ends once its lab leads, or cannot go on."""
 
     def __init__(
-        self, follower: Follower, per_address: int, certificate: Certificate | None = None
+        self,
+        follower: Follower,
+        per_address: int,
+        certificate: Certificate | None = None,
+        when_told: Callable[[], None] = lambda: None,
     ) -> None:
-        """`per_address`: connections of one address. `certificate`: None: plain HTTP."""
+        """`per_address`: connections of one address. `certificate`: None: plain HTTP. `when_told`: see `Server`."""
         in_all, at_once = room_for_connections()
         super().__init__(
             uvicorn.Config(
@@ -184,7 +188,7 @@ class FollowerServer(uvicorn.Server):
                 ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
             )
         )
-        self._follower, self._certificate = follower, certificate
+        self._follower, self._certificate, self.when_told = follower, certificate, when_told
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; whether to end."""

@@ -3,12 +3,13 @@
 import gc
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
-from archipel.connections import Connections, guarded, room_for_connections
+from archipel.connections import Connections, Server, guarded, room_for_connections
 from archipel.lab.certificate import Certificate, keep_up
 from archipel.lab.lab import Lab
 
@@ -31,13 +32,20 @@ TICK_S = 0.1
 """uvicorn's."""
 
 
-class LabServer(uvicorn.Server):
+class LabServer(Server):
     """Lets waiting nodes go as soon as the end is asked for; ends with a lab that cannot go on."""
 
     def __init__(
-        self, api: FastAPI, lab: Lab, per_address: int, certificate: Certificate | None = None
+        self,
+        api: FastAPI,
+        lab: Lab,
+        per_address: int,
+        certificate: Certificate | None = None,
+        when_told: Callable[[], None] = lambda: None,
     ) -> None:
-        """`per_address`: connections of one address. `certificate`: None: plain HTTP."""
+        """`per_address`: connections of one address. `certificate`: None: plain HTTP. `when_told`: see `Server`; called
+        too when the lab cannot go on.
+        """
         in_all, at_once = room_for_connections()
         per_address = min(per_address, in_all // 2)  # one alone never locks out all others
         super().__init__(
@@ -53,7 +61,7 @@ class LabServer(uvicorn.Server):
                 ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
             )
         )
-        self._lab, self._certificate = lab, certificate
+        self._lab, self._certificate, self.when_told = lab, certificate, when_told
 
     async def startup(self, sockets: Any = None) -> None:
         """As uvicorn does, on `sockets`; what the lab began with is not looked at for garbage again."""
@@ -72,6 +80,7 @@ class LabServer(uvicorn.Server):
 
     async def shutdown(self, sockets: Any = None) -> None:
         """As uvicorn does, after the waiting requests."""
+        self.when_told()
         self._lab.close()
         await super().shutdown(sockets)
 

@@ -5,6 +5,7 @@ import asyncio
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
+from archipel.connections import Server
 from archipel.ledger.storage import LedgerError
 from archipel.ledger.witness import MAX_REQUEST_BYTES, Reply, Witness
 
@@ -35,7 +36,7 @@ def witness_app(witness: Witness) -> FastAPI:
     return api
 
 
-def witness_server(witness: Witness, host: str, port: int) -> uvicorn.Server:
+def witness_server(witness: Witness, host: str, port: int) -> Server:
     """A server for it, to be run or awaited; it ends on Ctrl-C."""
     config = uvicorn.Config(
         witness_app(witness),
@@ -47,7 +48,7 @@ def witness_server(witness: Witness, host: str, port: int) -> uvicorn.Server:
         timeout_graceful_shutdown=2,
         server_header=False,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 async def _body(request: Request) -> bytes | None:

@@ -6,8 +6,10 @@ that fails answers everybody with that, and the next question begins anew.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,6 +21,8 @@ from archipel.serve.question import Broken, Crowded, Refusal, TooLong
 from archipel.serve.queues import SHARE, Listener, Part, Queues
 
 END_S = 30.0
+PAUSE_S = 0.1
+"""After a turn that failed: what it lacked may be back then."""
 ENDS = "the server ends; ask again when it is back"
 SAID = (ArithmeticError, RuntimeError)
 """Errors of engines that say what is wrong with weights, memory or devices."""
@@ -46,6 +50,8 @@ class Desk:
         self._queues = Queues()
         self._running: dict[Ticket, Part] = {}
         self._left: list[Listener] = []
+        self._told: list[Listener] = []
+        """Those that something begins or is heard for in this turn: what was for them is lost if it fails."""
         self._errands = Errands(room.waiting)
         self._is_closed = False
         self.num_tokens = 0
@@ -117,25 +123,41 @@ class Desk:
         return sum(part.remaining for part in self._running.values())
 
     def _drive(self) -> None:
-        while True:
-            with self._turn:
-                while not (
-                    self._queues or self._running or self._left or self._errands or self._is_closed
-                ):
-                    self._turn.wait()
-                left, self._left = self._left, []
-                is_closed, coming = self._is_closed, [] if self._is_closed else self._next()
-                errand = None if is_closed else self._errands.next()
-            for listener in left:
-                self._forget(listener)
-            if is_closed:
-                self._fail_all(Broken(ENDS))
-                return
-            for part in coming:
-                self._begin(part)
-            if errand is not None:
-                do(*errand, self._engine)
-            self._step()
+        is_over = False
+        while not is_over:
+            try:
+                is_over = self._takes_turn()
+            except Exception as error:  # noqa: BLE001  without memory, say: a desk that nobody drives answers nobody again
+                with suppress(MemoryError):
+                    broken(error, "driving the engine")
+                with suppress(MemoryError):
+                    self._fail_all(
+                        Broken(f"the desk failed: {type(error).__name__}; ask again"), self._told
+                    )
+                time.sleep(PAUSE_S)
+
+    def _takes_turn(self) -> bool:
+        """All that is to be done between two steps, and the next step; whether it was the last."""
+        with self._turn:
+            while not (
+                self._queues or self._running or self._left or self._errands or self._is_closed
+            ):
+                self._turn.wait()
+            left, self._left, self._told = self._left, [], []
+            is_closed, coming = self._is_closed, [] if self._is_closed else self._next()
+            errand = None if is_closed else self._errands.next()
+            self._told += [part.listener for part in coming]
+        for listener in left:
+            self._forget(listener)
+        if is_closed:
+            self._fail_all(Broken(ENDS))
+            return True
+        for part in coming:
+            self._begin(part)
+        if errand is not None:
+            do(*errand, self._engine)
+        self._step()
+        return False
 
     def _next(self) -> list[Part]:
         """Whose turn it is, as far as there is room."""
@@ -210,9 +232,11 @@ class Desk:
                 del self._running[ticket]
             if was_silent and part.has_begun and listener.num_waiting:
                 self._queues.put(listener)  # the rest finds its prompt read
+        self._told.append(listener)
         listener.hear(heard)
 
-    def _fail_all(self, why: Refusal) -> None:
+    def _fail_all(self, why: Refusal, told: Sequence[Listener] = ()) -> None:
+        """Of all that runs; told: and these."""
         with self._turn:
             waiting = self._queues.empty() if self._is_closed else []
             parts, self._running = self._running, {}
@@ -220,7 +244,8 @@ class Desk:
                 self._errands.fail(why)
         for ticket in parts:
             self._cancel(ticket)
-        for listener in dict.fromkeys([*(part.listener for part in parts.values()), *waiting]):
+        running = [part.listener for part in parts.values()]
+        for listener in dict.fromkeys([*running, *waiting, *told]):
             listener.has_left = True  # what of it waits goes in no more
             listener.fail(why)
 

@@ -154,7 +154,7 @@ class Metering:
             try:
                 self.write()
                 is_told = False
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, MemoryError) as error:
                 if not is_told:
                     self._say(f"no receipt can be written now, the next one has it all: {error}")
                 is_told = True

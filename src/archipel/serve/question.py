@@ -117,6 +117,12 @@ class Broken(Refusal):
     kind = "server_error"
 
 
+class Short(Broken):
+    """Of memory or descriptors, for now."""
+
+    status = 503
+
+
 @dataclass(frozen=True)
 class Form:
     """A document that an answer is to be."""

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from archipel.serve.dialects import anthropic, ollama, openai
-from archipel.serve.question import BadQuestion, Crowded, NoKey, Refusal, TookTooLong
+from archipel.serve.question import BadQuestion, Crowded, NoKey, Refusal, Short, TookTooLong
 
 Dialect = Literal["openai", "anthropic", "ollama"]
 REFUSALS: Mapping[Dialect, Callable[[Refusal], Mapping[str, Any]]] = {
@@ -42,6 +42,6 @@ def _headers(why: Refusal) -> dict[str, str]:
     """What clients are told beside a refusal."""
     if isinstance(why, NoKey):
         return {"www-authenticate": "Bearer"}
-    if isinstance(why, Crowded):
+    if isinstance(why, Crowded | Short):
         return {"retry-after": "1"}
     return {"x-should-retry": "false"} if isinstance(why, TookTooLong) else {}

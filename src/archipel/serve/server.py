@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from archipel.connections import Connections, guarded, room_for_connections
+from archipel.connections import Connections, Server, guarded, room_for_connections
 from archipel.records.own_machine import is_own_machine
 
 KEEP_ALIVE_S = 75
@@ -36,6 +36,8 @@ class Ending:
     """To whoever told it."""
     cut: Callable[[], None] = lambda: None
     """Breaks off all answers, each with a word to its reader; called on the event loop, and must not wait."""
+    when_told: Callable[[], None] = lambda: None
+    """Called in the signal's handler, and must not wait."""
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -66,7 +68,7 @@ async def serve(door: Starlette, listener: socket.socket, ending: Ending = Endin
     return server.force_exit
 
 
-class DoorServer(uvicorn.Server):
+class DoorServer(Server):
     """Ends in good order at the first word, and at once at the second."""
 
     def __init__(self, door: Starlette, ending: Ending, *, is_loopback: bool) -> None:
@@ -87,9 +89,11 @@ class DoorServer(uvicorn.Server):
             )
         )
         self._ending = ending
+        self.when_told = ending.when_told
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came; the process ends by itself, so nothing is raised again afterwards."""
+        self.when_told()
         if self.should_exit:
             self.force_exit = True
             asyncio.get_event_loop().call_soon_threadsafe(self._abort)
