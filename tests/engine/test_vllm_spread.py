@@ -26,7 +26,7 @@ from archipel.records.spread import ONE_DEVICE, Spread
 from archipel.work.child import Child
 from archipel.work.crew import Crew
 from archipel.work.crew_devices import seeing, shares_of
-from archipel.work.engines import make_engine
+from archipel.work.engines import make_engine, too_little_scratch
 from archipel.work.kind import EngineChoice, MachineUnfit
 from archipel.work.messages import Done, ProgressMessage, Ready, read_from_child, to_line
 from engine.engine_models import lively_state, small_config
@@ -107,6 +107,17 @@ def test_an_engine_that_splits_its_model_is_started_anew_after_it_ended(
     monkeypatch.setattr(Crew, "load", lambda self, state: None)
     made = make_engine(tmp_path, lively_state(CONFIG), choice_of("cpu", TWO))
     assert isinstance(made, Crew)
+
+
+def test_weights_that_work_may_not_write_are_refused_before_an_engine_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = {"one": torch.zeros(100, dtype=torch.bfloat16)}
+    monkeypatch.setattr("archipel.work.engines.resource.getrlimit", lambda kind: (500, 500))
+    assert too_little_scratch(choice_of("cpu", ONE_DEVICE), state) == ""
+    assert too_little_scratch(choice_of("cpu", TWO), state) == "", "a crew's file and vLLM's own"
+    assert "raise --scratch-gb" in too_little_scratch(choice_of("cpu", TWO, 2), state)
+    assert too_little_scratch(EngineChoice(), {"one": torch.zeros(9999)}) == "", "none is written"
 
 
 def test_options_that_do_not_fit_together_are_refused_before_anything_else(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def started(
         raise NotStarted(fault)
     for file in model.glob("*.json"):
         if file.name != INDEX:
-            shutil.copy(file, home)
+            shutil.copyfile(file, home / file.name)  # no modes: a confined process may change none
     write_weights(state, home)
     room = {"gpu_memory_utilization": limits.memory_share}
     if host.is_processor:
