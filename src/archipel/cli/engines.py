@@ -16,8 +16,8 @@ from archipel.extras import needs
 if TYPE_CHECKING:
     from archipel.records.spread import Spread
 
-RAY = ("RAY_ADDRESS",)
-"""Of the environment, where models are spread by Ray."""
+RAY = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+"""Of the environment, where models are spread by Ray: where its cluster is, and the word that it asks for."""
 DEVICE_LIMIT_S = 180
 """Loading the libraries of an accelerator from a cold disk, and its first product."""
 
