@@ -150,8 +150,11 @@ with subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIP
     for line in sys.stdin.buffer:
         child.stdin.write(line)
         child.stdin.flush()
-        sys.stdout.buffer.write(child.stdout.readline())
-        sys.stdout.buffer.flush()
+        while reply := child.stdout.readline():
+            sys.stdout.buffer.write(reply)
+            sys.stdout.buffer.flush()
+            if b'"say":"progress"' not in reply:
+                break
 """
 """A node, as far as its child is concerned: it holds both ends of the pipes."""
 
