@@ -1,11 +1,9 @@
 """Small random models with weights large enough that different contexts give different tokens."""
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 import torch
-from _pytest.mark import ParameterSet
 from torch import Tensor
 
 from archipel.engine.engine import Request
@@ -13,11 +11,16 @@ from archipel.model.config import FAMILIES, DecoderConfig, Experts, Family
 from archipel.model.families import TRAITS
 from archipel.model.network import Decoder, random_weights
 
+if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
+
 OLDEST: tuple[Family, ...] = ("llama", "qwen2", "qwen3", "olmo2")
 
 
-def each_family(*soon: Family) -> list[ParameterSet]:
+def each_family(*soon: Family) -> "list[ParameterSet]":
     """All families for `parametrize`: those beside the oldest, and beside `soon`, with the slow tests."""
+    import pytest  # an interpreter that has vLLM, and makes these models too, has no pytest
+
     quick = {*OLDEST, *soon}
     return [
         pytest.param(family, marks=[] if family in quick else [pytest.mark.slow])

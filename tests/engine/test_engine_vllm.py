@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from archipel.cli.engines import spread_environment
 from archipel.engine.engine import LocalEngine
 from archipel.engine.vllm_engine import rollout_seed
 from archipel.engine.vllm_start import rank_room
 from archipel.records.requests import InvalidRequest
+from archipel.records.spread import Spread
 from archipel.work.agreement import FLOATS
 from engine.vllm_trial import adapters, asked, weights
 
@@ -50,26 +52,32 @@ def test_what_vllm_is_asked_and_held_against_also_holds_of_our_own_engine() -> N
         assert figures["largest"] <= FLOATS["float32"].largest / 10, (name, figures)
 
 
-@pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """What the trial found."""
+def surroundings(folder: Path, devices: int) -> dict[str, str]:
+    """As a node gives them to its work process."""
     if not PYTHON.is_file():
         pytest.skip(
             f"no interpreter with vLLM: {PYTHON} is not there; run `make test-vllm`, or name one in "
             "ARCHIPEL_VLLM_PYTHON"
         )
-    folder = tmp_path_factory.mktemp("vllm")
-    environment = {
+    return {
+        **spread_environment(Spread(devices=devices)),
         "PATH": "/usr/bin:/bin",
         "HOME": str(folder),
+        "TMPDIR": str(folder),
         "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}",
         "OMP_NUM_THREADS": "1",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one device", "split over two processes"])
+def said(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What the trial found."""
+    folder, devices = tmp_path_factory.mktemp("vllm"), request.param
     done = subprocess.run(
-        [PYTHON, "-m", "engine.vllm_trial", folder],
-        env=environment, capture_output=True, text=True, timeout=TRIAL_LIMIT_S, check=False,
+        [PYTHON, "-m", "engine.vllm_trial", folder, str(devices)],
+        env=surroundings(folder, devices), capture_output=True, text=True, timeout=TRIAL_LIMIT_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])

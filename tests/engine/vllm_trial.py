@@ -1,4 +1,4 @@
-"""vLLM run for real, by the interpreter of an environment that has it: `python -m engine.vllm_trial FOLDER`.
+"""vLLM run for real, by the interpreter of an environment that has it: `python -m engine.vllm_trial FOLDER DEVICES`.
 
 What it finds goes to standard output as one JSON object; `test_engine_vllm` judges it. One process, because
 starting vLLM takes half a minute of processor time.
@@ -22,6 +22,7 @@ from archipel.model.tokenizer import character_tokenizer
 from archipel.records.cuts import Cut
 from archipel.records.recipe_model import AdapterSection
 from archipel.records.requests import InvalidRequest
+from archipel.records.spread import Spread
 from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import Site
 from archipel.work.agreement import compared, reference
@@ -109,11 +110,11 @@ def asked() -> tuple:
     return small_config("qwen3", head_dim=64, vocab_size=80), requests
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, devices: int) -> None:
     config, requests = asked()
     write_model(folder / "model", lively_state(config), config, character_tokenizer())
     began = time.monotonic()
-    limits = VllmLimits(cache_bytes=2**28, max_rank=12)
+    limits = VllmLimits(cache_bytes=2**28, max_rank=12, spread=Spread(devices=devices))
     (folder / "model/model.safetensors").unlink()  # as at a node
     engine = VllmEngine(folder / "model", dtype="float32", limits=limits)
     said = {"before": refused(lambda: engine.generate(requests), NotLoaded)}
@@ -144,4 +145,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

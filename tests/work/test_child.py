@@ -66,12 +66,17 @@ def setup(folder: Path, *kinds: str) -> Setup:
 
 
 def rollout_work(
-    folder: Path, model: Path, number: int = 1, prompt: tuple[int, ...] = PROMPT, **changed: Any
+    folder: Path,
+    model: Path,
+    number: int = 1,
+    prompt: tuple[int, ...] = PROMPT,
+    config: DecoderConfig = CONFIG,
+    **changed: Any,
 ) -> DoWork:
     """Two groups from random weights."""
     state = {
         name: tensor.to(torch.bfloat16)
-        for name, tensor in random_weights(CONFIG, 0).named_parameters()
+        for name, tensor in random_weights(config, 0).named_parameters()
     }
     manifest = describe(state, 0, None)
     files = {

@@ -422,6 +422,24 @@ def test_limits_priorities_and_places_of_others_cannot_be_set() -> None:
         assert set(facts["others"].values()) == {"PermissionError"}, facts["others"]
 
 
+@needs("system_calls")
+def test_where_processes_meet_the_schedule_of_others_is_passed_over_and_stays() -> None:
+    program = """
+    other = os.getppid()
+    restrict(Limits(may_start_processes=True), network=True)
+    before = os.sched_getscheduler(other)
+    say(
+        told=attempt(lambda: os.sched_setscheduler(other, os.SCHED_BATCH, os.sched_param(0))),
+        before=before,
+        after=os.sched_getscheduler(other),
+        priority=attempt(lambda: os.setpriority(os.PRIO_PROCESS, other, 19)),
+    )
+    """
+    facts = _in_child(_plain(program))
+    assert facts["before"] == facts["after"] != os.SCHED_BATCH
+    assert (facts["told"], facts["priority"]) == ("done", "PermissionError")
+
+
 @needs("system_calls", "file_reads")
 def test_times_and_attributes_of_files_cannot_be_set(tmp_path: Path) -> None:
     key = tmp_path / "node.key"

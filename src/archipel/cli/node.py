@@ -93,6 +93,7 @@ def join(
       archipel node join http://lab.example:8440 --energy-price 0.28 --region eu-north
       archipel node join http://lab.example:8440 --engine vllm
       archipel node join http://lab.example:8440 --device cuda --engines 4
+      archipel node join http://lab.example:8440 --engine vllm --device cuda --devices-per-engine 4
       archipel node join http://lab.example:8440 --serve-blobs 203.0.113.5:8441 --serve-mbit 100
     """
     from archipel.cli.agents import run_agent

@@ -16,7 +16,7 @@ from archipel.cli.doors import (
     readable_folders,
     thread_environment,
 )
-from archipel.cli.engines import device_option
+from archipel.cli.engines import device_option, spread_options
 from archipel.cli.node_asks import asking_of, is_somebody_there
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ MACHINE = (
         help="Processes of the engine side by side, each with the weights and --threads threads; with several "
         "accelerators each has its own.",
     ),
+    spread_options,
     click.option(
         "--duty",
         default=1.0,
@@ -99,6 +100,14 @@ MACHINE = (
         "least 4; elsewhere no bound].",
     ),
     click.option(
+        "--scratch-gb",
+        default=4.0,
+        show_default=True,
+        type=click.FloatRange(min=0, min_open=True),
+        help="What work may write until its answer is delivered; an engine of several processes, and vLLM, read each "
+        "version's weights there.",
+    ),
+    click.option(
         "--lasting-gb",
         default=8.0,
         show_default=True,
@@ -125,7 +134,7 @@ def machine_of(
     Raises:
         Mendable: it cannot do what was asked for.
     """
-    from archipel.cli.engines import require_device, require_engine
+    from archipel.cli.engines import require_device, require_engine, spread_environment, spread_of
     from archipel.records.kinds import TRUSTED, WORDS_OF
 
     engine, memory_gb = given.pop("engine"), given.pop("max_memory_gb")
@@ -133,6 +142,7 @@ def machine_of(
     device = given.pop("device")
     if engine != "vllm":
         require_device(device)
+    spread = spread_of(engine, given.pop("devices_per_engine"), given.pop("spread"))
     pauses = [given.pop(name) for name in ("only_at", "not_on_battery", "max_load")]
     said = {name: given.pop(name) for name in ("dtype", "engines", "duty")}
     pausing = _pausing(*pauses)
@@ -140,15 +150,19 @@ def machine_of(
     return said | {
         "home": folder,
         "engine": engine,
+        "spread": spread,
         "device": device,
         "threads": threads,
         "kinds": tuple(kind for kind in WORDS_OF if kind not in TRUSTED),
         "pausing": pausing,
         "latency_s": given.pop("latency"),
         "max_memory_bytes": int(memory_gb * 2**30) if memory_gb else None,
+        "max_scratch_bytes": int(given.pop("scratch_gb") * 2**30),
         "lasting_bytes": int(given.pop("lasting_gb") * 2**30),
         "asking": asking_of(given, folder, is_somebody_there(quiet)),
-        "environment": child_environment() | thread_environment(threads),
+        "environment": spread_environment(spread)
+        | child_environment()
+        | thread_environment(threads),
         "readable": readable_folders(folder),
     }
 

@@ -86,6 +86,8 @@ class VllmEngine:
         if self._llm is None:
             try:
                 self._start(state)
+            except NotStarted:
+                raise
             except (RuntimeError, ValueError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise NotStarted(

@@ -12,7 +12,11 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from archipel.engine.protocol import NotStarted
+from archipel.engine.vllm_spread import EXECUTORS, SpreadWorker, host_here, why_not
+from archipel.model.directory import read_config
 from archipel.records.requests import InvalidRequest
+from archipel.records.spread import ONE_DEVICE, Spread
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Room for an adapter's rank that vLLM can be started with."""
@@ -32,10 +36,12 @@ class VllmLimits:
     """Of keys and values, on a processor."""
     max_rank: int = 0
     """Of adapters; 0: it takes none."""
+    spread: Spread = ONE_DEVICE
+    """Over how many devices it splits the model."""
 
 
-class WeightReader:
-    """What vLLM mixes into its workers: new weights in the place of the old ones."""
+class WeightReader(SpreadWorker):
+    """What vLLM mixes into its workers: new weights in the place of the old ones, of which each takes its own slices."""
 
     model_runner: Any
     reload_weights: Any
@@ -61,31 +67,58 @@ def started(
 
     Raises:
         ImportError: vLLM is not installed.
-        RuntimeError, ValueError: it does not start.
+        NotStarted: this host cannot split the model as asked.
+        RuntimeError, ValueError: vLLM does not start.
     """
     import vllm
-    from vllm.platforms import current_platform
 
+    host, spread = host_here(), limits.spread
+    if fault := why_not(spread, host, read_config(model)):
+        raise NotStarted(fault)
     for file in model.glob("*.json"):
         if file.name != INDEX:
-            shutil.copy(file, home)
+            shutil.copyfile(file, home / file.name)  # no modes: a confined process may change none
     write_weights(state, home)
     room = {"gpu_memory_utilization": limits.memory_share}
-    if current_platform.is_cpu():
+    if host.is_processor:
         # Compiling for a processor takes minutes and a compiler, and saves little.
         room = {"kv_cache_memory_bytes": limits.cache_bytes, "enforce_eager": True}
-    return vllm.LLM(
-        model=str(home),
-        dtype=dtype,
-        skip_tokenizer_init=True,
+    settings = {
+        "model": str(home),
+        "dtype": dtype,
+        "skip_tokenizer_init": True,
         # Log-probabilities after temperature and cuts: those of the distribution that was sampled.
-        logprobs_mode="processed_logprobs",
-        distributed_executor_backend="uni",
-        worker_extension_cls=f"{WeightReader.__module__}.{WeightReader.__qualname__}",
-        disable_log_stats=True,
+        "logprobs_mode": "processed_logprobs",
+        "distributed_executor_backend": "uni",
+        "worker_extension_cls": f"{WeightReader.__module__}.{WeightReader.__qualname__}",
+        "disable_log_stats": True,
         **room,
         **_lora_room(limits.max_rank),
-    )
+    }
+    if spread.is_one:
+        return vllm.LLM(**settings)
+    return _spread(settings, spread)
+
+
+def _spread(settings: dict[str, Any], spread: Spread) -> Any:
+    """The same over several devices, whose processes end with this one.
+
+    Raises:
+        RuntimeError, ValueError: one of them does not start.
+    """
+    import vllm
+
+    settings["distributed_executor_backend"] = EXECUTORS[spread.by]
+    settings["tensor_parallel_size"] = spread.devices
+    try:
+        llm = vllm.LLM(**settings)
+    except (ImportError, OSError, RuntimeError, ValueError):
+        raise
+    except Exception as error:  # vLLM raises a bare one for a process that did not start
+        raise RuntimeError(str(error) or type(error).__name__) from error
+    if spread.by == "processes":  # Ray ends its own
+        llm.collective_rpc("live_with_parent")
+    return llm
 
 
 def write_weights(state: Mapping[str, Tensor], folder: Path) -> None:

@@ -207,7 +207,7 @@ class Bidding:
         settings, standing = self._settings, self._standing
         pace = self._totals.paces.get(run.name, Pace())
         rates = (pace.rate_milli, scaled(standing.speed_milli, run.weights_bytes))
-        threads = settings.threads * settings.engines
+        threads = settings.threads * settings.devices
         return means_of(settings.asking, standing.watts, threads, rates)
 
     def _bid(self, run: Traded, open_: RoundView, now_ms: int) -> Bid | None:

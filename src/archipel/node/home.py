@@ -103,6 +103,7 @@ def setup_of(settings: NodeSettings) -> Setup:
         dtype=settings.dtype,
         device=settings.device,
         engines=settings.engines,
+        spread=settings.spread,
         max_memory_bytes=settings.memory_bound(),
         max_file_bytes=None if settings.trusted else settings.max_scratch_bytes,
         trusted=settings.trusted,

@@ -68,9 +68,9 @@ async def _benchmarked(
         measured = (await worker.benchmark()).values
     standing.watts = meter.watts
     if settings.device.startswith("cuda"):
-        standing.watts = await asyncio.to_thread(cards_watts, settings.engines)
+        standing.watts = await asyncio.to_thread(cards_watts, settings.devices)
     standing.energy_micro = energy_of(
-        settings.asking, standing.watts, settings.threads * settings.engines
+        settings.asking, standing.watts, settings.threads * settings.devices
     )
     standing.speed_milli = int(measured.get("tokens_per_s", 0) * 1000)
     return measured

@@ -82,7 +82,7 @@ async def overrun(setup: Setup, message: Closed) -> str:
     while True:
         await asyncio.sleep(WATCH_S)
         if bound is not None and (used := await asyncio.to_thread(used_bytes, scratch)) > bound:
-            return f"the child wrote {used} bytes into {scratch}, at most {bound} are allowed"
+            return f"the child wrote {used} bytes into {scratch}, at most {bound} are allowed; raise --scratch-gb, or leave this run to others"
         if memory is not None and quota is not None and isinstance(message, DoWork):
             lasting = Lasting(memory, quota)
             excess = await asyncio.to_thread(lasting.excess, message.folder)

@@ -66,8 +66,8 @@ class Meter:
         return read
 
 
-def cards_watts(engines: int, command: tuple[str, ...] = CARDS) -> int | None:
-    """What the accelerators that this many engines use may draw together, by their drivers' own limits; None: not told."""
+def cards_watts(devices: int, command: tuple[str, ...] = CARDS) -> int | None:
+    """What so many of this machine's accelerators may draw together, by their drivers' own limits; None: not told."""
     try:
         told = subprocess.run(  # noqa: S603  a fixed command, no shell
             command,
@@ -80,7 +80,7 @@ def cards_watts(engines: int, command: tuple[str, ...] = CARDS) -> int | None:
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         logger.info("cards do not tell their power", extra={"reason": str(error)})
         return None
-    used = limits[: max(engines, 1)]
+    used = limits[: max(devices, 1)]
     if not used or not all(0 < each <= MAX_CARD_WATTS for each in used):
         return None
     return round(sum(used))

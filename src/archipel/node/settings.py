@@ -12,6 +12,7 @@ from archipel.node.pausing import Pausing
 from archipel.node.ranks import ALONE, Ranks
 from archipel.plurals import counted
 from archipel.records.kinds import STRANGERS, TRUSTED
+from archipel.records.spread import ONE_DEVICE, Spread
 from archipel.records.statements import RunOpened
 
 MEMORY_SHARE_PERCENT = 75
@@ -40,6 +41,8 @@ class NodeSettings:
     device: str = "cpu"
     engines: int = 1
     """Processes of the child that sample side by side, each on a device of its own where there are several."""
+    spread: Spread = ONE_DEVICE
+    """Over how many devices each of them splits its model."""
     duty: float = 1.0
     """Share of the time this node may compute; 0.25 rests three times as long as it works."""
     pausing: Pausing = field(default_factory=Pausing)
@@ -104,9 +107,15 @@ class NodeSettings:
     @property
     def several(self) -> str:
         """What the child samples with, if that is several processes; nothing if it is the child itself."""
+        over = "" if self.spread.is_one else f" on {self.spread.devices} devices"
         if self.engines > 1:
-            return counted(self.engines, "engine")
-        return self.engine if self.engine == "vllm" else ""
+            return counted(self.engines, "engine") + (f", each{over}" if over else "")
+        return f"{self.engine}{over}" if self.engine == "vllm" else ""
+
+    @property
+    def devices(self) -> int:
+        """How many sample at once: accelerators, or processes with `threads` each."""
+        return self.engines * self.spread.devices
 
     def memory_bound(self) -> int | None:
         """Bytes of address space that the child may map; None for no bound.

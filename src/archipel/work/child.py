@@ -60,6 +60,13 @@ NAMES = tuple(
     for name in ("hosts", "host.conf", "nsswitch.conf", "resolv.conf", "gai.conf")
 )
 """What `localhost` and this machine's own name stand for; read only where processes meet over sockets."""
+PROCESSES = Path("/proc")
+"""Where a further process of an engine that splits its model finds itself, and what anybody may know of others."""
+SHARED = {
+    "processes": (Path("/dev/shm"),),  # noqa: S108  shared memory, which has no other place
+    "ray": (Path("/dev/shm"), Path("/tmp/ray")),  # noqa: S108
+}
+"""Through which such processes hand each other what they computed."""
 PROGRESS_INTERVAL_S = 0.5
 """Between words about progress: one per token would cost as much as small work itself."""
 
@@ -148,7 +155,7 @@ class Child:
 
     def _choice(self) -> EngineChoice:
         setup = self._setup
-        return EngineChoice(setup.engine, setup.dtype, setup.device, setup.engines)
+        return EngineChoice(setup.engine, setup.dtype, setup.device, setup.engines, setup.spread)
 
     def _context(self, message: DoWork) -> Context:
         memory = self._setup.memory / message.folder if self._setup.memory else None
@@ -213,13 +220,22 @@ def confine(setup: Setup, *, meets_others: bool = False) -> tuple[str, ...]:
         threads=THREADS_BESIDES + THREADS_PER_THREAD * setup.threads,
         may_start_processes=is_vllm or setup.trusted or setup.engines > 1,
     )
+    is_spread = not setup.spread.is_one
     report = restrict(
         limits,
-        readable=[*setup.readable, *(NAMES if needs_network else ())],
-        writable=[setup.scratch, *([setup.memory] if setup.memory else [])],
+        readable=[
+            *setup.readable,
+            *(NAMES if needs_network else ()),
+            *((PROCESSES,) if is_spread else ()),
+        ],
+        writable=[
+            setup.scratch,
+            *([setup.memory] if setup.memory else []),
+            *(SHARED[setup.spread.by] if is_spread else ()),
+        ],
         network=needs_network,
     )
-    return tuple(report.holding())
+    return tuple(each for each in report.holding() if not (is_spread and each == "processes"))
 
 
 def _allow_cpu(limit_s: int) -> None:

@@ -9,7 +9,6 @@ import logging
 import os
 import selectors
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +22,10 @@ from torch import Tensor
 
 from archipel.model.adapter import Adapter
 from archipel.model.adapter_files import write_adapter
-from archipel.model.devices import devices_like
 from archipel.records.fields import Closed
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
+from archipel.work.crew_devices import member_process, shares_of
 from archipel.work.crew_messages import (
     Forget,
     FromMember,
@@ -72,7 +71,7 @@ class _Member:
 
 
 class Crew:
-    """An `AdaptingEngine` of `choice.engines` processes."""
+    """An `AdaptingEngine` of `choice.engines` processes, or of one whose engine starts further ones."""
 
     def __init__(self, job: Job) -> None:
         """Nothing is started before there are weights."""
@@ -152,25 +151,26 @@ class Crew:
 
     def _start(self) -> None:
         job, choice = self._job, self._job.choice
-        devices = devices_like(choice.device)
+        shares = shares_of(choice)
         for number in range(choice.engines):
-            device = devices[number % len(devices)]
-            self._members.append(_Member(_process(choice, device)))
+            share = shares[number % len(shares)]
+            self._members.append(_Member(member_process(choice, share)))
             start = Start(
                 model=job.model,
                 engine=choice.name,
                 dtype=choice.dtype,
-                device=choice.device if choice.name == "vllm" else device,
+                device=choice.device if choice.name == "vllm" else share[0],
                 contract=job.contract,
                 rank=job.rank,
                 threads=torch.get_num_threads(),
+                spread=choice.spread,
             )
             self._send(self._members[-1], start, START_LIMIT_S)
         self._hear(START_LIMIT_S)
         self._hand_out()
         for name, adapter in self._adapters.items():
             self._hand_over(name, adapter)
-        logger.info("engines side by side", extra={"engines": choice.engines, "devices": devices})
+        logger.info("engines side by side", extra={"engines": choice.engines, "devices": shares})
 
     def _hand_out(self) -> None:
         """The weights, by one file for all."""
@@ -275,20 +275,6 @@ class Crew:
         return MachineUnfit(
             f"engine {number} of {count} on this machine ended ({code}); its own words are in the work process's log"
         )
-
-
-def _process(choice: EngineChoice, device: str) -> subprocess.Popen[bytes]:
-    """Inherits what confines this process; vLLM sees the one accelerator that it gets."""
-    program = [sys.executable, "-m", "archipel.work.crew_member"]
-    kind, _, index = device.partition(":")
-    if choice.name == "vllm" and kind == "cuda" and index:
-        program = ["/usr/bin/env", f"CUDA_VISIBLE_DEVICES={index}", *program]
-    try:
-        return subprocess.Popen(  # noqa: S603  this very Python, no shell
-            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-    except OSError as error:
-        raise MachineUnfit(f"no further engine can be started here: {error}") from None
 
 
 def _has_spoken(member: _Member) -> bool:

@@ -7,6 +7,7 @@ import logging
 import resource
 import sys
 import time
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 from archipel.records.fields import Closed
@@ -15,6 +16,7 @@ from archipel.work.faults import failed
 from archipel.work.kind import EngineChoice
 from archipel.work.messages import MAX_LINE_BYTES, Done, ProgressMessage, to_line
 from archipel.work.pipes import private_output
+from archipel.work.sandbox import die_with_parent
 
 if TYPE_CHECKING:
     from archipel.model.pieces import Pieces
@@ -35,7 +37,7 @@ class Member:
         torch.set_num_threads(start.threads)
         self._answers = answers
         self._told_s = 0.0
-        self._choice = EngineChoice(start.engine, start.dtype, start.device)
+        self._choice = EngineChoice(start.engine, start.dtype, start.device, spread=start.spread)
         self._engine = engine_without_weights(start.model, self._choice, start.contract, start.rank)
         self._model = start.model
 
@@ -95,6 +97,8 @@ def say(answers: IO[bytes], message: Closed) -> None:
 def serve() -> None:
     """Until standard input ends."""
     allow_cpu(None)
+    with suppress(OSError, AttributeError):  # where the system cannot, it ends with its input
+        die_with_parent()
     answers = private_output()
     member: Member | None = None
     while line := sys.stdin.buffer.readline(MAX_LINE_BYTES):

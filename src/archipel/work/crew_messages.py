@@ -15,6 +15,7 @@ from archipel.records.cuts import Cut
 from archipel.records.fields import Closed
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
+from archipel.records.spread import ONE_DEVICE, Spread
 from archipel.work.messages import (
     MAX_LINE_BYTES,
     BadMessage,
@@ -37,6 +38,7 @@ class Start(Closed):
     rank: int | None
     """Of adapters; None: whole weights."""
     threads: int
+    spread: Spread = ONE_DEVICE
 
 
 class Load(Closed):

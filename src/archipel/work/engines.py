@@ -1,5 +1,6 @@
 """Which engine samples: the exact one where a run asks for it, else the one that the operator chose; one or several."""
 
+import resource
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -76,15 +77,34 @@ def make_adapting_engine(
 def _loaded(job: Job, state: Mapping[str, Tensor]) -> AdaptingEngine:
     engine = (
         Crew(job)
-        if job.choice.engines > 1
+        if job.choice.engines > 1 or not job.choice.spread.is_one
         else engine_without_weights(job.model, job.choice, job.contract, job.rank)
     )
     try:
+        if fault := too_little_scratch(job.choice, state):
+            raise MachineUnfit(fault)
         first_load(engine, job.choice, state)
     except BaseException:
         end(engine)
         raise
     return engine
+
+
+def too_little_scratch(choice: EngineChoice, state: Mapping[str, Tensor]) -> str:
+    """Why the weights cannot be handed over as files, in a sentence; nothing where they can, or no file is needed.
+
+    A crew's members read one file, and vLLM's processes another, both under the bound on what work may write.
+    """
+    is_crew = choice.engines > 1 or not choice.spread.is_one
+    files = is_crew + (choice.engines if choice.name == "vllm" else 0)
+    bound, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    need = files * sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if bound == resource.RLIM_INFINITY or need <= bound:
+        return ""
+    return (
+        f"this engine reads the run's weights from files of {need / 1e9:.1f} GB together, and work may write "
+        f"{bound / 1e9:.1f} GB here; raise --scratch-gb"
+    )
 
 
 def first_load(engine: Engine, choice: EngineChoice, state: Mapping[str, Tensor]) -> None:
@@ -208,8 +228,9 @@ def _vllm(model: Path, choice: EngineChoice, rank: int) -> AdaptingEngine:
     from archipel.engine.vllm_engine import VllmEngine
     from archipel.engine.vllm_start import VllmLimits
 
+    limits = VllmLimits(max_rank=room_for(choice, rank), spread=choice.spread)
     try:
-        return VllmEngine(model, choice.dtype, VllmLimits(max_rank=room_for(choice, rank)))
+        return VllmEngine(model, choice.dtype, limits)
     except InvalidModel as error:
         raise _unfit(choice.name, error) from None
 

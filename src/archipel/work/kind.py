@@ -13,6 +13,7 @@ from archipel.records.backends import Backend
 from archipel.records.engine_classes import class_of
 from archipel.records.fields import Fault
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm, read_canonical
+from archipel.records.spread import ONE_DEVICE, Spread
 from archipel.records.terms import RunPace
 from archipel.records.turns import Reply, Said
 from archipel.work.messages import DoWork, LocalPath, Materials, ReplayStep
@@ -50,6 +51,8 @@ class EngineChoice:
     device: str = "cpu"
     engines: int = 1
     """Processes that sample side by side, each with the weights."""
+    spread: Spread = ONE_DEVICE
+    """Over how many devices each of them splits its model."""
 
 
 class Context(Materials):

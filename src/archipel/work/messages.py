@@ -25,6 +25,7 @@ from archipel.records.fields import (
     WorkId,
 )
 from archipel.records.kinds import Spec
+from archipel.records.spread import ONE_DEVICE, Spread
 from archipel.records.statements import RunOpened
 from archipel.records.turns import Reply, Said
 
@@ -73,6 +74,7 @@ class Setup(Closed):
     device: str
     engines: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that sample side by side, each on a device of its own where there are several."""
+    spread: Spread = ONE_DEVICE
     max_memory_bytes: int | None
     max_lasting_bytes: int | None = None
     """All that runs may leave in `memory` together, where they are strangers'; None: the trusted role's has no bound."""
@@ -273,11 +275,7 @@ def read_step(file: Path) -> ReplayStep:
 
 
 def read_setup(line: bytes) -> Setup:
-    """The first line to a child.
-
-    Raises:
-        BadMessage: it is not.
-    """
+    """The first line to a child. Raises BadMessage."""
     try:
         return Setup.model_validate_json(line)
     except ValidationError as error:

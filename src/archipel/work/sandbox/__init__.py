@@ -5,6 +5,12 @@
 the door to Linux.
 """
 
-from archipel.work.sandbox.confinement import Limits, Report, SandboxError, restrict
+from archipel.work.sandbox.confinement import (
+    Limits,
+    Report,
+    SandboxError,
+    die_with_parent,
+    restrict,
+)
 
-__all__ = ["Limits", "Report", "SandboxError", "restrict"]
+__all__ = ["Limits", "Report", "SandboxError", "die_with_parent", "restrict"]

@@ -99,10 +99,13 @@ class OnlyIf:
 
 _PRIO_PROCESS, _IOPRIO_WHO_PROCESS = 0, 1
 
+OWN_SCHEDULE = OnlyIf((144, 119), ((0, 0),))
+"""sched_setscheduler. Where processes may be started and meet over sockets it is passed over for other threads, not refused:
+libzmq, by which vLLM's do, sets each of its threads by number to the schedule that it has, and aborts at any error (thread.cpp)."""
 OF_ITSELF: tuple[OnlyIf, ...] = (
     OnlyIf((302, 261), ((0, 0),)),  # prlimit64
     OnlyIf((203, 122), ((0, 0),)),  # sched_setaffinity
-    OnlyIf((144, 119), ((0, 0),)),  # sched_setscheduler
+    OWN_SCHEDULE,
     OnlyIf((142, 118), ((0, 0),)),  # sched_setparam
     OnlyIf((314, 274), ((0, 0),)),  # sched_setattr
     OnlyIf((141, 140), ((0, _PRIO_PROCESS), (2, 0))),  # setpriority

@@ -24,6 +24,7 @@ _OFFSET_NUMBER, _OFFSET_ARCHITECTURE, _OFFSET_FIRST_ARGUMENT = 0, 4, 16
 _ALLOW, _KILL_PROCESS = 0x7FFF0000, 0x80000000
 _REFUSE = 0x00050000 | errno.EPERM
 _UNKNOWN = 0x00050000 | errno.ENOSYS
+_PASS_OVER = 0x00050000  # nothing is done, and no error told
 _CLONE_THREAD = 0x00010000
 _X32_BIT = 0x40000000  # the x86-64 kernel's second system call table
 
@@ -95,6 +96,7 @@ def _body(machine: str, allowance: Allowance) -> Iterator[_Line]:
     column = 0 if machine == "x86_64" else 1
     names = dict(calls.ALWAYS)
     conditions = calls.OF_ITSELF
+    are_meeting = allowance.network and allowance.new_processes
     if not allowance.network:
         names |= calls.SOCKET
     if not allowance.new_processes:
@@ -105,7 +107,8 @@ def _body(machine: str, allowance: Allowance) -> Iterator[_Line]:
         names |= calls.WRITES
         yield from _reading_only(column)
     for condition in conditions:
-        yield from _only_if(condition, column)
+        is_passed_over = are_meeting and condition is calls.OWN_SCHEDULE
+        yield from _only_if(condition, column, _PASS_OVER if is_passed_over else _REFUSE)
     for pair in names.values():
         number = pair[column]
         if number is not None:
@@ -160,8 +163,8 @@ def _reading_only(column: int) -> Iterator[_Line]:
             yield from _flags(number, argument, _TO_WRITE, (_REFUSE, _ALLOW))
 
 
-def _only_if(condition: calls.OnlyIf, column: int) -> Iterator[_Line]:
-    """Allow where every word has its value, else refuse; each test jumps to the refusal."""
+def _only_if(condition: calls.OnlyIf, column: int, verdict: int) -> Iterator[_Line]:
+    """Allow where every word has its value, else give this verdict; each test jumps to it."""
     number = condition.number[column]
     if number is None:
         return
@@ -171,4 +174,4 @@ def _only_if(condition: calls.OnlyIf, column: int) -> Iterator[_Line]:
         yield (_LOAD_WORD, 0, 0, _OFFSET_FIRST_ARGUMENT + 4 * half)
         yield (_JUMP_EQUAL, 0, 2 * (len(words) - place) - 1, value)
     yield (_RETURN, 0, 0, _ALLOW)
-    yield (_RETURN, 0, 0, _REFUSE)
+    yield (_RETURN, 0, 0, verdict)
