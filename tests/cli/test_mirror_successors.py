@@ -75,6 +75,7 @@ def test_a_named_successor_over_what_is_mirrored_continues_it_and_nobody_else(
     assert [(each.did, each.address) for each in named_in(kept)] == [(HEIR.did, URL)]
     assert continues(kept, taken_over(kept))
     assert continues(kept, taken_over(kept, head=signed(99))), "it had more"
+    assert continues(kept, taken_over(kept, identity("quiet"))), "named without an address"
     assert not continues(kept, taken_over(kept, identity("stranger")))
     assert not continues(kept, taken_over(kept, head=signed(2))), "another history"
     other = taken_over(kept).model_copy(update={"predecessor": identity("another lab").did})

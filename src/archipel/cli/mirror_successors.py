@@ -59,10 +59,15 @@ def succession_at(url: str) -> LabSucceeded | None:
 def named_in(keeper: "Keeper") -> Iterator[Successor]:
     """Whom the lab and the charters of runs name, of those whose address stands there; each address once."""
     state, seen = keeper.state, set()
-    for each in (*_named(keeper), *_chartered(keeper)):
+    for each in _everybody(keeper):
         if each.address and each.address not in seen and each.did != state.lab:
             seen.add(each.address)
             yield each
+
+
+def _everybody(keeper: "Keeper") -> Iterator[Successor]:
+    yield from _named(keeper)
+    yield from _chartered(keeper)
 
 
 def _named(keeper: "Keeper") -> tuple[Successor, ...]:
@@ -88,7 +93,7 @@ def continues(keeper: "Keeper", said: LabSucceeded) -> bool:
     1. It is of this lab. 2. The head is the lab's, and every agreement is what it says. 3. One of those agreed that the ledger
     here names. 4. What it took over is what stands here, as far as both go.
     """
-    mirror, allowed = keeper.mirror, {each.did for each in named_in(keeper)}
+    mirror, allowed = keeper.mirror, {each.did for each in _everybody(keeper)}
     if said.predecessor != keeper.did:
         return False
     try:

@@ -32,8 +32,8 @@ from archipel.training.merging.commitment import (
     merges_until_shown,
     secret_of_run,
 )
-from archipel.training.resuming import POLICY
 from archipel.work.contributing import narrowed, widened
+from archipel.work.going_back import note_policy
 from archipel.work.held_out import Learned, gate_pool
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.memory import same_secret
@@ -253,8 +253,8 @@ class Merger:
         return Standing(0, widened(narrowed(weights)), {})
 
     def _save(self) -> None:
-        facts = {"recipe": self.recipe.digest, POLICY: self.policy.manifest.state}
-        saved(self._standing, self.folder, facts)
+        note_policy(self.folder, self.version, self.policy.manifest.state)
+        saved(self._standing, self.folder, {"recipe": self.recipe.digest})
 
     def _is_anchored(self, version: int) -> bool:
         run = self.recipe.run

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from archipel.records.kinds.merge import MergeSpec
 from archipel.training.checkpoint import saved_facts
-from archipel.training.resuming import policies_of
-from archipel.work.going_back import remembered, set_aside
+from archipel.work.going_back import noted_policies, remembered, set_aside
 from archipel.work.kind import Answer, Context, EngineChoice, Kind, Progress, WorkFailed
 from archipel.work.merger import Merger, count_tokens
 from archipel.work.messages import read_step
@@ -55,7 +54,7 @@ class Merges:
         """The merger at hand, then those that were saved, the newest first."""
         held = self._mergers.peek(memory)
         at_hand = None if held is None else (held.version, held.known_policy)
-        return remembered(memory, at_hand, policies_of(saved_facts(memory)))
+        return remembered(memory, at_hand, noted_policies(memory, saved_facts(memory)))
 
     def close(self) -> None:
         """Forget what is in memory; the next work starts from what is on disk."""
