@@ -32,7 +32,7 @@ def kinds() -> Iterator[MakeKind]:
         kind.close()
 
 
-@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("restarted", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_memory_that_is_ahead_goes_back_and_makes_the_same_as_one_that_never_was(
     tmp_path: Path, start: Path, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch, restarted: bool
 ) -> None:
