@@ -15,6 +15,7 @@ from archipel.records.prompts import pack_prompts
 from archipel.records.rollouts import pack_rollouts
 from archipel.work.kind import by_contract
 from archipel.work.messages import Done, DoWork, Setup, read_step
+from archipel.work.remembered import Remembered
 from people import rollout
 
 Act = Callable[["StubWorker", DoWork], Done | None]
@@ -62,9 +63,10 @@ class StubWorker:
         found = {"tokens_per_s": 1000, "batch_invariant": True}
         return Done(files={}, values=found | self.measured)
 
-    async def position(self, kind: str, run: str, folder: str) -> int:
+    async def remembered(self, kind: str, run: str, folder: str) -> tuple[Remembered, ...]:
         assert kind in self.setup.kinds
-        return self.memories.get(run, -1)
+        version = self.memories.get(run)
+        return () if version is None else (Remembered(version=version),)
 
     async def work(
         self,

@@ -63,7 +63,6 @@ from archipel.simulation.scenarios import read as read_scenario
 from archipel.simulation.scenarios import with_settings
 from archipel.training.environments.drawers import Drawers
 from archipel.work.messages import (
-    AskPosition,
     BadMessage,
     Done,
     Failed,
@@ -73,6 +72,7 @@ from archipel.work.messages import (
     read_to_child,
     to_line,
 )
+from archipel.work.remembered import AskRemembered
 from door import PROBLEM_MEDIA_TYPE, Door
 from fuzz import (
     answered,
@@ -292,7 +292,7 @@ def _texts() -> dict[str, Reader]:
         Done(files={}, values={"policy": POLICY, "num_tokens": 2}),
     )
     lines = tuple(to_line(each) for each in said)
-    asked = (to_line(AskPosition(kind="update", run="run", folder="run-0")),)
+    asked = (to_line(AskRemembered(kind="update", run="run", folder="run-0")),)
     head = sign_tree_head(SIGNER, ORIGIN, 7, bytes(32)).note
     snapshot = encode_state(LabState(lab=SIGNER.did))
     return {

@@ -37,6 +37,10 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Door, Wor
     BlobStore(folder / BLOBS).put_bytes(b"0123456789")
     (folder / EVIDENCE).mkdir()
     (folder / EVIDENCE / "x.evidence").write_bytes(b"shown")
+    (folder / LEDGER / "witnesses").mkdir()
+    (folder / LEDGER / "witnesses" / "w.example.note").write_bytes(b"signed")
+    (folder / LEDGER / "witnesses" / ".hidden.note").write_bytes(b"secret")
+    (folder / LEDGER / "witnesses" / "w.key").write_bytes(b"secret")
     fault = MirrorFault(kind="rollback", at_ms=1, words="went back")
     view = MirrorView(name="other", lab=OTHER.did, url="http://o", entries=300, since_ms=1, faults=(fault,))  # fmt: skip
     keep_seen(folder, view)
@@ -58,6 +62,9 @@ def test_a_mirror_is_handed_out_as_files(door: Door) -> None:
         assert door.get(f"/mirrors/other/{path}").status_code == 200, path
     assert door.get("/mirrors/other/checkpoint").text.split("\n")[1] == "300"
     assert door.get("/mirrors/other/evidence/x.evidence").content == b"shown"
+    assert door.get("/mirrors/other/witnesses").text == "w.example.note\n"
+    assert door.get("/mirrors/other/witnesses/w.example.note").content == b"signed"
+    assert door.get("/mirrors/none/witnesses").text == ""
 
 
 def test_a_blob_in_a_mirror_is_resumed(door: Door) -> None:
@@ -73,7 +80,8 @@ def test_a_blob_in_a_mirror_is_resumed(door: Door) -> None:
     "other/seen.json", "other/ledger/checkpoint", "other/tile/0/../../seen.json", "other/evidence/../seen.json",
     "other/evidence/.x", "other/signed/lock", "../lab.key", "%2e%2e/checkpoint", "%2e%2e/lab.key", "other/%2e%2e/%2e%2e/lab.key",
     "other/evidence/%2e%2e%2fseen.json", "other/blobs/..", "other/blobs/sha256:00", "none/checkpoint",
-    "other//checkpoint", "other/tile/0/001", "other/", ".hidden/checkpoint", "other/blobs/partial",
+    "other/witnesses/.hidden.note", "other/witnesses/w.key", "other/witnesses/../checkpoint.note", "other/witnesses/%2e%2e%2fw.note",
+    "other/witnesses/", "other//checkpoint", "other/tile/0/001", "other/", ".hidden/checkpoint", "other/blobs/partial",
 ])  # fmt: skip
 def test_nothing_beside_a_mirror_s_files_is_reached(door: Door, path: str) -> None:
     answer = door.get(f"/mirrors/{path}")

@@ -469,8 +469,19 @@ def test_witnesses_without_end_leave_a_bounded_number_of_files_and_the_largest_h
 ) -> None:
     """Keys cost nothing: a place that mirrors the same lab can show another witness at every look."""
     mirror, sizes = Mirror(tmp_path, KEY), [999, *range(1, MAX_WITNESSES + 20)]
+    mirror.named = frozenset({"ours"})
+
+    def signs(name: str, size: int) -> set[str]:
+        mirror.keep_cosigned(name, sign_tree_head(LAB, KEY.name, size, bytes(32)).note)
+        return {path.name for path in (tmp_path / "witnesses").iterdir()}
+
     for number, size in enumerate(sizes):
-        note = sign_tree_head(LAB, KEY.name, size, bytes(32)).note
-        mirror.keep_cosigned(f"witness-{number}", note)
-    kept = [path.read_bytes().split(b"\n")[1] for path in (tmp_path / "witnesses").iterdir()]
-    assert sorted(map(int, kept)) == sorted(sizes)[-MAX_WITNESSES:]
+        kept = signs(f"witness-{number}", size)
+    first = {f"witness-{number}.note" for number in range(MAX_WITNESSES)}
+    assert kept == first, "whoever was there stays, whatever strangers sign besides"
+    assert "witness-5.note" in signs("witness-5", 7)
+    kept = signs("ours", 3)
+    assert "ours.note" in kept
+    kept |= signs("late", 2000)
+    assert signs("later", 2001) >= {"ours.note", "later.note", "witness-0.note", "witness-5.note"}
+    assert len(signs("latest", 1)) == MAX_WITNESSES

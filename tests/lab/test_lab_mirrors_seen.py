@@ -163,3 +163,19 @@ def test_a_witness_has_the_name_of_its_own_key_and_nobody_elses() -> None:
         witness_in(note(1, 5, name="w.example"))
     assert witness_name(mine.did) == WITNESS_PREFIX + mine.did.removeprefix("did:key:")
     assert cosigned_place("archipel.witness/z6-M k") == "witnesses/archipel.witness_z6-M_k.note"
+
+
+def test_a_witness_that_the_lab_names_has_a_place_however_many_strangers_were_there_first() -> None:
+    ours = witness_name(identity("witness-99").did)
+    found = Cosigned(KEY, lambda: frozenset({ours}))
+    for number in range(MAX_COSIGNERS):
+        found.take(note(number, 1000 + number % 2), 2000)
+    with pytest.raises(Busy):
+        found.take(note(98, 2000), 2000)
+    found.take(note(99, 2000), 2000)
+    keys = {each.key.partition("+")[0] for each in found.shown()}
+    assert ours in keys
+    last = witness_name(identity(f"witness-{MAX_COSIGNERS - 1}").did)
+    assert last not in keys, "the stranger who came last"
+    found.take(note(0, 2001), 2001)
+    assert len(found.shown()) == MAX_COSIGNERS

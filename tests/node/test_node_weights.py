@@ -183,3 +183,27 @@ def test_a_version_never_gets_other_weights() -> None:
     pages = iter([[published(0)], [published(0, "other weights"), published(1)]])
     with pytest.raises(LabRefused, match="bad-version"):
         chains(Lab(lambda since: next(pages)), (-1, 0), (0, 1))
+
+
+def test_another_history_of_a_version_is_read_anew_and_asked_about_without_being_believed() -> None:
+    lab, restored = honest(9), {"weights": "weights"}
+    lab._page = lambda since: [published(n, restored["weights"]) for n in range(since, 10)]
+    weights = Weights(lab, fetch)  # type: ignore[arg-type]  # as much of a reader as it needs
+
+    def digest(version: int) -> str:
+        return ref(f"{restored['weights']} {version}".encode()).digest
+
+    async def story() -> None:
+        await weights.chain(OPENED, -1, 6, 6)
+        assert not weights.forget_other("run", 6, digest(6))
+        assert not weights.forget_other("other", 6, digest(7))
+        restored["weights"] = "other weights"
+        assert await weights.policy_of(OPENED, 6) == digest(6)
+        assert await weights.policy_of(OPENED, 12) is None
+        with pytest.raises(LabRefused, match="and had"):
+            await weights.learn(OPENED, [published(6, "other weights")])
+        assert weights.forget_other("run", 6, digest(6))
+        (first, *_) = await weights.chain(OPENED, -1, 6, 6)
+        assert first.policy == digest(4)
+
+    asyncio.run(story())

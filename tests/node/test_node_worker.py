@@ -12,7 +12,8 @@ from archipel.node import worker as worker_module
 from archipel.node.home import ready_home
 from archipel.node.ranks import Ranks
 from archipel.node.worker import Worker, WorkerLost, WorkRefused
-from archipel.work.messages import AskPosition, Done, Failed, ProgressMessage, Ready, to_line
+from archipel.work.messages import Done, Failed, ProgressMessage, Ready, to_line
+from archipel.work.remembered import AskRemembered, Remembered
 
 FOREVER_S = 60.0
 """Longer than any test."""
@@ -27,7 +28,7 @@ HEAR = "sys.stdin.readline()"
 READY = f"import sys, time; {HEAR}; {say(Ready(protections=()))}"
 SILENT = f"{READY}; sys.stdin.read()"
 LATE = f"{READY}; {HEAR}; time.sleep({FOREVER_S})"
-DONE = Done(files={}, values={"version": 3})
+DONE = Done(files={}, values={"remembered": [{"version": 3}]})
 REFUSED = Failed(reason="out of memory")
 
 
@@ -92,7 +93,7 @@ def test_a_question_that_was_dropped_ends_the_child(
 ) -> None:
     async def story() -> None:
         worker = await started(tmp_path, monkeypatch, LATE)
-        asking = asyncio.create_task(worker.position("update", "run", "run-0"))
+        asking = asyncio.create_task(worker.remembered("update", "run", "run-0"))
         await asyncio.sleep(0)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -110,12 +111,12 @@ DRIP = f"{FLOOD}; time.sleep(0.005)"
 def test_a_question_whose_time_is_up_ends_the_child_whatever_it_says_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    monkeypatch.setattr("archipel.node.worker.POSITION_LIMIT_S", 0.05)
+    monkeypatch.setattr("archipel.node.worker.REMEMBERED_LIMIT_S", 0.05)
 
     async def story() -> None:
         worker = await started(tmp_path, monkeypatch, program)
         with pytest.raises(WorkerLost, match="time is up"):
-            await worker.position("update", "run", "run-0")
+            await worker.remembered("update", "run", "run-0")
         assert not worker.alive
 
     asyncio.run(story())
@@ -128,10 +129,11 @@ def test_a_question_whose_time_is_up_ends_the_child_whatever_it_says_meanwhile(
         ("print('nonsense', flush=True)", "."),
         ("print('x' * 5000, flush=True)", "a line of more than 1000 bytes"),
         ("sys.exit(3)", "ended with code 3"),
-        (say(Done(files={}, values={"version": "three"})), "stands at version 'three'"),
-        (say(Done(files={}, values={})), "stands at version None"),
+        (say(Done(files={}, values={"remembered": [{"version": "three"}]})), "remembers .*three"),
+        (say(Done(files={}, values={"remembered": [{"version": 1}] * 65})), "remembers .*a list"),
+        (say(Done(files={}, values={})), "remembers None; expected a list"),
     ],
-    ids=["ready again", "nonsense", "no end of a line", "gone", "no number", "no version"],
+    ids=["ready again", "nonsense", "no end of a line", "gone", "no number", "too many", "no list"],
 )
 def test_a_child_that_makes_no_sense_is_lost_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, problem: str
@@ -141,7 +143,7 @@ def test_a_child_that_makes_no_sense_is_lost_with_a_sentence(
     async def story() -> None:
         worker = await started(tmp_path, monkeypatch, f"{READY}; {HEAR}; {words}; sys.stdin.read()")
         with pytest.raises(WorkerLost, match=problem):
-            await worker.position("update", "run", "run-0")
+            await worker.remembered("update", "run", "run-0")
         await worker.kill()
         assert not worker.alive
 
@@ -158,7 +160,7 @@ def test_a_child_that_closes_its_output_and_lives_on_is_ended(
         worker = await started(tmp_path, monkeypatch, program)
         async with asyncio.timeout(FOREVER_S / 2):
             with pytest.raises(WorkerLost, match="closed its output and lived on"):
-                await worker.position("update", "run", "run-0")
+                await worker.remembered("update", "run", "run-0")
         assert not worker.alive
 
     asyncio.run(story())
@@ -173,7 +175,7 @@ def test_a_child_that_lost_the_thread_is_ended_before_the_next_question(
     async def story() -> None:
         worker = await started(tmp_path, monkeypatch, program)
         with pytest.raises(WorkerLost):
-            await worker.position("update", "run", "run-0")
+            await worker.remembered("update", "run", "run-0")
         assert not worker.alive, "its answer would be taken for that to the next question"
 
     asyncio.run(story())
@@ -187,9 +189,9 @@ def test_a_child_that_refused_one_question_answers_the_next(
     async def story() -> None:
         worker = await started(tmp_path, monkeypatch, program)
         with pytest.raises(WorkRefused, match="out of memory"):
-            await worker.position("update", "run", "run-0")
+            await worker.remembered("update", "run", "run-0")
         assert worker.alive
-        assert await worker.position("update", "run", "run-0") == 3
+        assert await worker.remembered("update", "run", "run-0") == (Remembered(version=3),)
         await worker.close()
 
     asyncio.run(story())
@@ -203,8 +205,8 @@ def test_work_that_takes_too_long_to_say_is_refused_and_the_child_works_on(
         worker = await started(tmp_path, monkeypatch, program)
         monkeypatch.setattr(worker_module, "MAX_LINE_BYTES", 100)
         with pytest.raises(WorkRefused, match=r"takes \d+ bytes to say; .* 100 at most"):
-            await worker.position("update", "run" * 20, "run-0")
-        assert await worker.position("update", "run", "run-0") == 3
+            await worker.remembered("update", "run" * 20, "run-0")
+        assert await worker.remembered("update", "run", "run-0") == (Remembered(version=3),)
         await worker.close()
 
     asyncio.run(story())
@@ -214,7 +216,7 @@ def test_a_childs_progress_is_handed_on_and_a_closed_one_is_asked_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     progress = say(ProgressMessage(tokens=3), ProgressMessage(tokens=8), DONE)
-    question = AskPosition(kind="update", run="run", folder="run-0")
+    question = AskRemembered(kind="update", run="run", folder="run-0")
     seen: list[int] = []
 
     async def story() -> None:

@@ -147,6 +147,40 @@ def test_a_lab_that_is_gone_for_good_is_continued_from_a_mirror_and_its_run_ends
 
 @pytest.mark.slow
 @pytest.mark.timeout(580)
+def test_a_mirror_that_lags_is_continued_where_it_is_whole_and_the_learner_that_is_ahead_goes_back(
+    stage: Stage, tmp_path: Path, undisturbed: Outcome
+) -> None:
+    successor, mirror = Next(stage, "next"), tmp_path / "mirror"
+    opened(stage, successor.named())
+    stage.site.start_node("a")
+    stage.wait_for_version(1)
+    stage.site.hold("update")
+    whole = typed("ledger", "mirror", stage.site.url, mirror, "--blobs")
+    assert whole["complete"] == whole["entries"]
+    stage.site.release("update")
+    stage.wait_for_version(3)
+    stage.site.hold("update")  # else the run is over before the mirror is made
+    lags = typed("ledger", "mirror", stage.site.url, mirror / "ledger")  # its blobs come too late
+    assert lags["entries"] > whole["entries"]
+    stage.site.kill("lab")
+    burn(stage.site.home("lab"))
+    stage.site.release("update")
+    told = successor.succeeds(mirror)
+    assert (told["entries"], told["missing"]) == (whole["entries"], [])
+    assert told["left_out"]["entries"] == lags["entries"] - whole["entries"]
+    assert told["left_out"]["versions"][stage.recipe.run.name][1] >= 3
+    assert told["left_out"]["balances_micro"]
+    outcome = successor.outcome()
+    assert outcome.policies == undisturbed.policies
+    home = stage.site.home("update")
+    whys = [json.loads(each.read_text()) for each in home.glob("memory/*/aside-*/why.json")]
+    assert any("is remembered" in each["why"] or "from other" in each["why"] for each in whys)
+    said_back = typed("node", "status", "--offline", "--home", home)["went_back"]
+    assert len(said_back) == len(whys) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
 def test_a_lab_that_refuses_to_let_go_is_left_by_the_charter_of_its_run(
     stage: Stage, tmp_path: Path, undisturbed: Outcome
 ) -> None:

@@ -61,6 +61,7 @@ def materials(run: Recipe, model: Path, /, **changed: Any) -> dict[str, Any]:
         "inputs": (),
         "replay": (),
         "checkpoint": None,
+        "back": None,
     }
     assert plain.keys() == Materials.model_fields.keys()
     return plain | changed

@@ -30,6 +30,7 @@ from archipel.work.kinds.merge import Merges
 from archipel.work.messages import LinkMessage, ReplayMessage, ReplayStep, write_step
 from archipel.work.opening import begin_model, corpus_files, payload_bytes
 from work.asked import SOMEBODY
+from work.trusted import position_of
 
 NAME = "across"
 SECRET = bytes(range(32))
@@ -231,7 +232,7 @@ class OuterSteps:
     def merge(self, kind: Merges, name: str = "trusted") -> Answer:
         """Ask `kind` for the version that is due, from the newest inputs."""
         self.works += 1
-        position = kind.position(NAME, self.folder / f"memory-{name}")
+        position = position_of(kind, self.folder / f"memory-{name}")
         told = self.memory is not None and position < self.memory.version
         if self.memory is not None and told:
             position = self.memory.version

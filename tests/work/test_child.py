@@ -25,7 +25,6 @@ from archipel.work.child import Child
 from archipel.work.kind import EngineChoice, context_of
 from archipel.work.kinds import RUNS, make_kind
 from archipel.work.messages import (
-    AskPosition,
     Done,
     DoWork,
     Failed,
@@ -35,6 +34,7 @@ from archipel.work.messages import (
     read_to_child,
     to_line,
 )
+from archipel.work.remembered import AskRemembered
 from tiny import BATCH, SECRET, tiny_recipe
 from work import asked
 
@@ -144,7 +144,7 @@ def test_a_child_does_only_the_kinds_that_it_was_set_up_for(tmp_path: Path, mode
     child = Child(setup(tmp_path, "evaluate"), io.BytesIO())
     for message in (
         rollout_work(tmp_path, model),
-        AskPosition(kind="update", run="tiny", folder="tiny-0"),
+        AskRemembered(kind="update", run="tiny", folder="tiny-0"),
     ):
         answer = child.answer(message)
         assert isinstance(answer, Failed)

@@ -108,7 +108,7 @@ def kind_that(act: Any) -> Kind:
         act()
         raise AssertionError("it should have raised")
 
-    return Kind(run=run, position=remembers_nothing, close=has_nothing_to_end, shared=False)
+    return Kind(run=run, remembers=remembers_nothing, close=has_nothing_to_end, shared=False)
 
 
 @pytest.mark.parametrize("module", ["archipel.work.child", "archipel.work.grading.process"])

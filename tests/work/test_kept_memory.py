@@ -18,8 +18,13 @@ def made(tmp_path: Path) -> Outbox:
     (files / "manifest").write_bytes(b"manifest")
     (tmp_path / "000000003.safetensors").write_bytes(b"memory")
     box.finish(
-        3, {"policy": "p", "metrics": {"tokens": 7}}, {"memory": tmp_path / "000000003.safetensors"}
+        3,
+        {"policy": "p", "metrics": {"tokens": 7}},
+        {"memory": tmp_path / "000000003.safetensors"},
+        ("q", "r"),
     )
+    assert box.about(3) == {"policy": "p", "parent": "q", "inputs": "r"}
+    assert box.about(4) == {}
     return box
 
 

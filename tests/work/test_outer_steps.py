@@ -174,6 +174,14 @@ def test_lies_are_refused_for_what_they_are_and_others_merged(tmp_path: Path, co
     assert void.gate.digest == void.next_gate == run.versions[-1].next_gate
 
 
+def test_a_merger_says_by_digest_what_it_remembers(story: OuterSteps) -> None:
+    known = Merges().remembers(NAME, story.folder / "memory-trusted")
+    assert known
+    assert [each.policy for each in known] == [
+        story.versions[each.version].policy for each in known
+    ]
+
+
 def test_anybody_makes_merges_again_from_public_bytes(story: OuterSteps) -> None:
     for first in (0, 2):
         again = remerging(story, first)

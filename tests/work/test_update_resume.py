@@ -12,8 +12,8 @@ from archipel.training.trainer import Trainer
 from archipel.work import learner, outbox
 from archipel.work.kind import Answer, WorkFailed
 from archipel.work.kinds.update import Updates
-from tiny import NAME, write_start
-from work.trusted import Trusted, recipe_of
+from tiny import write_start
+from work.trusted import Trusted, position_of, recipe_of
 
 MakeKind = Callable[[], Updates]
 
@@ -239,7 +239,7 @@ def test_a_memory_that_is_behind_the_checkpoint_gives_way_to_it(
     late = kinds()
     early = Trusted(tmp_path, trusted.start, trusted.recipe)
     early.accept(early.ask(late, "late memory"))
-    assert late.position(NAME, tmp_path / "late memory") == 0
+    assert position_of(late, tmp_path / "late memory") == 0
     assert facts(trusted.ask(late, "late memory")) == facts(trusted.ask(kind, "memory"))
 
 
@@ -250,7 +250,7 @@ def test_a_checkpoint_that_is_older_than_the_memory_is_left_alone(
     expected = facts(trusted.ask(kind, "memory"))
     monkeypatch.setattr(Trainer, "unpack", _full_disk)
     for worker in (kind, kinds()):
-        position = worker.position(NAME, trusted.folder / "memory")
+        position = position_of(worker, trusted.folder / "memory")
         context = trusted.context("memory", position)
         with_it = context.model_copy(update={"checkpoint": trusted.folder / "memory-2"})
         assert facts(worker.run(trusted.spec(), with_it, lambda tokens: None)) == expected

@@ -1,7 +1,9 @@
 """A lab's view of one trusted role, with real weights: what it asked, what it accepted."""
 
+import asyncio
 from pathlib import Path
 
+from archipel.node.going_back import confirmed
 from archipel.records.canonical import sha256_digest
 from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.fields import BlobRef
@@ -10,8 +12,9 @@ from archipel.records.kinds.update import UpdateSpec
 from archipel.records.prompts import unpack_prompts
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout, pack_rollouts
-from archipel.records.words import SavedMemory
+from archipel.records.words import Memory, SavedMemory
 from archipel.work.kind import Answer, Context
+from archipel.work.kinds.merge import Merges
 from archipel.work.kinds.update import Updates
 from archipel.work.messages import ReplayMessage, ReplayStep, write_step
 from tiny import NAME, SECRET, tiny_recipe
@@ -26,6 +29,11 @@ def recipe_of(checkpoint_every: int, versions: int = 3) -> Recipe:
 
 
 RECIPE = recipe_of(checkpoint_every=100)
+
+
+def position_of(kind: Updates | Merges, memory: Path) -> int:
+    """Version that it goes on from where the ledger confirms all that it remembers; -1: none."""
+    return next((each.version for each in kind.remembers("any", memory)), -1)
 
 
 class Trusted:
@@ -78,8 +86,24 @@ class Trusted:
 
     def ask(self, kind: Updates, memory: str) -> Answer:
         """Ask `kind` for the next version."""
-        position = kind.position(NAME, self.folder / memory)
-        return kind.run(self.spec(), self.context(memory, position), lambda tokens: None)
+        spec, place = self.spec(), self.folder / memory
+        known = kind.remembers(NAME, place) if place.is_dir() else ()
+        policies = self.policies
+
+        async def policy_of(version: int) -> str | None:
+            return policies[version] if version < len(policies) else None
+
+        needed = Memory.before(spec.version, self.memory, spec.parent)
+        position, back = asyncio.run(confirmed(known, needed, spec.inputs, policy_of))
+        context = self.context(memory, position).model_copy(update={"back": back})
+        return kind.run(spec, context, lambda tokens: None)
+
+    def cut(self, version: int) -> None:
+        """The ledger goes on from where `version` was published: what came after is in it no more."""
+        self.policies = self.policies[: version + 1]
+        self.inputs = self.inputs[: version + 2]
+        if self.memory is not None and self.memory.version > version:
+            self.memory = None
 
     def accept(self, answer: Answer) -> None:
         """The version is published; nodes sample the next batch from it."""
@@ -102,9 +126,13 @@ class Trusted:
         self.blobs[blob.digest] = path
         return blob
 
-    def _sampled(self, batch: int) -> AcceptedWork:
+    def resample(self) -> None:
+        """The newest batch as it was answered by another work, to whoever continues the ledger."""
+        self.inputs[-1] = (self._sampled(len(self.policies) - 1, "tiny.900"),)
+
+    def _sampled(self, batch: int, work: str | None = None) -> AcceptedWork:
         """Both orders of each prompt's two letters: one of them earns something."""
-        work, policy, run = f"tiny.{batch + 2}", self.policies[-1], self.recipe.run
+        work, policy, run = work or f"tiny.{batch + 2}", self.policies[-1], self.recipe.run
         groups = []
         for prompt in self.prompts[batch]:
             letters = prompt[-3:-1]

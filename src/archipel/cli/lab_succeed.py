@@ -1,7 +1,6 @@
 """`archipel lab succeed`: a ledger that goes on under another lab's key, from a mirror alone."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,36 +10,21 @@ from archipel.cli.clock import clock_ms
 from archipel.cli.doors import Mendable, at_work, home_folder, mending, show
 from archipel.cli.keys import load_or_make_key, name_of_key
 from archipel.cli.lab_door import JSON
+from archipel.cli.lab_succeed_head import Mirrored, left_out, left_out_words, mirrored
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
-    from archipel.cli.ledger_checked import Checked
     from archipel.identity import Identity
     from archipel.lab.backups import Copied
     from archipel.lab.state import LabState
     from archipel.lab.succession import Judged
-    from archipel.ledger.mirror import Mirror
     from archipel.records.membership import Signed
 
-LEDGER, BLOBS, WITNESSES = "ledger", "blobs", "witnesses"
+BLOBS = "blobs"
 MAX_AGREEMENT_BYTES = 4096
 FOLDER = click.argument(
     "folder", metavar="MIRROR", type=click.Path(path_type=Path, exists=True, file_okay=False)
 )
-
-
-@dataclass(frozen=True)
-class Mirrored:
-    """Another lab's ledger as it lies here, verified and folded."""
-
-    mirror: "Mirror"
-    checked: "Checked"
-    blobs: Path
-
-    @property
-    def state(self) -> "LabState":
-        """After its last entry."""
-        return self.checked.found.state
 
 
 @click.command()
@@ -66,7 +50,7 @@ class Mirrored:
     "--as-far-as",
     type=click.IntRange(1),
     metavar="N",
-    help="Take over these N entries, although a witness signed a head over more.",
+    help="Take over these N entries and no others, whatever a witness signed and whichever blobs are missing.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go on and what not; write nothing.")
 @JSON
@@ -83,7 +67,8 @@ def succeed(
 
     Its own key must be one that the lab named while it was alive (`lab name-successors`), or that the charter of a run names, or
     owners of more than half of a run's shares agreed (`lab agree`). Runs that nobody let go on are stopped; balances stay.
-    MIRROR is what `archipel ledger mirror` makes, with blobs beside it, or a collected folder. Then: `archipel lab start --home DIR`.
+    MIRROR is what `archipel ledger mirror` makes, with blobs beside it, or a collected folder. Where the newest head lacks blobs, the
+    newest of which all are there is continued, and what that leaves out is told. Then: `archipel lab start --home DIR`.
 
     \b
     Examples:
@@ -96,11 +81,11 @@ def succeed(
     from archipel.lab.taking_over import entry_of, succession_of, take_over
 
     with took_in():
-        found = mirrored(folder, as_far_as)
         target = home_folder("lab", home)
         identity = load_or_make_key(target / "lab.key")
         operator = name_of_key(target / "operator.key", make=True)
         signed = [_agreement(path) for path in agreements]
+        found = mirrored(folder, as_far_as, target / BLOBS, _agreed_size(signed))
         head = found.checked.head
         said = succession_of(identity, found.checked.did, head, (operator,), reason, signed)
         entry = entry_of(identity, said, clock_ms())
@@ -111,38 +96,10 @@ def succeed(
             at_work("writing the ledger")
             copied = backups.copy_blobs(found.blobs, target / BLOBS, needs)
             if not _is_taken_over(target, identity, said.root):
-                take_over(target, identity, found.mirror.entries(), entry)
+                take_over(target, identity, found.entries(), entry)
     told = _told(target, found, verdict, copied, identity)
-    told["missing"] = list(missing)
+    told |= {"missing": list(missing), "left_out": left_out(found)}
     show(told, as_json, lambda: "\n".join(_words(told, found.blobs)))
-
-
-def mirrored(folder: Path, as_far_as: int | None) -> Mirrored:
-    """All of a mirror looked at. Raises Mendable: it does not hold, or a witness signed more than there is."""
-    from archipel.cli.ledger_checked import mirror_in, stored_state
-
-    place = folder / LEDGER if (folder / LEDGER).is_dir() else folder
-    mirror, did = mirror_in(place)
-    checked = stored_state(str(place), None, did)
-    for path in sorted((place / WITNESSES).glob("*.note")):
-        seen = _cosigned_size(path, mirror)
-        if seen > mirror.size and as_far_as != mirror.size:
-            raise Mendable(
-                f"{path} is a head over {seen} entries, and {place} holds {mirror.size}: what came between would be "
-                f"gone; get a newer mirror, or say --as-far-as {mirror.size}"
-            )
-    if as_far_as not in (None, mirror.size):
-        raise Mendable(
-            f"--as-far-as {as_far_as}, and the predecessor's head in {place} is over {mirror.size}: a succession begins at a "
-            "signed head; name that one, or another mirror"
-        )
-    return Mirrored(mirror, checked, folder / BLOBS)
-
-
-def _cosigned_size(path: Path, mirror: "Mirror") -> int:
-    from archipel.cli.heads import EarlierHead
-
-    return EarlierHead(path, mirror.key).head.size
 
 
 def _judged(found: Mirrored, entry: Any) -> "tuple[LabState, Judged]":
@@ -183,6 +140,14 @@ def _is_taken_over(home: Path, identity: "Identity", root: str) -> bool:
     raise Mendable(
         f"{home} holds the ledger of {state.lab} already; continue another one in a folder of its own"
     )
+
+
+def _agreed_size(signed: "Sequence[Signed]") -> int | None:
+    """Entries that agreements are over: a succession from elsewhere on is none that they agreed to."""
+    from archipel.records.membership import read_signed
+    from archipel.records.succession import Agreement
+
+    return read_signed(Agreement, signed[0]).size if signed else None
 
 
 def _agreement(path: Path) -> "Signed":
@@ -232,6 +197,7 @@ def _words(told: dict[str, Any], blobs: Path) -> Iterator[str]:
     yield f"{told['lab']} {begin} {told['predecessor']} from {counted(told['entries'], 'entry', 'entries')} on"
     yield from (f"run {name} goes on" for name in told["goes_on"])
     yield from (f"run {name} is stopped: {why}" for name, why in told["stops"].items())
+    yield from left_out_words(told["left_out"])
     missing = told["missing"]
     came = f"{counted(told['blobs'], 'blob')} copied, " if told["written"] else ""
     yield f"{came}{counted(len(missing), 'blob')} missing"

@@ -8,7 +8,8 @@ import click
 from archipel.cli.doors import LAB, KeyName, home_folder, mending, show
 from archipel.cli.keys import load_key
 from archipel.cli.lab_door import JSON, ask_lab
-from archipel.cli.lab_succeed import FOLDER, mirrored, took_in
+from archipel.cli.lab_succeed import FOLDER, took_in
+from archipel.cli.lab_succeed_head import mirrored
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -31,8 +32,16 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to write, for whoever runs the successor.",
 )
+@click.option(
+    "--as-far-as",
+    type=click.IntRange(1),
+    metavar="N",
+    help="From these N entries on: the newest head of which all blobs are in MIRROR, say.",
+)
 @JSON
-def agree(folder: Path, successor: str, key: Path, out: Path, as_json: bool) -> None:
+def agree(
+    folder: Path, successor: str, key: Path, out: Path, as_far_as: int | None, as_json: bool
+) -> None:
     """Agree that one lab continues the ledger in MIRROR, from its newest head on. Needs no network.
 
     It counts for this head and this lab alone. Sign no second one for the same head: two that continue it both pay out the
@@ -46,7 +55,7 @@ def agree(folder: Path, successor: str, key: Path, out: Path, as_json: bool) -> 
     from archipel.records.succession import Agreement
 
     with took_in():
-        found = mirrored(folder, None)
+        found = mirrored(folder, as_far_as)
         own, head = load_key(key), found.checked.head
         said = Agreement(
             predecessor=found.checked.did,

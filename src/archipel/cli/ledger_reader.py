@@ -26,6 +26,10 @@ from archipel.ledger.tree_head import BadTreeHead, TreeHead, verify_tree_head
 from archipel.ledger.verification import ORIGIN_PREFIX, lab_key
 from archipel.node.client import LabReader
 from archipel.node.exchange import ANSWER_LIMIT_S, Bounds, LabRefused, LabUnreachable
+from archipel.node.sealed import NotBelieved, statement_in
+from archipel.records.document import BadDocument, read_document
+from archipel.records.documents import LabFacts
+from archipel.records.succession import LabSucceeded
 
 MAX_FACTS_BYTES = 256 * 1024
 MAX_REMOTE_ENTRIES = 100_000_000
@@ -72,6 +76,18 @@ class LedgerReader(WaitedLab):
                 f"those of {did} are signed by {key}"
             )
         return did
+
+    def succession(self) -> LabSucceeded | None:
+        """The newest `lab.succeeded` by whoever the lab says that it is, its signature looked at; None: there is none."""
+        did = self.did()
+        try:
+            facts = read_document(LabFacts, self._get("/lab", {}, MAX_FACTS_BYTES))
+            if not facts.successions:
+                return None
+            said = statement_in(facts.successions[-1], LabSucceeded, "bad-succession")
+        except (BadDocument, NotBelieved) as error:
+            raise LabUnreadable(f"{self._url}/lab: {error}") from None
+        return said if said.author == did else None
 
     def head(self, did: str) -> TreeHead:
         """The newest tree head, signed by the lab `did`."""

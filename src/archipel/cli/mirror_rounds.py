@@ -12,6 +12,7 @@ import httpx
 from archipel.blobs import BlobError, BlobStore, StorageFull
 from archipel.cli.clock import clock_ms
 from archipel.cli.ledger_reader import LabUnreadable, LedgerReader, reader_of
+from archipel.cli.mirror_successors import Successors, succession_at
 from archipel.identity import Identity, IdentityError
 from archipel.lab.mirrors import seen
 from archipel.lab.mirrors.blobs import KeptBlobs, NotNow, NotThere
@@ -65,6 +66,7 @@ class Rounds:
         self._what, self._observer = what, observer
         self._keeper: Keeper | None = None
         self._blobs: KeptBlobs | None = None
+        self._successors = Successors(succession_at)
         self._cosigned = ("", 0.0)
         """(the head that was signed and handed in last, when)"""
 
@@ -88,6 +90,8 @@ class Rounds:
         others = self._others(view.lab)
         view = self._compared(view, self._keeper, others)
         view = self._signed(view, self._keeper)
+        said = self._successors.look(self._keeper, time.monotonic())
+        view = view.model_copy(update={"continued": said})
         return self._with_blobs(view, self._keeper, others)
 
     def _met(self, view: MirrorView, lab: LedgerReader) -> MirrorView:
@@ -138,9 +142,16 @@ class Rounds:
         until_s = time.monotonic() + BLOBS_S
         with _Fetcher(gone if view.since_ms else [self._what.url]) as fetcher:
             kept = self._blobs.keep_up(
-                keeper.state, fetcher.fetch, time.time(), lambda: time.monotonic() < until_s
+                keeper.state,
+                fetcher.fetch,
+                time.time(),
+                lambda: time.monotonic() < until_s,
+                keeper.complete.state,
             )
-        return view.model_copy(update={"blobs": kept})
+        if self._blobs.is_whole(keeper.state):
+            keeper.complete.reached(keeper.mirror.head, keeper.state)
+        whole = keeper.complete.state
+        return view.model_copy(update={"blobs": kept, "complete": whole.size if whole else 0})
 
     def _compared(
         self, view: MirrorView, keeper: Keeper, others: Sequence[Elsewhere]

@@ -76,7 +76,9 @@ def _refuse_faults(folder: Path, view: "MirrorView") -> None:
 
 
 def _told(folder: Path, view: "MirrorView") -> dict[str, Any]:
-    told = view.model_dump(include={"lab", "standing", "entries", "folded", "reason"})
+    told = view.model_dump(
+        include={"lab", "standing", "entries", "folded", "complete", "continued", "reason"}
+    )
     blobs = view.blobs.model_dump()
     return {
         "mirror": str(folder),
@@ -87,13 +89,15 @@ def _told(folder: Path, view: "MirrorView") -> dict[str, Any]:
 
 
 def _words(told: dict[str, Any]) -> str:
+    from archipel.cli.mirror_words import whole_words
     from archipel.records.mirror_documents import STANDINGS
 
     blobs = told["blobs"]
     gone = f", {blobs['gone']} were gone already" if blobs["gone"] else ""
     unfit = f", {blobs['unfit']} do not fit (--max-gb)" if blobs["unfit"] else ""
     reason = f" ({told['reason']})" if told["reason"] else ""
+    continued = f"\n{told['continued']}" if told["continued"] else ""
     return (
         f"{told['mirror']}: {counted(told['entries'], 'entry', 'entries')}, {blobs['kept']} of "
-        f"{counted(blobs['wanted'], 'blob')}{gone}{unfit}; the lab {STANDINGS[told['standing']]}{reason}"
+        f"{counted(blobs['wanted'], 'blob')}{whole_words(told)}{gone}{unfit}; the lab {STANDINGS[told['standing']]}{reason}{continued}"
     )

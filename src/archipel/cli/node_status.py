@@ -65,6 +65,7 @@ def status(
 
     from archipel.node.divided import read_account
     from archipel.node.earnings import accounts, as_document
+    from archipel.node.going_back import went_back
     from archipel.node.home import is_taken
     from archipel.node.patience import NodeFailed
     from archipel.node.pledged import kept_pledges
@@ -75,6 +76,7 @@ def status(
         found = [] if check else accounts(folder)
         running = is_taken(folder)
         account, pledged = read_account(folder), kept_pledges(folder, time.time())
+        back = [] if check else list(went_back(folder))
     state = f"{folder}: {'a node runs here now' if running else 'no node runs here now'}"
     if check:
         show({"home": str(folder), "running": running}, as_json, lambda: state)
@@ -86,11 +88,16 @@ def status(
         "labs": [as_document(each) | heard.get(each.lab, {}) for each in found],
         "machine": None if not account.places else asdict(account),
         "pledges": [asdict(each) for each in pledged],
+        "went_back": [asdict(each) | {"folder": str(each.folder)} for each in back],
     }
 
     def text() -> str:
         lines = [state]
         lines += [*_division_lines(account), *_pledge_lines(pledged, account)]
+        lines += [
+            f"memory was ahead of a ledger: {each.why}; what is beyond version {each.to} lies in {each.folder}"
+            for each in back
+        ]
         for each in found:
             lines += _lab_lines(each, heard.get(each.lab, {}), days)
         if found:

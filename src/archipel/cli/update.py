@@ -15,6 +15,7 @@ from archipel.cli.doors import (
 )
 from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
+from archipel.cli.lab_door import MIRRORS
 from archipel.cli.update_ranks import ranks as lend_ranks
 from archipel.cli.update_ranks import ranks_of, site_options
 
@@ -34,6 +35,7 @@ command.add_command(lend_ranks)
 @agent_options
 @site_options
 @device_option("learns and evaluates")
+@MIRRORS
 @click.option("--kinds", metavar="KIND,...", help="Which trusted work to take [all].")
 @click.option(
     "--secrets", type=click.Path(path_type=Path), help="Folder of secrets [HOME/secrets]."
@@ -80,6 +82,7 @@ def join(
       archipel update join http://lab.example:8440 --kinds evaluate
       archipel update join http://lab.example:8440 --ranks 2
       archipel update join http://lab.example:8440 --device cuda
+      archipel update join http://lab.example:8440 --mirror https://mirror.example/lab
     """
     from archipel.cli.agents import run_agent
     from archipel.node.settings import NodeSettings

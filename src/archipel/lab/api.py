@@ -32,6 +32,7 @@ from archipel.lab.lab import Lab
 from archipel.lab.landing_routes import landing_routes
 from archipel.lab.lanes import Lanes, OnError
 from archipel.lab.market_routes import market_routes
+from archipel.lab.mirrors.cosigned import named_witnesses
 from archipel.lab.mirrors.door import mirror_routes
 from archipel.lab.ownership_routes import ownership_routes
 from archipel.lab.record_routes import record_routes
@@ -107,7 +108,7 @@ def make_api(
     blob_routes(api, lab, traffic)
     landing_routes(api, lab, traffic)
     directory_routes(api, lab, told)
-    mirror_routes(api, lab, mirrors)
+    mirror_routes(api, lab, mirrors, lambda: named_witnesses(told.sealed_card()))
     _describe(api)
     return api
 

@@ -37,6 +37,7 @@ from archipel.ledger.verification import entries_under
 
 CHECKPOINT = "checkpoint"
 WITNESSES = "witnesses"
+COSIGNED_SUFFIX = ".note"
 MAX_WITNESSES = 64
 """Whose signatures are kept beside a mirror."""
 
@@ -44,7 +45,13 @@ MAX_WITNESSES = 64
 def cosigned_place(witness: str) -> str:
     """Where in a mirror a checkpoint lies with the signature of the witness of this name."""
     plain = re.sub(r"[^A-Za-z0-9.-]", "_", witness)
-    return f"{WITNESSES}/{plain}.note"
+    return f"{WITNESSES}/{plain}{COSIGNED_SUFFIX}"
+
+
+def cosigned_files(folder: Path) -> list[str]:
+    """Names of the files with witnesses' signatures in a mirror's folder; at most MAX_WITNESSES."""
+    found = sorted(path.name for path in (folder / WITNESSES).glob(f"[!.]*{COSIGNED_SUFFIX}"))
+    return found[:MAX_WITNESSES]
 
 
 class Mirror:
@@ -57,6 +64,8 @@ class Mirror:
             LedgerCorrupt: it is not signed by `key`. LedgerUnavailable: it cannot be read.
         """
         self.folder, self.key = folder, key
+        self.named: frozenset[str] = frozenset()
+        """Witnesses whose files always stay."""
         note = _read(folder / CHECKPOINT, MAX_NOTE_BYTES)
         self.head: TreeHead | None = None if note is None else _checked(note, key, folder)
 
@@ -131,14 +140,22 @@ class Mirror:
     def keep_cosigned(self, witness: str, note: bytes) -> None:
         """A checkpoint with a signature of the witness of this name.
 
-        Anybody can be a witness: of more than MAX_WITNESSES files those over the fewest entries go, so that whoever continues
-        this log still sees the largest head that was signed.
+        Anybody can be a witness: of more than MAX_WITNESSES files those go whose witness came last, never one that is named, nor
+        the one over the most entries, so that whoever continues this log still sees the largest head that was signed. The time
+        of a file is when its witness first signed.
         """
-        _write(self.folder / cosigned_place(witness), note)
-        kept = list((self.folder / WITNESSES).glob("*.note"))
+        path = self.folder / cosigned_place(witness)
+        first_ns = path.stat().st_mtime_ns if path.exists() else None
+        _write(path, note)
+        if first_ns is not None:
+            os.utime(path, ns=(first_ns, first_ns))
+        kept = list((self.folder / WITNESSES).glob(f"[!.]*{COSIGNED_SUFFIX}"))
         if len(kept) > MAX_WITNESSES:
-            for path in sorted(kept, key=_said_size)[:-MAX_WITNESSES]:
-                path.unlink(missing_ok=True)
+            stays = {self.folder / cosigned_place(each) for each in self.named}
+            stays.add(max(kept, key=_said_size))
+            came_last = sorted(kept, key=lambda each: (each.stat().st_mtime_ns, each == path))
+            for each in [one for one in came_last if one not in stays][MAX_WITNESSES - len(kept) :]:
+                each.unlink(missing_ok=True)
 
     def bundle(self, place: Place) -> list[bytes]:
         """The entries of a bundle, unchecked but for their form. Raises LedgerCorrupt, naming the file."""

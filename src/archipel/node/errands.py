@@ -5,6 +5,7 @@ of work needs is said by `records.kinds`; nothing here knows a kind.
 """
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from archipel.node.blob_door import door_of
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
+from archipel.node.going_back import confirmed
 from archipel.node.home import REPLAY_FOLDER, make_empty
 from archipel.node.lasting import FOLDER as LASTING_FOLDER
 from archipel.node.lasting import Lasting
@@ -37,9 +39,12 @@ from archipel.records.documents import (
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF, Spec
 from archipel.records.statements import LeaseGranted
-from archipel.records.words import Memory, Needs
+from archipel.records.words import Needs
 from archipel.work.messages import DoWork, LinkMessage, ReplayMessage, ReplayStep, write_step
 from archipel.work.recent import Recent
+from archipel.work.remembered import GoBack
+
+logger = logging.getLogger("archipel.node")
 
 CPU_LIMIT_FACTOR = 4
 """Processor seconds allowed per second of deadline and thread: generous, but an end."""
@@ -127,12 +132,14 @@ class Errands:
         spec, needs = grant.spec, _needs(grant.spec)
         self._supply.lay(lease.blobs, news.sources)
         run = await self._open(spec, news.opening)
+        if needs.weights is not None:
+            self._forget_other(spec.run, needs.weights, getattr(spec, "policy", ""))
         await self._weights.learn(run.opened, news.versions)
         recipe, secret = await self.runs.extras(run) if needs.recipe else (None, None)
         if run.data and await worker.let_read(run.data):
             self.forget_child()
         inputs = await self._inputs(run, needs, news)
-        replay, checkpoint = await self._catch_up(run, spec.kind, needs.memory, worker)
+        replay, checkpoint, back = await self._catch_up(run, spec.kind, needs, worker)
         if self._lasting is not None:
             await asyncio.to_thread(self._lasting.begin, run.folder)
         return DoWork(
@@ -148,6 +155,7 @@ class Errands:
             inputs=inputs,
             replay=replay,
             checkpoint=checkpoint,
+            back=back,
             cpu_limit_s=self._cpu_limit_s(grant),
         )
 
@@ -165,6 +173,13 @@ class Errands:
         held = self._held[kind].peek(name)  # it counts as used once the child begins
         lowest = min([target, *self._held_versions(name)])
         return await self._weights.chain(run.opened, -1 if held is None else held, target, lowest)
+
+    def _forget_other(self, run: str, version: int, policy: str) -> None:
+        if self._weights.forget_other(run, version, policy):
+            for held in self._held.values():
+                held.take(run)
+            told = {"run": run, "version": version, "policy": policy}
+            logger.warning("another history of this run", extra=told)
 
     def _held_versions(self, run: str) -> list[int]:
         """Versions that the child holds weights of, of one run."""
@@ -185,12 +200,20 @@ class Errands:
         return inputs
 
     async def _catch_up(
-        self, run: OpenRun, kind: str, memory: Memory | None, worker: Worker
-    ) -> tuple[tuple[ReplayMessage, ...], Path | None]:
-        """What the child's memory missed, and a checkpoint to start from if it needs one."""
-        if memory is None or memory.version < 0:
-            return (), None
-        position = await worker.position(kind, run.opened.run, run.folder)
+        self, run: OpenRun, kind: str, needs: Needs, worker: Worker
+    ) -> tuple[tuple[ReplayMessage, ...], Path | None, GoBack | None]:
+        """What the child's memory missed, a checkpoint to start from if it needs one, and whether it has to go back."""
+        memory = needs.memory
+        if memory is None:
+            return (), None, None
+        known = await worker.remembered(kind, run.opened.run, run.folder)
+        weights = self._weights
+        position, back = await confirmed(
+            known, memory, needs.inputs, lambda version: weights.policy_of(run.opened, version)
+        )
+        if back is not None:
+            told = {"run": run.opened.run, "why": back.why, "goes_back_to": back.to}
+            logger.warning("memory ahead", extra=told)
         checkpoint = None
         if memory.checkpoint is not None and position < memory.checkpoint_version:
             (checkpoint,) = await self._supply.fetch(memory.checkpoint)
@@ -198,7 +221,8 @@ class Errands:
         missed = range(max(position, 0) + 1, memory.version + 1)
         folder = self._settings.home / REPLAY_FOLDER
         await asyncio.to_thread(make_empty, folder)
-        return tuple([await self._step(run, version, folder) for version in missed]), checkpoint
+        steps = [await self._step(run, version, folder) for version in missed]
+        return tuple(steps), checkpoint, back
 
     async def _step(self, run: OpenRun, version: int, folder: Path) -> ReplayMessage:
         """An earlier update as a file: together they may be more than a message holds, or memory."""

@@ -64,6 +64,16 @@ class Weights:
         """The lab is another one."""
         self._known.clear()
 
+    def forget_other(self, run: str, version: int, policy: str) -> bool:
+        """Whether this version was known with another digest than work names: the lab's ledger was put back to an earlier
+        state, say, and went on from there. What was known of the run goes then.
+        """
+        known = self._known[run].versions.get(version) if run in self._known else None
+        if known is None or known.policy == policy:
+            return False
+        del self._known[run]
+        return True
+
     def newest(self, run: str) -> int:
         """Newest version whose publication is known; -1 for none."""
         return self._known[run].newest if run in self._known else -1
@@ -83,6 +93,20 @@ class Weights:
             )
         known.add(found)
         return max(found, default=-1)
+
+    async def policy_of(self, opened: RunOpened, version: int) -> str | None:
+        """State digest of a version in the ledger as the lab shows it now, whatever is known of another one; None: it is not there.
+
+        Raises:
+            LabUnreachable, LabRefused: from the lab; also when its word does not hold.
+        """
+        path = f"/runs/{opened.run}/versions"
+        page = await self._lab.get(path, since=version)
+        if not isinstance(page, list) or not all(isinstance(each, str) for each in page):
+            raise LabRefused("unexpected-answer", f"{path} is no list of records", 200)
+        labs = self._lab.founding.labs
+        found = believed(lambda: _all_opened(page[:1], opened, {}, labs))
+        return found[version].policy if version in found else None
 
     async def chain(
         self, opened: RunOpened, held: int, target: int, lowest: int

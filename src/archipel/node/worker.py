@@ -13,6 +13,8 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from archipel import source_environment
 from archipel.node.failures import WorkFailure
 from archipel.node.lasting import overrun
@@ -23,7 +25,6 @@ from archipel.records.turns import Said
 from archipel.work.messages import (
     MAX_LINE_BYTES,
     AnswerTurns,
-    AskPosition,
     AskTurns,
     BadMessage,
     Done,
@@ -38,12 +39,13 @@ from archipel.work.messages import (
     read_from_child,
     to_line,
 )
+from archipel.work.remembered import MAX_REMEMBERED, AskRemembered, Remembered
 
 OnTurns = Callable[[Sequence[Said]], Awaitable[TurnsOver]]
 """Brings what follows turns of a work."""
 START_LIMIT_S = 120.0
 """Importing the tensor library on a cold, slow disk."""
-POSITION_LIMIT_S = 60.0
+REMEMBERED_LIMIT_S = 60.0
 BENCHMARK_LIMIT_S = 120.0
 TERM_LIMIT_S = 3.0
 
@@ -165,14 +167,17 @@ class Worker:
         """Measure this machine."""
         return await self._ask(RunBenchmark(), BENCHMARK_LIMIT_S, lambda tokens: None)
 
-    async def position(self, kind: str, run: str, folder: str) -> int:
-        """Version that the child's memory of `run` can continue from; -1 for none."""
-        question = AskPosition(kind=kind, run=run, folder=folder)
-        done = await self._ask(question, POSITION_LIMIT_S, lambda tokens: None)
-        version = done.values.get("version")
-        if not isinstance(version, int):
-            raise WorkerLost(f"the child says it stands at version {version!r:.40}")
-        return version
+    async def remembered(self, kind: str, run: str, folder: str) -> tuple[Remembered, ...]:
+        """Versions that the child's memory of `run` can continue from, the first that it would take first."""
+        question = AskRemembered(kind=kind, run=run, folder=folder)
+        done = await self._ask(question, REMEMBERED_LIMIT_S, lambda tokens: None)
+        told = done.values.get("remembered")
+        if not isinstance(told, list) or len(told) > MAX_REMEMBERED:
+            raise WorkerLost(f"the child says it remembers {told!r:.40}; expected a list")
+        try:
+            return tuple(map(Remembered.model_validate, told))
+        except ValidationError as error:
+            raise WorkerLost(f"the child says it remembers {told!r:.80}: {error}") from None
 
     async def kill(self) -> None:
         """End the child and whatever it started."""

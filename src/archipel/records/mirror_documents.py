@@ -97,6 +97,10 @@ class MirrorView(Document):
     """Why nothing newer is shown."""
     faults: Annotated[tuple[MirrorFault, ...], Field(max_length=MAX_FAULTS)] = ()
     blobs: MirrorBlobs = MirrorBlobs()
+    continued: Words = ""
+    """Who continues this ledger, from where on, and what to type; empty: nobody that it names, as far as is known."""
+    complete: Count = 0
+    """Entries under the newest head of which every blob that is needed is kept; 0: there is none."""
 
 
 class WitnessView(Document):

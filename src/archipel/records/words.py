@@ -49,13 +49,15 @@ class Memory:
     """A memory to start from if the worker's own is older or gone."""
     checkpoint_version: int
     """The version that `checkpoint` stands at."""
+    policy: Digest | None = None
+    """State digest of `version`, by which a memory of another history is told apart; None: nothing is published yet."""
 
     @classmethod
-    def before(cls, version: int, saved: SavedMemory | None) -> Self:
-        """What whoever makes this version must have learned, and the newest checkpoint on the way there."""
+    def before(cls, version: int, saved: SavedMemory | None, parent: Digest | None) -> Self:
+        """What whoever makes this version from `parent` must have learned, and the newest checkpoint on the way there."""
         if saved is None:
-            return cls(version - 1, None, -1)
-        return cls(version - 1, saved.blob, saved.version)
+            return cls(version - 1, None, -1, parent)
+        return cls(version - 1, saved.blob, saved.version, parent)
 
 
 @dataclass(frozen=True, slots=True)

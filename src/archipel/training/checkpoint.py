@@ -191,6 +191,19 @@ def latest_number(directory: Path) -> int:
     return -1
 
 
+def saved_facts(directory: Path) -> dict[int, dict[str, Any]]:
+    """Facts by number, the newest first, of checkpoints that say what they are and are as long as they say. No tensor is read."""
+    found = {}
+    for path in reversed(_numbered(directory)):
+        try:
+            body = _described(path)
+        except BadCheckpoint as error:
+            _log.warning("checkpoint passed over: %s", error)
+        else:
+            found[int(body["number"])] = dict(body["facts"])
+    return found
+
+
 def read_file(path: Path) -> Checkpoint:
     """Read one checkpoint; allocates no more than the file is long.
 

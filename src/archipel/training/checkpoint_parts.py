@@ -11,6 +11,7 @@ Law: no pickle, on disk or between ranks; nothing is used before the digest of e
 come to the same finding. Every rank sees the same folder.
 """
 
+import contextlib
 import hashlib
 import math
 import os
@@ -104,6 +105,15 @@ def latest_parted(directory: Path) -> int:
             continue
         return number
     return -1
+
+
+def parted_facts(directory: Path) -> dict[int, dict[str, Any]]:
+    """Facts by number of those whose parts are as long as their index says, the newest first. No tensor is read."""
+    found = {}
+    for number in reversed(parted_numbers(directory)):
+        with contextlib.suppress(BadCheckpoint):
+            found[number] = dict(_described(parted_folder(directory, number))["facts"])
+    return found
 
 
 def read_parted(directory: Path, number: int, site: Site) -> CheckpointInParts:

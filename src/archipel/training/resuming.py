@@ -21,16 +21,21 @@ from archipel.training.checkpoint import (
     NoCheckpoint,
     latest_number,
     read_latest,
+    saved_facts,
 )
 from archipel.training.checkpoint_parts import (
     CheckpointInParts,
     latest_parted,
+    parted_facts,
     parted_numbers,
     read_parted,
 )
 from archipel.training.optimiser import MasterAdamW, state_of
 from archipel.training.sharding import Site, share_bytes
 from archipel.training.terms import Terms
+
+POLICY = "policy"
+"""Among a checkpoint's facts."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +51,8 @@ class Stated:
     """Of the optimiser."""
     base: str | None
     notes: dict[str, Any]
+    policy: str | None
+    """State digest that the version was published with; None: nobody wrote it down."""
 
     def require_over(self, base: str | None) -> None:
         """Raises BadCheckpoint: what was saved is of an adapter over other weights than these."""
@@ -58,6 +65,20 @@ class Stated:
 def newest_number(directory: Path) -> int:
     """Of the newest checkpoint that says what it is, in one file or in parts; -1 for none. No tensor is read."""
     return max(latest_number(directory), latest_parted(directory))
+
+
+def policies_of(facts: Mapping[int, Mapping[str, Any]]) -> dict[int, str | None]:
+    """State digest that each version was published with, the newest first; None: nobody wrote it down."""
+    found = {}
+    for number in sorted(facts, reverse=True):
+        said = facts[number].get(POLICY)
+        found[number] = said if isinstance(said, str) else None
+    return found
+
+
+def saved_policies(directory: Path) -> dict[int, str | None]:
+    """The same of what lies here, in one file or in parts. No tensor is read."""
+    return policies_of(saved_facts(directory) | parted_facts(directory))
 
 
 def newest(directory: Path, site: Site) -> Checkpoint | CheckpointInParts:
@@ -100,7 +121,8 @@ def stated(saved: Checkpoint | CheckpointInParts) -> Stated:
         raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
     tensors = saved.forms() if isinstance(saved, CheckpointInParts) else saved.tensors
     require_state_of(config, recipe, tensors)
-    return Stated(recipe, config, version, steps, facts.get("base"), facts.get("notes", {}))
+    policy = policies_of({version: facts})[version]
+    return Stated(recipe, config, version, steps, facts.get("base"), facts.get("notes", {}), policy)
 
 
 def take_up(

@@ -52,7 +52,7 @@ from archipel.training.packing import (
     trees_of,
 )
 from archipel.training.report import TokenSums, UpdateReport, make_report
-from archipel.training.resuming import newest, stated, take_up
+from archipel.training.resuming import POLICY, newest, stated, take_up
 from archipel.training.routing import fitting
 from archipel.training.schedule import learning_rate
 from archipel.training.scorer import Scorer, Scoring
@@ -79,6 +79,7 @@ class Trainer:
         self.recipe = recipe
         self.notes: dict[str, Any] = {}
         """What its owner wants to find again in a checkpoint of this version: integers, texts, lists, objects."""
+        self.policy: str | None = None  # state digest of this version, once its owner has said it
         self.over = _adapted(model, recipe, first)
         """Of an adapter."""
         self._site = this_site()
@@ -136,7 +137,7 @@ class Trainer:
             self._step(trees, part, sums)
         given = self.version, ordered, num_kept, sums, self._site, self._scorer.routing_sums
         report = make_report(*given)
-        self.version += 1
+        self.version, self.policy = self.version + 1, None
         return report
 
     def _longest_row(self, group: Group) -> int:
@@ -182,8 +183,8 @@ class Trainer:
         of a PEFT file. A collective. keeps: which this process wants; others are gathered for other ranks, and dropped.
         """
         state = {}
-        for name, parameter in trained(self._scorer.decoder).items():
-            gathered = whole(parameter.detach())
+        for name, each in trained(self._scorer.decoder).items():
+            gathered = whole(each.detach())
             if keeps(name):
                 state[name] = gathered.to("cpu", torch.bfloat16, copy=True)
         return state
@@ -226,9 +227,9 @@ class Trainer:
         """
         if self._site.world > 1:
             write_gathered(directory, self.version, self._parts(), self._facts(), self._site)
-        else:
-            state = self._optimiser.state(copy=False) | self._terms.state()
-            write_checkpoint(directory, self.version, state, self._facts())
+            return
+        state = self._optimiser.state(copy=False) | self._terms.state()
+        write_checkpoint(directory, self.version, state, self._facts())
 
     def _parts(self) -> dict[str, Tensor]:
         return self._optimiser.tensors() | self._terms.parts()
@@ -261,8 +262,7 @@ class Trainer:
     def _continued(
         cls, saved: Checkpoint | CheckpointInParts, read_base: ReadBase | None, device: torch.device
     ) -> Self:
-        said = stated(saved)
-        if said.recipe.adapter is None:
+        if (said := stated(saved)).recipe.adapter is None:
             trainer = cls(blank_of(said.config).to(device), said.recipe)
         elif read_base is None:
             raise BadCheckpoint("it is an adapter's; give the weights that it lies over")
@@ -270,8 +270,7 @@ class Trainer:
             trainer = cls(read_base().to(device), said.recipe)
         said.require_over(trainer._base)
         take_up(saved, trainer._optimiser, trainer._terms, said.steps)
-        trainer.version = said.version
-        trainer.notes = said.notes
+        trainer.version, trainer.notes, trainer.policy = said.version, said.notes, said.policy
         return trainer
 
     @property
@@ -285,6 +284,7 @@ class Trainer:
             "recipe": self.recipe.canonical_bytes().decode(),
             "model": json.dumps(self._config.to_hf(), sort_keys=True),
             **({"notes": self.notes} if self.notes else {}),
+            **({} if self.policy is None else {POLICY: self.policy}),
             **({} if self._base is None else {"base": self._base}),
         }
 

@@ -30,7 +30,6 @@ from archipel.work.kinds import make_kind
 from archipel.work.messages import (
     MAX_LINE_BYTES,
     AnswerTurns,
-    AskPosition,
     AskTurns,
     BadMessage,
     Done,
@@ -45,6 +44,7 @@ from archipel.work.messages import (
     to_line,
 )
 from archipel.work.pipes import private_output
+from archipel.work.remembered import MAX_REMEMBERED, AskRemembered
 from archipel.work.sandbox import Limits, restrict
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ class Child:
         try:
             if isinstance(message, DoWork):
                 return self._work(message)
-            if isinstance(message, AskPosition):
-                return self._position(message)
+            if isinstance(message, AskRemembered):
+                return self._remembered(message)
             if isinstance(message, AnswerTurns):
                 return self._hosts().answer(message)
             if isinstance(message, TurnsOver):
@@ -121,10 +121,10 @@ class Child:
         _allow_cpu(message.cpu_limit_s)
         return _done(kind.run(message.spec, context, self._progress))
 
-    def _position(self, message: AskPosition) -> Done:
+    def _remembered(self, message: AskRemembered) -> Done:
         memory = (self._setup.memory or self._setup.scratch) / message.folder
-        version = self._kind(message.kind).position(message.run, memory)
-        return Done(files={}, values={"version": version})
+        found = self._kind(message.kind).remembers(message.run, memory)[:MAX_REMEMBERED]
+        return Done(files={}, values={"remembered": [each.model_dump() for each in found]})
 
     def _benchmark(self) -> Done:
         from archipel.work.benchmark import measure_engine

@@ -17,6 +17,7 @@ from archipel.records.spread import ONE_DEVICE, Spread
 from archipel.records.terms import RunPace
 from archipel.records.turns import Reply, Said
 from archipel.work.messages import DoWork, LocalPath, Materials, ReplayStep
+from archipel.work.remembered import Remembered
 
 Progress = Callable[[int], None]
 """Told how many tokens the work has sampled or learned from so far."""
@@ -172,17 +173,17 @@ class Kind:
 
     run: Callable[[Any, Context, Progress], Answer]
     """(spec, context, progress); raises WorkFailed with a sentence for the operator."""
-    position: Callable[[str, Path], int]
-    """(run, memory): version that work can continue from without replay; -1: no lasting memory."""
+    remembers: Callable[[str, Path], tuple[Remembered, ...]]
+    """(run, memory): versions that work can continue from without replay, the first that it would take first."""
     close: Callable[[], None]
     """End processes of its own; what is in memory is gone, what is on disk stays."""
     shared: bool
     """All ranks of a site take part; of any other kind the first rank does all the work."""
 
 
-def remembers_nothing(run: str, memory: Path) -> int:
-    """The position of a kind without a lasting memory."""
-    return -1
+def remembers_nothing(run: str, memory: Path) -> tuple[Remembered, ...]:
+    """What a kind without a lasting memory remembers."""
+    return ()
 
 
 def has_nothing_to_end() -> None:

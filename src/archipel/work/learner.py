@@ -8,7 +8,6 @@ lost its memory replays the results and comes out the same, bit for bit; rewards
 environment here and from nowhere else.
 """
 
-import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -42,8 +41,6 @@ from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
 from archipel.work.publishing import write_in_parts, write_weights
 from archipel.work.rank_parts import Shares, compute, write_shared
 from archipel.work.start_check import Subject, at_start
-
-log = logging.getLogger(__name__)
 
 SAVE_EVERY = 10
 """A restart replays at most so many versions, however seldom the run publishes its checkpoint."""
@@ -122,6 +119,11 @@ class Learner:
             self._policy = self._computed(None)
         return self._policy
 
+    @property
+    def known_policy(self) -> str | None:
+        """Its state digest, if it was computed already, or read beside what was saved."""
+        return self._trainer.policy if self._policy is None else self._policy.manifest.state
+
     def _computed(self, parent: str | None) -> Policy:
         """The trainer's weights, of which several ranks keep their own parts, or the first all; each knows what they are.
         A collective.
@@ -159,7 +161,7 @@ class Learner:
             raise WorkFailed(f"the run's weights are not all numbers: {name} is not finite")
         if self._site.world == 1:  # nodes compare for themselves
             self._compare()
-        return self._publish(None, self.policy, {})
+        return self._publish(None, self.policy, {}, None)
 
     def _compare(self) -> None:
         """Engine and trainer on the first prompts. Raises WorkFailed."""
@@ -170,9 +172,9 @@ class Learner:
         subject = Subject(self._config, state, adapter, self._trainer.scorer)
         at_start(subject, self.recipe.sampling.contract, first)
 
-    def make(self, context: Context) -> Answer:
+    def make(self, context: Context, inputs: str | None) -> Answer:
         """The next version, from the accepted results of its batch, which are the context's inputs; or what more the
-        batch needs.
+        batch needs. inputs: the digest of their list.
         """
         parent = self.policy
         try:
@@ -180,7 +182,7 @@ class Learner:
         except TooFew as wanted:
             return self._more(wanted, context.scratch)
         self._policy = self._computed(parent.manifest.state)
-        return self._publish(parent, self._policy, metrics)
+        return self._publish(parent, self._policy, metrics, inputs)
 
     def prompts(self, batch: int) -> bytes:
         """The prompts of a batch, as they are published."""
@@ -199,6 +201,7 @@ class Learner:
             raise WorkFailed(f"what version {self.version + 1} was made from: {wanted}") from None
         self._policy = None
         if self._is_saved(self.version):
+            self._trainer.policy = self.policy.manifest.state
             self._trainer.save(self.folder)
         return metrics
 
@@ -239,8 +242,11 @@ class Learner:
         values = {"policy": self.policy.manifest.state, "metrics": {}, "more": wanted.more}
         return Answer(files, values)
 
-    def _publish(self, parent: Policy | None, policy: Policy, metrics: Mapping[str, int]) -> Answer:
+    def _publish(
+        self, parent: Policy | None, policy: Policy, metrics: Mapping[str, int], inputs: str | None
+    ) -> Answer:
         """Write down the answer, then what was learned: a saved trainer has its answer beside it."""
+        self._trainer.policy = policy.manifest.state
         version, anchored = self.version, self._is_anchored(self.version)
         files = self._outbox.begin(version) if self._site.is_first else self._outbox.files(version)
         if self._site.is_first or self._shares is not None:
@@ -250,7 +256,8 @@ class Learner:
             values = {"policy": policy.manifest.state, "metrics": {**metrics, **sizes}, **parts}
             saved = checkpoint_file(self.folder, version)
             beside = {"memory": saved} if self._is_published(version) else {}
-            self._outbox.finish(version, values, beside)
+            made_from = None if parent is None else parent.manifest.state, inputs
+            self._outbox.finish(version, values, beside, made_from)
         if self._is_published(version):
             self._trainer.save_whole(self.folder)
         if self._is_saved(version) and not (self._site.world == 1 and self._is_published(version)):
@@ -282,8 +289,8 @@ class Learner:
         return version > 0 and version % self.recipe.run.checkpoint_every == 0
 
     def _is_saved(self, version: int) -> bool:
-        is_due = version % SAVE_EVERY == 0 or version == self.recipe.run.versions
-        return is_due or self._is_published(version)
+        is_last = version == self.recipe.run.versions
+        return version % SAVE_EVERY == 0 or is_last or self._is_published(version)
 
 
 def _wording(recipe: Recipe, tokenizer: Tokenizer) -> Wording | None:

@@ -33,6 +33,7 @@ from archipel.training.merging.commitment import (
     secret_of_run,
 )
 from archipel.work.contributing import narrowed, widened
+from archipel.work.going_back import note_policy
 from archipel.work.held_out import Learned, gate_pool
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.memory import same_secret
@@ -83,15 +84,22 @@ class Merger:
             self._policy = Policy(state, describe(state, self.version, None))
         return self._policy
 
+    @property
+    def known_policy(self) -> str | None:
+        """Its state digest, if it was computed already."""
+        return None if self._policy is None else self._policy.manifest.state
+
     def first(self) -> Answer:
         """Publish version 0. Raises WorkFailed: its weights are no numbers."""
         for name, each in self._standing.weights.items():
             if not np.isfinite(each).all():
                 raise WorkFailed(f"the run's weights are not all numbers: {name} is not finite")
-        return self._publish(None, {}, (), None)
+        return self._publish((None, None), {}, (), None)
 
-    def make(self, context: Context, progress: Callable[[int], None]) -> Answer:
-        """The next version, from accepted contributions, which are the context's inputs; or that none of them was fit."""
+    def make(self, context: Context, progress: Callable[[int], None], inputs: str | None) -> Answer:
+        """The next version, from accepted contributions, which are the context's inputs; or that none of them was fit. inputs: the
+        digest of their list.
+        """
         start = time.perf_counter()
         gate, parent = self._gate_of(self.version + 1), self.policy
         outcome = self._merged(context, gate)
@@ -109,7 +117,7 @@ class Merger:
         if outcome.standing is None:
             return self._void(context.scratch, outcome, metrics, gate)
         self._standing, self._policy = outcome.standing, None
-        return self._publish(parent, metrics, outcome.verdicts, gate)
+        return self._publish((parent, inputs), metrics, outcome.verdicts, gate)
 
     def replay(self, context: Context) -> None:
         """The next version again, which others have published already."""
@@ -153,13 +161,14 @@ class Merger:
 
     def _publish(
         self,
-        parent: Policy | None,
+        made_from: tuple[Policy | None, str | None],
         metrics: dict[str, int],
         verdicts: tuple[dict[str, object], ...],
         gate: GateText | None,
     ) -> Answer:
         """Write down the answer, then where the version stands: what is saved has its answer beside it."""
         version, files = self.version, self._outbox.begin(self.version)
+        parent, inputs = made_from
         state = narrowed(self._standing.weights)
         before = None if parent is None else parent.manifest.state
         self._policy = Policy(state, describe(state, version, before))
@@ -173,7 +182,8 @@ class Merger:
             **self._next_gate(version + 1),
         }
         kept = {"memory": checkpoint_file(self.folder, version)}
-        self._outbox.finish(version, values, kept if self._is_published(version) else {})
+        beside = kept if self._is_published(version) else {}
+        self._outbox.finish(version, values, beside, (before, inputs))
         if self._is_saved(version):
             self._save()
         return self.again(version)
@@ -243,6 +253,7 @@ class Merger:
         return Standing(0, widened(narrowed(weights)), {})
 
     def _save(self) -> None:
+        note_policy(self.folder, self.version, self.policy.manifest.state)
         saved(self._standing, self.folder, {"recipe": self.recipe.digest})
 
     def _is_anchored(self, version: int) -> bool:

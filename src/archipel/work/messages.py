@@ -1,6 +1,6 @@
 """What an agent and its child process say to each other: one JSON object per line over pipes.
 
-agent -> child   setup (once), then work | position | benchmark | answer; replies, to turns
+agent -> child   setup (once), then work | remembered | benchmark | answer; replies, to turns
 child -> agent   ready | progress | turns | done | failed
 
 What grows with a run's length (the updates that a memory has to catch up with) goes by file, one for each.
@@ -20,7 +20,6 @@ from archipel.records.fields import (
     Digest,
     Fault,
     KindName,
-    RunName,
     TokenId,
     WorkId,
 )
@@ -28,6 +27,7 @@ from archipel.records.kinds import Spec
 from archipel.records.spread import ONE_DEVICE, Spread
 from archipel.records.statements import RunOpened
 from archipel.records.turns import Reply, Said
+from archipel.work.remembered import AskRemembered, FolderName, GoBack
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Bound on one message; work made from very many answers is the longest."""
@@ -39,7 +39,6 @@ STEPS = "steps"
 
 LocalPath = Annotated[Path, Field(strict=False)]
 PartFiles = tuple[LocalPath, LocalPath]
-FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
 Text = Annotated[bytes, Field(strict=False)]
 """Bytes that are UTF-8."""
 
@@ -137,6 +136,8 @@ class Materials(Closed):
     """Earlier updates, for a memory that has to catch up."""
     checkpoint: LocalPath | None
     """A memory to start from, when the worker's own is older or gone; the spec says its version."""
+    back: GoBack | None = None
+    """What this machine remembers beyond that is set aside before anything is made; None: all of it is confirmed."""
 
 
 class DoWork(Materials):
@@ -148,16 +149,6 @@ class DoWork(Materials):
     """The run's own folder below `memory`."""
     cpu_limit_s: int
     """Processor time it may take."""
-
-
-class AskPosition(Closed):
-    """Which version does the lasting memory of this kind stand at in this run?"""
-
-    do: Literal["position"] = "position"
-    kind: KindName
-    run: RunName
-    folder: FolderName
-    """The run's own folder below `memory`."""
 
 
 class RunBenchmark(Closed):
@@ -236,7 +227,7 @@ class Failed(Closed):
     """None: the disk's, so nobody's."""
 
 
-ToChild = DoWork | AskPosition | RunBenchmark | AnswerTurns | TurnsOver
+ToChild = DoWork | AskRemembered | RunBenchmark | AnswerTurns | TurnsOver
 FromChild = Annotated[
     Ready | ProgressMessage | AskTurns | Done | Failed, Field(discriminator="say")
 ]

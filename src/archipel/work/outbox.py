@@ -43,21 +43,42 @@ class Outbox:
         """Where the files of `version` go, once the first rank has begun it."""
         return self._box(version) / "files"
 
-    def finish(self, version: int, values: Mapping[str, Any], beside: Mapping[str, Path]) -> None:
+    def finish(
+        self,
+        version: int,
+        values: Mapping[str, Any],
+        beside: Mapping[str, Path],
+        made_from: tuple[str | None, str | None],
+    ) -> None:
         """The files of `version` are whole; those of old versions go.
 
-        beside: role -> a file in the memory's folder that is part of the answer.
+        beside: role -> a file in the memory's folder that is part of the answer. made_from: state digest of the version before,
+        and digest of the list of results; None for version 0.
         """
         names = {role: path.name for role, path in beside.items()}
         place = self._box(version) / ANSWER_FILE
         partial = place.with_suffix(".partial")
         digests = {path.name: _digest(path) for path in _own_files(place.parent)}
-        partial.write_bytes(kept({"values": dict(values), "beside": names, "digests": digests}))
+        told = {"values": dict(values), "beside": names, "digests": digests}
+        partial.write_bytes(kept(told | {"parent": made_from[0], "inputs": made_from[1]}))
         partial.replace(place)
         for box in self._memory.glob("outbox-*"):
             number = box.name.removeprefix("outbox-")
             if number.isdecimal() and int(number) <= version - KEPT:
                 shutil.rmtree(box)
+
+    def about(self, version: int) -> dict[str, str]:
+        """`policy`, `parent` and `inputs` of `version`, as far as they were written down here."""
+        try:
+            told = read_kept((self._box(version) / ANSWER_FILE).read_bytes())
+            known = told | {"policy": told["values"].get("policy")}
+        except (OSError, Damaged, KeyError, AttributeError):
+            return {}  # whoever asks for the answer is told
+        return {
+            name: known[name]
+            for name in ("policy", "parent", "inputs")
+            if isinstance(known.get(name), str)
+        }
 
     def answer(self, version: int) -> Answer:
         """The answer for `version`.

@@ -14,7 +14,7 @@ from archipel.work.kind import (
 
 
 def make(choice: EngineChoice) -> Kind:
-    return Kind(run=add, position=remembers_nothing, close=has_nothing_to_end, shared=False)
+    return Kind(run=add, remembers=remembers_nothing, close=has_nothing_to_end, shared=False)
 
 
 def add(spec: AddSpec, context: Context, progress: Progress) -> Answer:

@@ -18,7 +18,7 @@ from archipel.work.kind import (
 
 
 def make(choice: EngineChoice) -> Kind:
-    return Kind(run=found, position=remembers_nothing, close=has_nothing_to_end, shared=False)
+    return Kind(run=found, remembers=remembers_nothing, close=has_nothing_to_end, shared=False)
 
 
 def found(spec: FoundSpec, context: Context, progress: Progress) -> Answer:

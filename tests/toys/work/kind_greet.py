@@ -14,7 +14,7 @@ from archipel.work.kind import (
 
 
 def make(choice: EngineChoice) -> Kind:
-    return Kind(run=greet, position=remembers_nothing, close=has_nothing_to_end, shared=False)
+    return Kind(run=greet, remembers=remembers_nothing, close=has_nothing_to_end, shared=False)
 
 
 def greet(spec: GreetSpec, context: Context, progress: Progress) -> Answer:

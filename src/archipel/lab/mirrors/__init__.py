@@ -4,8 +4,10 @@
                      /blobs/        what `garbage` calls needed, by digest
                      /evidence/     files that show a fork or a rollback (`ledger.evidence`)
                      /signed/       what was cosigned (`ledger.witness`)
+                     /complete.note the newest head of which every blob is here (`complete`)
                      /seen.json     what was seen of the lab (`MirrorView`)
 
-Parts: seen (pure: what an answer changes), keeping (the ledger, folded), blobs, comparing (heads that others saw),
-seen_files (reading what is there), door (HTTP), cosigned (signatures that others hand in), figures (metrics).
+Parts: seen (pure: what an answer changes), keeping (the ledger, folded), blobs, complete (what can be gone on from at once),
+comparing (heads that others saw), seen_files (reading what is there), door (HTTP), cosigned (signatures that others hand in),
+figures (metrics).
 """

@@ -1,6 +1,7 @@
 """The blobs that whoever continues a mirrored lab would need: fetched within a quota, swept when no longer needed.
 
-Law: what `garbage` calls needed is kept and nothing else, the newest first; what is there stays through a kill, and half a
+Law: what `garbage` calls needed is kept and nothing else, the newest first, and beside it what the newest head needs of which
+everything is here, unless the newest alone would fit; what is there stays through a kill, and half a
 blob goes on where it stopped; a lab that lost one, or drips, keeps no other blob from coming.
 """
 
@@ -41,14 +42,22 @@ class KeptBlobs:
     def __init__(self, folder: Path, quota_bytes: int) -> None:
         """Raises OSError: the folder cannot be made or read."""
         self._store = BlobStore(folder, quota_bytes=quota_bytes, is_lasting=False)
+        self._quota = quota_bytes
         self._parted = Parted(self._store)
         self._gone: set[str] = set()
         self._asked_again_s = 0.0
 
     def keep_up(
-        self, state: LabState, fetch: Fetch, now_s: float, has_time: Callable[[], bool]
+        self,
+        state: LabState,
+        fetch: Fetch,
+        now_s: float,
+        has_time: Callable[[], bool],
+        complete: LabState | None = None,
     ) -> MirrorBlobs:
         """Fetch what is missing while there is time, sweep what is needed no more; what is kept then.
+
+        complete: an earlier state of which everything is here, and stays.
 
         Raises:
             BlobError, OSError: the disk.
@@ -58,7 +67,10 @@ class KeptBlobs:
         self._gone &= live
         if now_s - self._asked_again_s > GONE_S:
             self._asked_again_s, self._gone = now_s, set()
-        self._sweep(live, now_s, GRACE_S)
+        both = live if complete is None else live | (self._needed(complete) or set())
+        self._sweep(both, now_s, GRACE_S)
+        fits = sum(blob.size for blob in wanted) <= self._quota
+        lives = [both, live] if both != live and fits else [both]
         unfit = late = 0
         for blob in wanted:
             if not has_time():
@@ -66,7 +78,7 @@ class KeptBlobs:
             if blob.digest in self._gone or self._store.exists(blob.digest):
                 continue
             try:
-                self._bring(blob, fetch, live, now_s)
+                self._bring(blob, fetch, lives, now_s)
             except NotThere:
                 self._gone.add(blob.digest)
             except StorageFull:
@@ -77,6 +89,21 @@ class KeptBlobs:
                     break
         return self._counted(wanted, unfit)
 
+    def is_whole(self, state: LabState) -> bool:
+        """Whether every blob is here that is needed in this state."""
+        needed = self._needed(state)
+        return needed is not None and all(map(self._store.exists, needed))
+
+    def _needed(self, state: LabState) -> set[str] | None:
+        """Digests; None: a document that names parts is not here."""
+        found = {blob.digest for blob in needed_blobs(state)}
+        try:
+            for version in versions_in_parts(state):
+                found |= {blob.digest for blob in self._parted.blobs_of(version)}
+        except (BlobMissing, BadParts):
+            return None
+        return found
+
     def _parts(self, state: LabState) -> Iterator[BlobRef]:
         """What versions in parts need besides, as far as the documents that name it are here."""
         for version in versions_in_parts(state):
@@ -85,13 +112,14 @@ class KeptBlobs:
             ):  # fetched in this round, or the lab's fault
                 yield from self._parted.blobs_of(version)
 
-    def _bring(self, blob: BlobRef, fetch: Fetch, live: set[str], now_s: float) -> None:
-        """Where there is no room, what is needed no more goes at once."""
-        try:
-            fetch(blob, self._store)
-        except StorageFull:
-            self._sweep(live, now_s, 0.0)
-            fetch(blob, self._store)
+    def _bring(self, blob: BlobRef, fetch: Fetch, lives: list[set[str]], now_s: float) -> None:
+        """Where there is no room, what is needed no more goes at once. lives: what stays, less and less of it."""
+        for live in lives:
+            try:
+                return fetch(blob, self._store)
+            except StorageFull:
+                self._sweep(live, now_s, 0.0)
+        return fetch(blob, self._store)
 
     def _sweep(self, live: set[str], now_s: float, grace_s: float) -> None:
         self._store.sweep(live, now_s=now_s, older_than_s=grace_s, idle_s=GRACE_S)

@@ -1,9 +1,13 @@
 """Signatures that witnesses hand in under a lab's own heads, kept in memory and shown to everybody.
 
-Law: only a head that this lab signed, with a signature that holds, by a key that is in its witness's name; strangers have
-`MAX_COSIGNERS` places, and nobody who signed within a day loses one. After a start they are handed in anew.
+Law: only a head that this lab signed, with a signature that holds, by a key that is in its witness's name; there are
+`MAX_COSIGNERS` places, and nobody who signed within a day loses one, but for the stranger who came last, to a witness that the
+lab's own card names. After a start they are handed in anew.
 """
 
+from collections.abc import Callable
+
+from archipel.directory.card import BadCard, read_card
 from archipel.identity import IdentityError, did_to_public_key
 from archipel.lab.refusals import Busy, Malformed
 from archipel.ledger.cosignature import cosigned_at, witness_key
@@ -31,9 +35,9 @@ def witness_name(did: str) -> str:
 class Cosigned:
     """Of one lab's heads; belongs to the event loop."""
 
-    def __init__(self, key: NoteKey) -> None:
-        """key: of the lab's heads."""
-        self._key = key
+    def __init__(self, key: NoteKey, named: Callable[[], frozenset[str]] = frozenset[str]) -> None:
+        """key: of the lab's heads. named: names of the witnesses that always have a place."""
+        self._key, self._named = key, named
         self._newest: dict[str, WitnessView] = {}
 
     def shown(self) -> list[WitnessView]:
@@ -59,18 +63,35 @@ class Cosigned:
         if known is not None and (known.size, known.at_s) >= (head.size, at_s):
             return
         if known is None and len(self._newest) >= MAX_COSIGNERS:
-            self._make_room(now_s)
+            self._make_room(key.name, now_s)
         self._newest[key.name] = WitnessView(
             key=key.to_text(), size=head.size, at_s=at_s, note=note.decode()
         )
 
-    def _make_room(self, now_s: int) -> None:
-        oldest = min(self._newest, key=lambda name: self._newest[name].at_s)
-        if self._newest[oldest].at_s > now_s - STALE_S:
+    def _make_room(self, newcomer: str, now_s: int) -> None:
+        named = self._named()
+        strangers = [name for name in self._newest if name not in named]
+        oldest = min(strangers, key=lambda name: self._newest[name].at_s, default=None)
+        if oldest is not None and self._newest[oldest].at_s <= now_s - STALE_S:
+            del self._newest[oldest]
+        elif oldest is not None and newcomer in named:
+            del self._newest[strangers[-1]]
+        else:
             raise Busy(
-                f"{MAX_COSIGNERS} witnesses sign this lab's heads already; try again in a day"
+                f"{MAX_COSIGNERS} witnesses sign this lab's heads already; try again in a day, or ask its operator to name yours "
+                "(archipel lab card --set witness=...)"
             )
-        del self._newest[oldest]
+
+
+def named_witnesses(card: bytes | None) -> frozenset[str]:
+    """Names of the witnesses that a lab's card names; none without one."""
+    if card is None:
+        return frozenset()
+    try:
+        named = read_card(card).said.witnesses
+    except BadCard:
+        return frozenset()
+    return frozenset(each.key.partition("+")[0] for each in named)
 
 
 def witness_in(note: bytes) -> NoteKey:

@@ -4,6 +4,8 @@
     /mirrors/NAME/checkpoint, /tile/...   as any web server would hand out a mirror: `archipel ledger verify` takes it
     /mirrors/NAME/blobs/DIGEST            as a lab hands out its own
     /mirrors/NAME/evidence/FILE           files that show a fork or a rollback
+    /mirrors/NAME/witnesses               names of the files below, a line each
+    /mirrors/NAME/witnesses/FILE          heads of that lab with witnesses' signatures
     /ledger/cosignatures                  takes a head of this lab with a witness's signature
     /ledger/witnesses                     the newest of each
 
@@ -11,6 +13,7 @@ Law: a path is one of the few forms above or nothing; what is read has the bound
 """
 
 import asyncio
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +33,7 @@ from archipel.lab.mirrors.seen_files import mirrors_in
 from archipel.lab.refusals import Busy, NoSuchRange, StorageExhausted, Unknown
 from archipel.lab.requests import address_of, bounded_body
 from archipel.ledger.evidence import MAX_EVIDENCE_BYTES
-from archipel.ledger.mirror import CHECKPOINT
+from archipel.ledger.mirror import CHECKPOINT, COSIGNED_SUFFIX, WITNESSES, cosigned_files
 from archipel.ledger.signed_note import MAX_NOTE_BYTES
 from archipel.ledger.tiles import ENTRIES, MAX_BUNDLE_BYTES, TILE_BYTES, place_at
 from archipel.records.mirror_documents import MirrorView, WitnessView, is_name
@@ -41,10 +44,12 @@ IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "Accept-Ran
 CHANGING = {"Cache-Control": "no-cache"}
 
 
-def mirror_routes(api: FastAPI, lab: Lab, folder: Path | None) -> None:
-    """Add them. folder: of this lab's mirrors; None: it keeps none."""
+def mirror_routes(
+    api: FastAPI, lab: Lab, folder: Path | None, named: Callable[[], frozenset[str]] = frozenset
+) -> None:
+    """Add them. folder: of this lab's mirrors; None: it keeps none. named: witnesses that this lab names."""
     _file_routes(api, lab, folder or Path("/nonexistent"))
-    _witness_routes(api, lab)
+    _witness_routes(api, lab, named)
 
     @api.get("/mirrors", summary="Mirrors that this lab keeps of others, and how those stand")
     async def mirrors() -> list[MirrorView]:
@@ -73,20 +78,23 @@ def _file_routes(api: FastAPI, lab: Lab, folder: Path) -> None:
 
     @api.get(
         "/mirrors/{name}/{path:path}",
-        summary="A file of a mirror: checkpoint, tile or evidence",
+        summary="A file of a mirror: checkpoint, tile, evidence or a witness's signature",
         response_class=Response,
         responses={200: {"content": {OCTETS: {}}}},
     )
     async def file(name: str, path: str) -> Response:
+        if path == WITNESSES:
+            found = await asyncio.to_thread(cosigned_files, _mirror(folder, name) / LEDGER)
+            return PlainTextResponse("".join(f"{each}\n" for each in found), headers=CHANGING)
         place, most = _place(path)
         data = await asyncio.to_thread(_read, _mirror(folder, name) / place, most)
-        if path == CHECKPOINT:
+        if path == CHECKPOINT or WITNESSES in place.parts:
             return PlainTextResponse(data, headers=CHANGING)
         return Response(data, media_type=OCTETS, headers=IMMUTABLE)
 
 
-def _witness_routes(api: FastAPI, lab: Lab) -> None:
-    cosigned = Cosigned(lab.log.key)
+def _witness_routes(api: FastAPI, lab: Lab, named: Callable[[], frozenset[str]]) -> None:
+    cosigned = Cosigned(lab.log.key, named)
     buckets = Buckets(HANDED_IN, lambda: lab.clock_ms() / 1000)
 
     @api.put(
@@ -122,7 +130,11 @@ def _place(path: str) -> tuple[Path, int]:
     kind, _, name = path.partition("/")
     if kind == EVIDENCE and is_name(name):
         return Path(EVIDENCE) / name, MAX_EVIDENCE_BYTES
-    raise Unknown(f"a mirror has no {path!r:.80}; it has {CHECKPOINT}, tile/..., {EVIDENCE}/...")
+    if kind == WITNESSES and is_name(name) and name.endswith(COSIGNED_SUFFIX):
+        return Path(LEDGER) / WITNESSES / name, MAX_NOTE_BYTES
+    raise Unknown(
+        f"a mirror has no {path!r:.80}; it has {CHECKPOINT}, tile/..., {EVIDENCE}/..., {WITNESSES}/..."
+    )
 
 
 def _read(path: Path, most: int) -> bytes:

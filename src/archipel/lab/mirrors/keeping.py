@@ -14,6 +14,7 @@ from archipel.identity import Identity, IdentityError
 from archipel.lab.apply import Contradiction
 from archipel.lab.examining import read_entries
 from archipel.lab.mirrors import seen
+from archipel.lab.mirrors.complete import Complete
 from archipel.lab.mirrors.cosigned import witness_name
 from archipel.lab.mirrors.room import Room
 from archipel.lab.recovery import Replaying, check_lab
@@ -86,9 +87,11 @@ class Keeper:
         self.mirror = Mirror(folder / LEDGER, self.key)
         self._observer = observer
         self._room = room or Room(folder / LEDGER)
+        self.complete = Complete(folder, self.key)
         self._replaying = Replaying(did)
         self._broken: Broken | None = None
         name = witness_name(observer.did)
+        self.mirror.named = frozenset({name})
         self._sworn: Callable[[int], Witness] = lambda now_s: Witness(
             folder / SIGNED, name, observer, {self.key.name: self.key}, lambda: now_s
         )
@@ -243,6 +246,7 @@ class Keeper:
                 if number == 0 and not isinstance(read.entry.statement, LabOpened):
                     raise Contradiction(f"it is {read.entry.statement.kind}, expected lab.opened")
                 self._replaying.take(read)
+                self.complete.folded(self.state)
             check_lab(self.state, self.did)  # what it signed goes on under another key
         except (Contradiction, InvalidRecord, IdentityError) as error:
             self._broken = Broken(self.state.size, str(error))

@@ -98,7 +98,7 @@ class MergeAnswer(WorkAnswer, Sparing):
 
 
 def _needs(spec: MergeSpec) -> Needs:
-    memory = Memory.before(spec.version, spec.memory)
+    memory = Memory.before(spec.version, spec.memory, spec.parent)
     return Needs(recipe=True, inputs=spec.inputs, memory=memory)
 
 

@@ -72,7 +72,7 @@ class UpdateAnswer(WorkAnswer, Sparing):
 
 
 def _needs(spec: UpdateSpec) -> Needs:
-    memory = Memory.before(spec.version, spec.memory)
+    memory = Memory.before(spec.version, spec.memory, spec.parent)
     return Needs(recipe=True, inputs=spec.inputs, memory=memory)
 
 

@@ -42,7 +42,7 @@ def make(choice: EngineChoice) -> Kind:
     """A fresh one; it samples nothing, and trains on the processor."""
     return Kind(
         run=Adapts(choice).run,
-        position=remembers_nothing,
+        remembers=remembers_nothing,
         close=has_nothing_to_end,
         shared=False,
     )

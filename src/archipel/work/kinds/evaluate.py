@@ -23,7 +23,7 @@ from archipel.work.seats import seated
 def make(choice: EngineChoice) -> Kind:
     """A fresh one."""
     exams = Exams(choice)
-    return Kind(run=exams.run, position=remembers_nothing, close=exams.close, shared=False)
+    return Kind(run=exams.run, remembers=remembers_nothing, close=exams.close, shared=False)
 
 
 class Exams:

@@ -39,7 +39,7 @@ def make(choice: EngineChoice) -> Kind:
     """A fresh one; it samples nothing, and trains on the device that was chosen."""
     return Kind(
         run=InnerSteps(choice).run,
-        position=remembers_nothing,
+        remembers=remembers_nothing,
         close=has_nothing_to_end,
         shared=False,
     )

@@ -5,17 +5,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from archipel.records.kinds.merge import MergeSpec
-from archipel.training.checkpoint import latest_number
+from archipel.training.checkpoint import saved_facts
+from archipel.work.going_back import noted_policies, remembered, set_aside
 from archipel.work.kind import Answer, Context, EngineChoice, Kind, Progress, WorkFailed
 from archipel.work.merger import Merger, count_tokens
 from archipel.work.messages import read_step
 from archipel.work.recent import Recent
+from archipel.work.remembered import Remembered
 
 
 def make(choice: EngineChoice) -> Kind:
     """A fresh one; it computes on the processor, where its bits are the same everywhere."""
     merges = Merges()
-    return Kind(run=merges.run, position=merges.position, close=merges.close, shared=False)
+    return Kind(run=merges.run, remembers=merges.remembers, close=merges.close, shared=False)
 
 
 class Merges:
@@ -46,12 +48,13 @@ class Merges:
             if merger.version == spec.version:
                 return merger.first() if spec.version == 0 else merger.again(spec.version)
             _check_parent(merger, spec)
-            return merger.make(context, progress)
+            return merger.make(context, progress, spec.inputs)
 
-    def position(self, run: str, memory: Path) -> int:
-        """Version of the merger at hand, or of the newest one that was saved."""
+    def remembers(self, run: str, memory: Path) -> tuple[Remembered, ...]:
+        """The merger at hand, then those that were saved, the newest first."""
         held = self._mergers.peek(memory)
-        return latest_number(memory) if held is None else held.version
+        at_hand = None if held is None else (held.version, held.known_policy)
+        return remembered(memory, at_hand, noted_policies(memory, saved_facts(memory)))
 
     def close(self) -> None:
         """Forget what is in memory; the next work starts from what is on disk."""
@@ -69,6 +72,9 @@ class Merges:
         folder = context.lasting
         told = spec.memory.version if spec.memory and context.checkpoint else -1
         held = self._mergers.take(folder)
+        if context.back is not None and folder.is_dir():
+            held = held if held is not None and held.version <= context.back.to else None
+            set_aside(folder, context.back)
         if held is not None and held.version >= told:
             return held
         self._mergers.make_room(folder)

@@ -33,7 +33,7 @@ def make(choice: EngineChoice) -> Kind:
     """A fresh one."""
     return Kind(
         run=Rollouts(choice).run,
-        position=remembers_nothing,
+        remembers=remembers_nothing,
         close=has_nothing_to_end,
         shared=False,
     )

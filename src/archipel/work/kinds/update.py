@@ -10,10 +10,11 @@ from archipel.model.devices import free_bytes_on
 from archipel.planning.laws.holding import RUNTIME
 from archipel.records.kinds.update import UpdateSpec
 from archipel.records.recipe import Recipe
-from archipel.training.resuming import newest_number
-from archipel.training.sharding import this_site
+from archipel.training.resuming import saved_policies
+from archipel.training.sharding import this_site, wait_for_all
 from archipel.work.accepted import count_tokens
 from archipel.work.engines import config_here, device_of
+from archipel.work.going_back import remembered, set_aside
 from archipel.work.kind import (
     Answer,
     Context,
@@ -26,6 +27,7 @@ from archipel.work.kind import (
 from archipel.work.learner import Learner
 from archipel.work.messages import read_step
 from archipel.work.recent import Recent
+from archipel.work.remembered import GoBack, Remembered
 from archipel.work.room import update_shortage
 
 DEFAULT = EngineChoice()
@@ -34,7 +36,7 @@ DEFAULT = EngineChoice()
 def make(choice: EngineChoice) -> Kind:
     """A fresh one; it samples nothing, and learns on the device that was chosen."""
     updates = Updates(choice)
-    return Kind(run=updates.run, position=updates.position, close=updates.close, shared=True)
+    return Kind(run=updates.run, remembers=updates.remembers, close=updates.close, shared=True)
 
 
 class Updates:
@@ -65,12 +67,13 @@ class Updates:
             if learner.version == spec.version:
                 return learner.first() if spec.version == 0 else learner.again(spec.version)
             _check_parent(learner, spec)
-            return learner.make(context)
+            return learner.make(context, spec.inputs)
 
-    def position(self, run: str, memory: Path) -> int:
-        """Version of the learner at hand, or of the newest one that was saved."""
+    def remembers(self, run: str, memory: Path) -> tuple[Remembered, ...]:
+        """The learner at hand, then those that were saved, the newest first."""
         held = self._learners.peek(memory)
-        return newest_number(memory) if held is None else held.version
+        at_hand = None if held is None else (held.version, held.known_policy)
+        return remembered(memory, at_hand, saved_policies(memory))
 
     def close(self) -> None:
         """Forget what is in memory; the next work starts from what is on disk."""
@@ -91,6 +94,8 @@ class Updates:
         """The learner at hand, unless the run's checkpoint is newer; else one from disk."""
         folder = context.lasting
         told = spec.memory.version if spec.memory and context.checkpoint else -1
+        if context.back is not None:
+            self._go_back(folder, context.back)
         held = self._learners.take(folder)
         if held is not None and held.version >= told:
             return held
@@ -102,6 +107,17 @@ class Updates:
         device = device_of(self._choice)
         _require_room(context, device)
         return Learner(context, folder, told, device)
+
+    def _go_back(self, folder: Path, back: GoBack) -> None:
+        """Let go of what the ledger does not confirm. A collective: the ranks of a site share the folder."""
+        held, site = self._learners.take(folder), this_site()
+        if held is not None and held.version <= back.to:
+            self._learners.put(folder, held)
+        elif held is not None:
+            held.close()
+        if site.is_first and folder.is_dir():
+            set_aside(folder, back)
+        wait_for_all(site)
 
 
 def _require_room(context: Context, device: torch.device) -> None:

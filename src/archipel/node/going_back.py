@@ -1,0 +1,80 @@
+"""What a trusted role remembers, held against the ledger that it serves now: from where on may it go on?
+
+A ledger may end earlier than what is remembered: another lab continues it from a mirror, or it was restored from a backup.
+Parts: `confirmed` (the newest that holds), `why_not` (pure), `went_back` (what was set aside here). Law: a number alone
+confirms nothing; it is the state digest that a trusted key published, or, of the version that is asked for, what it was made
+from. What a release without these digests left is confirmed by its number, and by the digest of what is made from it.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from archipel.node.lasting import FOLDER
+from archipel.node.small_files import Unreadable, read_json
+from archipel.records.words import Memory
+from archipel.work.remembered import GoBack, Remembered
+
+MAX_ASIDE = 256
+"""Folders that are looked at for `node status`."""
+
+PolicyOf = Callable[[int], Awaitable[str | None]]
+"""State digest of a version in the ledger; None: it has none of that number."""
+
+
+@dataclass(frozen=True, slots=True)
+class WentBack:
+    """What was set aside, of one run."""
+
+    folder: Path
+    to: int
+    why: str
+
+
+async def confirmed(
+    remembered: Sequence[Remembered], memory: Memory, inputs: str | None, policy_of: PolicyOf
+) -> tuple[int, GoBack | None]:
+    """(the version that memory can go on from, -1 for none; how far it has to go back, None: not at all).
+
+    memory: what whoever makes the next version must have learned. inputs: digest of what that is made from.
+    """
+    first = ""
+    for each in remembered:
+        is_asked = each.version < memory.version and each.policy is not None
+        published = await policy_of(each.version) if is_asked else None
+        why = why_not(each, memory, inputs, published)
+        if not why:
+            return each.version, GoBack(to=each.version, why=first) if first else None
+        first = first or why
+    return -1, GoBack(to=-1, why=first) if first else None
+
+
+def why_not(each: Remembered, memory: Memory, inputs: str | None, published: str | None) -> str:
+    """Why the ledger does not confirm a version that is remembered; empty: it does. published: its digest there.
+
+    1. It is none that comes after the one that is asked for. 2. The one that is asked for was made from the same. 3. Any before
+    is the one that was published.
+    """
+    asked = memory.version + 1
+    if each.version > asked:
+        return f"version {each.version} is remembered, and the ledger that is served now asks for version {asked}"
+    if each.version == asked:
+        told = each.parent, each.inputs
+        if told in {(None, None), (memory.policy, inputs)}:
+            return ""
+        return f"version {asked} was made from other results than the ledger has now"
+    known = memory.policy if each.version == memory.version else published
+    if each.policy in {None, known}:
+        return ""
+    return f"version {each.version} is remembered as {each.policy}, and is {known} in the ledger that is served now"
+
+
+def went_back(home: Path) -> Iterator[WentBack]:
+    """What was set aside in this node's home, as far as it can be read."""
+    places = sorted((home / FOLDER).glob("*/aside-*/why.json"))
+    for path in places[:MAX_ASIDE]:
+        try:
+            told = read_json(path) or {}
+            yield WentBack(path.parent, int(told["to"]), str(told["why"])[:600])
+        except (Unreadable, OSError, KeyError, TypeError, ValueError):
+            continue

@@ -1,0 +1,104 @@
+"""Whoever mirrors a lab is told who continues it: one that the ledger names, over what was mirrored, and nobody else."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archipel.blobs import BlobStore
+from archipel.cli.mirror_successors import LOOK_EVERY_S, Successors, continues, named_in
+from archipel.identity import Identity
+from archipel.lab.lab import Lab
+from archipel.lab.mirrors.keeping import Keeper
+from archipel.lab.taking_over import succession_of
+from archipel.ledger.location import open_log
+from archipel.ledger.log import Log
+from archipel.ledger.storage import LedgerUnavailable
+from archipel.ledger.tree_head import TreeHead, sign_tree_head
+from archipel.ledger.verification import lab_key
+from archipel.records.mirror_documents import MirrorView
+from archipel.records.succession import LabSucceeded, Successor, SuccessorsNamed
+from people import envelope, identity
+from small_ledger import LAB, grow
+
+HEIR, URL = identity("heir"), "http://heir.example"
+
+
+class Shown:
+    """The lab, out of its own rows."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def head(self, did: str) -> TreeHead:
+        return self._log.head
+
+    def entries(self, size: int, start: int = 0) -> Iterator[bytes]:
+        yield from self._log.read(start, size - start)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Keeper:
+    """Of a lab that names HEIR."""
+    folder = tmp_path / "first"
+    grow(folder, 0, 2)
+    log = open_log(folder / "ledger.sqlite", lab_key(LAB.did).name, LAB, folder / "ledger.head")
+
+    async def say() -> None:
+        lab = Lab(LAB, log, BlobStore(folder / "blobs"), lambda: 1_700_000_000_000, in_thread=False)
+        seq = lab.state.sequences.get(LAB.did, 0) + 1
+        named = (Successor(did=HEIR.did, address=URL), Successor(did=identity("quiet").did))
+        said = SuccessorsNamed(lab=LAB.did, author=LAB.did, seq=seq, successors=named, ask=())
+        await lab.submit(envelope(LAB, said))
+
+    asyncio.run(say())
+    found = Keeper(tmp_path / "mirror", LAB.did, identity("observer"))
+    found.look(MirrorView(name="lab", lab=LAB.did, url="http://lab"), Shown(log), 1)
+    log.close()
+    return found
+
+
+def taken_over(kept: Keeper, by: Identity = HEIR, head: TreeHead | None = None) -> LabSucceeded:
+    found = head or kept.mirror.head
+    assert found is not None
+    return succession_of(by, LAB.did, found, (by.did,), "")
+
+
+def signed(size: int, root: bytes = bytes(32)) -> TreeHead:
+    return sign_tree_head(LAB, lab_key(LAB.did).name, size, root)
+
+
+def test_a_named_successor_over_what_is_mirrored_continues_it_and_nobody_else(
+    kept: Keeper,
+) -> None:
+    assert [(each.did, each.address) for each in named_in(kept)] == [(HEIR.did, URL)]
+    assert continues(kept, taken_over(kept))
+    assert continues(kept, taken_over(kept, head=signed(99))), "it had more"
+    assert continues(kept, taken_over(kept, identity("quiet"))), "named without an address"
+    assert not continues(kept, taken_over(kept, identity("stranger")))
+    assert not continues(kept, taken_over(kept, head=signed(2))), "another history"
+    other = taken_over(kept).model_copy(update={"predecessor": identity("another lab").did})
+    assert not continues(kept, other)
+    assert not continues(kept, taken_over(kept).model_copy(update={"size": 2}))
+
+
+def test_it_is_said_in_a_sentence_with_what_to_type_and_asked_no_more_often_than_nodes_do(
+    kept: Keeper,
+) -> None:
+    asked: list[str] = []
+
+    def ask(url: str) -> LabSucceeded | None:
+        asked.append(url)
+        if len(asked) == 1:
+            raise LedgerUnavailable("no answer")
+        return None if len(asked) == 2 else taken_over(kept)
+
+    found = Successors(ask)
+    assert [found.look(kept, now_s) for now_s in (0.0, LOOK_EVERY_S - 1)] == ["", ""]
+    assert asked == [URL]
+    assert found.look(kept, LOOK_EVERY_S) == ""
+    said = found.look(kept, 2 * LOOK_EVERY_S)
+    assert said.startswith(f"{HEIR.did} continues this ledger from {kept.mirror.size} entries on")
+    assert f"--mirror {URL}" in said
+    assert (found.look(kept, 9 * LOOK_EVERY_S), len(asked)) == (said, 3)
