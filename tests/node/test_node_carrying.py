@@ -49,6 +49,7 @@ class Machine:
         self.told.append("clock")
 
     async def prepare(self, lease: Lease, worker: object) -> str:
+        assert (lease.grant, worker) == (self.grant, self)
         if self.fetching_s < 0:
             await asyncio.sleep(60)
         self.now_s += self.fetching_s
