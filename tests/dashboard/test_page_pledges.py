@@ -33,7 +33,9 @@ def given(name: str, entry: int, **more: object) -> Given:
 
 
 def sight(state: LabState, **query: str) -> Sight:
-    return Sight(cast("Source", SimpleNamespace(is_lab=True)), Look(state, NOW_MS), NoSeries(), (), query)
+    return Sight(
+        cast("Source", SimpleNamespace(is_lab=True)), Look(state, NOW_MS), NoSeries(), (), query
+    )
 
 
 def state(known: dict[str, tuple[Given, ...]]) -> LabState:
