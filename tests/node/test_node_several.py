@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents import LIMIT_S, complete, learning, num_groups_of, until
+from archipel.node.agent import Agent
 from archipel.node.earnings import accounts
 from archipel.node.home import alone_in, ready_home
 from archipel.node.lab_part import FOLDER, folder_of
@@ -234,7 +235,13 @@ def test_what_the_file_says_anew_holds_at_once_or_between_leases_and_what_is_no_
         script.append(BadLabs("labs.0.weight: wrong"))
         await until(lambda: any("labs.0.weight: wrong" in each for each in node.news))
         assert node.agents == before, "a weight restarts nobody, and a broken file neither"
-        script.append(Labs(labs=(Served(at=A, weight=5.0), Served(at=C, weight=2.0))))
+        before[B].stop = lambda: None  # type: ignore[method-assign]  # it has a lease to finish
+        script.append(Labs(labs=(Served(at=A, weight=6.0), Served(at=C, weight=2.0))))
+        await until(lambda: node.machine.account.places[A].weight == 6.0)
+        assert set(node.agents) == {A, B}, "nobody comes before all parts are free"
+        assert B in node.labs
+        assert B in node.machine.account.places
+        Agent.stop(before[B])
         await until(lambda: C in node.agents)
         assert set(node.agents) == set(node.labs) == set(node.machine.account.places) == {A, C}
         assert node.agents[A] is before[A], "its part of the machine is the same"

@@ -116,6 +116,13 @@ def test_a_lab_that_owes_time_still_works_when_nobody_else_asks() -> None:
     assert next_of(known, {}) is None
 
 
+def test_what_a_lab_was_given_ahead_of_its_weight_is_no_longer_debt_than_one_stint() -> None:
+    places = {"lab0": Place(4.0, start=100.0), "lab1": Place(1.0)}
+    after = spent(Division(places=places), "lab0", 10.0, dict.fromkeys(places, ()))
+    assert after.now == 2.0
+    assert after.places["lab0"].start == 2.0 + 10.0 / 4.0
+
+
 WEEK_S, HOUR_S = 7 * 86_400, 3600
 
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from archipel.records.compute import MAX_PLEDGED_MS, ComputePledged, ComputeWithdrawn
+from archipel.records.compute import MAX_PLEDGED_MS, ComputePledged, ComputeWithdrawn, Purposes
 from specimens import SMALL
 
 PLEDGED = SMALL["compute.pledged"]
@@ -55,6 +55,15 @@ def test_what_a_pledge_may_say(words: dict[str, Any]) -> None:
 def test_what_a_pledge_may_not_say(words: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         said(**words)
+
+
+def test_a_run_declares_eight_purposes_at_most() -> None:
+    purposes = TypeAdapter(Purposes)
+    eight = tuple(f"p{number}" for number in range(8))
+    assert purposes.validate_python(eight) == eight
+    for wrong in ((), (*eight, "p9")):
+        with pytest.raises(ValidationError):
+            purposes.validate_python(wrong)
 
 
 def test_a_pledge_lasts_three_years_at_most_and_is_taken_back_by_its_name() -> None:
