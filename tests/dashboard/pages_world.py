@@ -16,6 +16,7 @@ from archipel.lab.look_source import LabSource
 from archipel.lab.recovery import pages
 from archipel.lab.retelling import retelling
 from archipel.lab.state import LabState
+from archipel.records.compute import ComputePledged
 from archipel.records.kinds.evaluate import EvaluateSpec
 from archipel.records.page_documents import ReleaseView
 from archipel.records.statements import LeaseGranted
@@ -126,6 +127,11 @@ def pages_world(folder: Path, versions: int = 6, steps: int = 12) -> PagesWorld:
     learner.join()
     learner.work()
     nodes = [courtroom.node(world, name) for name in ("north", "south", "east")]
+    for each, more in (
+        (nodes[0], {"hours": 40}),
+        (nodes[1], {"share": 250_000, "purpose": "ferries"}),
+    ):
+        each.speak(ComputePledged, name=16 * "a", until_ms=world.now_ms + 30 * 86_400_000, **more)
     cheat = courtroom.node(world, "sly", Cheat)
     found = PagesWorld(
         world, folder / "chronicle.sqlite", learner, nodes, None, LabState(lab=world.state.lab)

@@ -42,7 +42,7 @@ ADDRESSES = (
     "", "runs", "runs/run", "runs/harbour", "nodes", "nodes?by=earned", "nodes?by=work&start=2", f"nodes/{NORTH}",
     "operators", f"operators/{NORTH}", f"operators/{NORTH}?by=minute", "market/harbour", "audits", "audits?run=run",
     "ledger", "ledger?from=3", "ledger/0", "models", "models/ferry-1",
-    "mirrors",
+    "mirrors", "pledges", "pledges?run=run", "pledges?start=1",
 )  # fmt: skip
 
 
@@ -95,7 +95,9 @@ def test_every_page_is_answered_with_links_to_this_site_alone(told: PagesWorld) 
 def test_every_link_leads_to_a_page(told: PagesWorld) -> None:
     links = {
         link.removeprefix("/pages/")
-        for answer in asked(told.site, "", "runs/run", "market/harbour", "audits", "models/ferry-1")
+        for answer in asked(
+            told.site, "", "runs/run", "market/harbour", "audits", "models/ferry-1", "pledges"
+        )
         for link in Elements(answer.content).links
         if link.startswith("/pages/") and not link.startswith(("/pages/me", "/pages/ledger/"))
     }
@@ -130,7 +132,7 @@ def test_a_page_that_did_not_change_is_not_sent_again(told: PagesWorld) -> None:
     [
         ("nothing", 404), ("runs/nobody", 404), ("runs/", 404), ("runs/run/more", 404), ("ledger/99999", 404),
         ("ledger/-1", 404), ("ledger/01", 404), ("ledger/7777777.raw", 404), ("nodes?by=beauty", 400),
-        ("nodes?start=-1", 400), ("runs?start=99999999999999", 400), ("audits?run=nobody", 404),
+        ("nodes?start=-1", 400), ("runs?start=99999999999999", 400), ("audits?run=nobody", 404), ("pledges?run=nobody", 404),
         ("market/run", 404), ("models/none", 404), ("x" * 3000, 414), ("static/../app.css", 404), ("static/none.js", 404),
         ("runs/%2e%2e%2f%2e%2e%2fetc", 404), ("%ff%fe", 404), ("nodes.json?by=beauty", 400),
         (f"ledger/{'9' * 1500}.raw", 404), (f"ledger/{'9' * 5000}.raw", 404), ("ledger/-1.raw", 404),
@@ -439,7 +441,7 @@ def check_spoiled(told: PagesWorld, word: str) -> None:
         for each in ("plain", word)
     )
     for way in ("", "runs", "runs/run", "runs/harbour", "nodes", f"nodes/{NORTH}", "operators", f"operators/{NORTH}",
-                "market/harbour", "audits", "ledger", "ledger/2", "models"):  # fmt: skip
+                "market/harbour", "audits", "ledger", "ledger/2", "models", "pledges"):  # fmt: skip
         pages = [page_at(each, way) for each in (plain, evil)]
         harmless, spoilt = (
             Elements(frame.html(page, page.title, 0, problem=words)).found

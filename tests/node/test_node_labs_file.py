@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from archipel.node.labs_file import (
+    MAX_FILE_BYTES,
+    MAX_LABS,
+    MIN_MEASURED_S,
     MOST_PAID,
     BadLabs,
     Labs,
@@ -63,6 +66,39 @@ def test_what_is_no_such_file_is_refused_by_the_key_that_is_wrong(text: str, sai
         parse_labs(text.encode(), "labs.toml")
 
 
+def test_a_file_is_read_up_to_its_bound_and_without_words_everything_is_plain() -> None:
+    text = f'[[labs]]\nat = "{ONE}"\n'.encode()
+    full = text + b"#" * (MAX_FILE_BYTES - len(text))
+    (lab,) = parse_labs(full, "labs.toml").labs
+    with pytest.raises(BadLabs, match=f"holds {MAX_FILE_BYTES + 1} bytes"):
+        parse_labs(full + b"#", "labs.toml")
+    assert lab == Served(at=ONE, weight=1.0)
+    assert (lab.key, lab.trusted, lab.runs, lab.purposes, lab.mirrors, lab.credit_worth) == (
+        None, False, (), (), (), 0.0,
+    )  # fmt: skip
+    assert Weighing() == Weighing(untrusted=1.0, price=False, longest_minutes=60.0)
+    assert not Weighing().price
+
+
+@pytest.mark.parametrize(
+    ("mirror", "said"),
+    [("ftp://m", "mirrors of .*ftp"), ("http://m,http://n", "2 addresses; give one each")],
+)
+def test_a_mirror_of_a_lab_is_one_address(mirror: str, said: str) -> None:
+    text = f'[[labs]]\nat = "{ONE}"\nmirrors = ["{mirror}"]'
+    with pytest.raises(BadLabs, match=said):
+        parse_labs(text.encode(), "labs.toml")
+
+
+def test_as_many_labs_are_served_as_there_may_be_and_each_once(tmp_path: Path) -> None:
+    many = [f"http://lab{number}.example" for number in range(MAX_LABS + 1)]
+    assert [name_of(each) for each in read_labs(tmp_path, many[:-1]).labs] == many[:-1]
+    with pytest.raises(BadLabs, match=f"{MAX_LABS + 1} labs; a node serves at most {MAX_LABS}"):
+        read_labs(tmp_path, many)
+    with pytest.raises(BadLabs, match="twice"):
+        read_labs(tmp_path, [f"{ONE},{TWO}", TWO])
+
+
 def test_labs_of_a_command_line_are_served_beside_those_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(BadLabs, match="name one with --lab"):
         read_labs(tmp_path)
@@ -87,6 +123,12 @@ def test_what_a_lab_pays_counts_only_as_its_credit_is_worth_and_within_bounds() 
     assert weights_of(Labs(rules=rules, labs=served), lies)[ONE] <= MOST_PAID
     unmeasured = weights_of(Labs(rules=rules, labs=served), {ONE: Paid(10**9, 1.0)})
     assert unmeasured[ONE] == unmeasured[TWO] == 1.0
+    # An hour at ONE was worth three times one at TWO, half as much again as their mean.
+    known = {ONE: Paid(3 * 10**6, MIN_MEASURED_S), TWO: Paid(10**9, MIN_MEASURED_S)}
+    weights = weights_of(Labs(rules=rules, labs=served), known)
+    assert (weights[ONE], weights[TWO]) == (1.5, 0.5)
+    plain = weights_of(Labs(rules=Weighing(), labs=served), paid)
+    assert set(plain.values()) == {1.0}, "prices count only where the operator says so"
 
 
 def test_a_lab_takes_runs_by_name_and_by_purpose() -> None:

@@ -2,18 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from agents import LIMIT_S, complete, learning, num_groups_of, until
+from archipel.node.agent import Agent
 from archipel.node.earnings import accounts
-from archipel.node.home import ready_home
-from archipel.node.labs_file import Labs, Served
+from archipel.node.home import alone_in, ready_home
+from archipel.node.lab_part import FOLDER, folder_of
+from archipel.node.labs_file import BadLabs, Labs, Served, Weighing
+from archipel.node.labs_watch import LabsWatch
 from archipel.node.patience import NodeFailed
 from archipel.node.settings import NodeSettings
-from archipel.node.several import FOLDER, Several
+from archipel.node.several import Several
+from archipel.node.standing import Doing
 from live import live
 from people import identity
 from stub_worker import StubWorker
@@ -178,6 +182,154 @@ def test_one_lab_under_two_names_is_served_once(worlds: list[World], folder: Pat
         story,
     )
     assert "with a comma" in " ".join(node.failed.values())
+
+
+def _alone(
+    folder: Path,
+    addresses: list[str],
+    script: list[Labs | BadLabs],
+    story: Callable[[Several], Awaitable[None]],
+) -> Several:
+    """A node at labs that are not there, whose file says one thing after the other, each when the one before is done."""
+
+    def changed() -> Labs | None:
+        said = script.pop(0) if script else None
+        if isinstance(said, BadLabs):
+            raise said
+        return said
+
+    async def whole() -> Several:
+        labs = Labs(labs=tuple(Served(at=each) for each in addresses))
+        node = Several(labs, _settings(folder), identity("node"), changed)
+        running = asyncio.create_task(node.run())
+        await asyncio.wait_for(story(node), LIMIT_S)
+        node.stop()
+        node.stop()
+        await asyncio.wait_for(running, LIMIT_S)
+        return node
+
+    return asyncio.run(whole())
+
+
+A, B, C = (f"http://127.0.0.1:{port}" for port in (7, 9, 11))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archipel.node.several.LOOK_S", 0.01)
+    monkeypatch.setattr("archipel.node.divided.ASK_LIMIT_S", 0.05)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_the_file_says_anew_holds_at_once_or_between_leases_and_what_is_no_file_changes_nothing(
+    folder: Path,
+) -> None:
+    heavy = Labs(labs=(Served(at=A, weight=5.0), Served(at=B)), rules=Weighing(longest_minutes=7))
+    script: list[Labs | BadLabs] = []
+
+    async def story(node: Several) -> None:
+        before = dict(node.agents)
+        script.append(heavy)
+        await until(lambda: node.machine.account.places[A].weight == 5.0)
+        assert node.machine.longest_s == 420.0
+        script.append(BadLabs("labs.0.weight: wrong"))
+        await until(lambda: any("labs.0.weight: wrong" in each for each in node.news))
+        assert node.agents == before, "a weight restarts nobody, and a broken file neither"
+        before[B].stop = lambda: None  # type: ignore[method-assign]  # it has a lease to finish
+        script.append(Labs(labs=(Served(at=A, weight=6.0), Served(at=C, weight=2.0))))
+        await until(lambda: node.machine.account.places[A].weight == 6.0)
+        assert set(node.agents) == {A, B}, "nobody comes before all parts are free"
+        assert B in node.labs
+        assert B in node.machine.account.places
+        Agent.stop(before[B])
+        await until(lambda: C in node.agents)
+        assert set(node.agents) == set(node.labs) == set(node.machine.account.places) == {A, C}
+        assert node.agents[A] is before[A], "its part of the machine is the same"
+        assert before[B].standing.stopping
+        script.append(Labs(labs=(Served(at=A),)))
+        await until(lambda: set(node.agents) == {A} and node.agents[A] is not before[A])
+        assert node.agents[A].settings.lasting_bytes == 2 * before[A].settings.lasting_bytes
+        await until(lambda: node.agents[A].standing.doing is not Doing.STARTING)
+
+    node = _alone(folder, [A, B], script, story)
+    told = list(node.news)
+    assert sum("is not taken, the labs before it are served on" in each for each in told) == 1
+    assert [each for each in told if " is left. " in each] == [f"{B} is left. ", f"{C} is left. "]
+    assert not node.failed
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_lab_that_failed_is_tried_again_when_the_file_changes(folder: Path) -> None:
+    script: list[Labs | BadLabs] = []
+    taken = _settings(folder).home / FOLDER / folder_of(B)
+    taken.mkdir(parents=True)
+
+    async def story(node: Several) -> None:
+        await until(lambda: B in node.failed)
+        lock.close()
+        first = node.agents[B]
+        script.append(Labs(labs=(Served(at=A, weight=2.0), Served(at=B))))
+        await until(lambda: not node.failed and node.agents[B] is not first)
+        await until(lambda: node.agents[B].standing.doing is not Doing.STARTING)
+
+    with ExitStack() as lock:
+        lock.enter_context(alone_in(taken))
+        node = _alone(folder, [A, B], script, story)
+    assert any(each.startswith(f"{B} is served no more: another node runs") for each in node.news)
+    assert not node.failed
+
+
+@pytest.mark.slow
+def test_a_changed_labs_file_holds_without_a_restart_and_a_broken_one_changes_nothing(
+    worlds: list[World], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.node.several.LOOK_S", 0.02)
+    monkeypatch.setattr("archipel.node.divided.ASK_LIMIT_S", 0.2)
+    first, second = worlds
+    for each in worlds:
+        each.started(**EASY)
+    addresses: list[str] = []
+    told: list[str] = []
+
+    def write(text: str) -> None:
+        (folder / "partial").write_text(text)
+        (folder / "partial").replace(_settings(folder).home / "labs.toml")
+
+    def make(urls: list[str]) -> Several:
+        addresses.extend(urls)
+        write(f'[[labs]]\nat = "{urls[0]}"\n[[labs]]\nat = "http://127.0.0.1:9"')
+        watch = LabsWatch(_settings(folder).home)
+        return Several(watch.labs, _settings(folder), identity("node"), watch.look)
+
+    async def story(node: Several) -> None:
+        one, other = addresses[:2]
+        agents = dict(node.agents)
+        await until(complete(first), learning(first))
+        write(f'[[labs]]\nat = "{one}"\nweight = 5\n[[labs]]\nat = "http://127.0.0.1:9"')
+        await until(lambda: node.machine.account.places[one].weight == 5.0)
+        assert node.agents == agents, "a weight restarts nobody"
+        write(f'[[labs]]\nat = "{one}"\nweight = 0')
+        await until(lambda: any("is not taken" in each for each in node.news))
+        assert node.agents == agents
+        write(
+            f'[rules]\nlongest_minutes = 7\n[[labs]]\nat = "{one}"\n[[labs]]\nat = "{other}"\nweight = 3'
+        )
+        await until(lambda: set(node.agents) == {one, other})
+        assert node.agents[one] is agents[one], "its part is the same"
+        assert set(node.labs) == set(node.machine.account.places) == {one, other}
+        assert node.machine.longest_s == 420.0
+        assert node.machine.account.places[other].weight == 3.0
+        await until(complete(second), learning(second))
+        told.extend(node.news)
+
+    node = _serve(worlds, folder, make, story)
+    assert [num_groups_of(each) for each in worlds] == [4, 4]
+    assert not node.failed
+    assert sum("is not taken, the labs before it are served on" in each for each in told) == 1
+    assert f"{addresses[1]} is served, too" in " ".join(told)
+    assert any(each.startswith("http://127.0.0.1:9 is left") for each in told)
+    for each in worlds:
+        each.check_replay()
 
 
 def test_no_lab_s_work_process_reads_or_writes_what_is_another_s(folder: Path) -> None:

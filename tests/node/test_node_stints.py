@@ -7,7 +7,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archipel.node.stints import Division, Floor, Place, agreed, came, next_of, passed, spent
+from archipel.node.stints import (
+    Division,
+    Floor,
+    Place,
+    agreed,
+    away_s,
+    came,
+    next_of,
+    passed,
+    spent,
+)
 
 WEIGHTS = st.lists(st.sampled_from([0.5, 1.0, 2.0, 7.0, 90.0]), min_size=1, max_size=8)
 LENGTHS = st.lists(st.sampled_from([0.01, 0.3, 1.0, 4.0]), min_size=1, max_size=40)
@@ -106,32 +116,84 @@ def test_a_lab_that_owes_time_still_works_when_nobody_else_asks() -> None:
     assert next_of(known, {}) is None
 
 
+def test_what_a_lab_was_given_ahead_of_its_weight_is_no_longer_debt_than_one_stint() -> None:
+    places = {"lab0": Place(4.0, start=100.0), "lab1": Place(1.0)}
+    after = spent(Division(places=places), "lab0", 10.0, dict.fromkeys(places, ()))
+    assert after.now == 2.0
+    assert after.places["lab0"].start == 2.0 + 10.0 / 4.0
+
+
 WEEK_S, HOUR_S = 7 * 86_400, 3600
 
 
 def test_hours_a_week_are_owed_as_the_weeks_time_passes_and_never_more_than_one_weeks() -> None:
     known = _opened([1.0], {"hours": 0.0, "share": 0.5})
-    known = passed(known, {"hours": 10.0}, 1_000_000.0)
+    known = passed(known, {"hours": 10.0}, 0.0, 1_000_000.0)
     assert (known.floors["hours"].owed_s, known.at_s) == (0.0, 1_000_000.0)
-    half = passed(known, {"hours": 10.0}, known.at_s + WEEK_S / 2)
+    half = passed(known, {"hours": 10.0}, WEEK_S / 2, 5.0)
     assert half.floors["hours"].owed_s == pytest.approx(5 * HOUR_S)
     assert half.floors["share"] == known.floors["share"]
-    assert passed(half, {"hours": 10.0}, half.at_s) == half
-    assert passed(half, {}, half.at_s + 5).floors == half.floors
+    assert half.at_s == 5.0
+    assert passed(half, {"hours": 10.0}, 0.0, 5.0) == half
+    assert passed(half, {}, 5.0, 6.0).floors == half.floors
     for weeks in (0.75, 40):
-        full = passed(half, {"hours": 10.0}, half.at_s + weeks * WEEK_S)
+        full = passed(half, {"hours": 10.0}, weeks * WEEK_S, 7.0)
         assert full.floors["hours"].owed_s == 10 * HOUR_S
-    back = passed(half, {"hours": 10.0}, half.at_s - 1000)
-    assert back.floors == half.floors, "a clock that is set back owes nothing"
-    ahead = Division(floors={"hours": Floor(0.0, owed_s=-7200.0)}, at_s=1.0)
-    assert passed(ahead, {"hours": 1.0}, 1.0 + 9 * WEEK_S).floors["hours"].owed_s == -HOUR_S
+    assert passed(half, {"hours": 10.0}, -1000.0, 5.0) == half, "time goes one way"
+    ahead = Division(floors={"hours": Floor(0.0, owed_s=-7200.0)})
+    assert passed(ahead, {"hours": 1.0}, WEEK_S / 2, 1.0).floors["hours"].owed_s == -1.5 * HOUR_S
+
+
+def test_of_the_time_that_nobody_kept_the_account_a_day_counts_at_most() -> None:
+    known = Division(at_s=1_000_000.0)
+    for now_s, told_s in (
+        (1_000_000.0, 0.0),
+        (1_000_060.0, 60.0),
+        (1_000_000.0 + 86_400, 86_400.0),
+        (1_000_000.0 + 86_401, 86_400.0),
+        (4e9, 86_400.0),
+        (999_999.0, 0.0),
+        (0.0, 0.0),
+    ):
+        assert away_s(known, now_s) == told_s
+    assert away_s(Division(), 4e9) == 0.0, "nobody ever did"
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 2000), st.sampled_from([-1e9, -1e6, 0.0, 3600.0, 1e6, 3e9]), st.booleans()
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_a_clock_that_is_set_as_it_likes_moves_no_account_and_a_restart_moves_it_by_a_day_at_most(
+    steps: list[tuple[float, float, bool]],
+) -> None:
+    hours, wall_s, true_s, num_restarts = {"p": 84.0}, 1_800_000_000.0, 0.0, 0
+    known = passed(_opened([1.0, 1.0], {"p": 0.0}), hours, 0.0, wall_s)
+    for elapsed_s, is_set_by_s, is_restarted in steps:
+        wall_s = max(wall_s + elapsed_s + is_set_by_s, 1.0)
+        if is_restarted:
+            num_restarts += 1
+            known = passed(known, hours, away_s(known, wall_s), wall_s)
+        else:
+            true_s += elapsed_s
+            before = known.floors["p"].owed_s
+            known = passed(known, hours, elapsed_s, wall_s)
+            assert known.floors["p"].owed_s - before <= elapsed_s / 2 + 1e-6
+        least_s, most_s = true_s / 2, true_s / 2 + num_restarts * 86_400 / 2
+        owed_s = known.floors["p"].owed_s
+        assert min(least_s, 84 * HOUR_S) - 1e-3 <= owed_s <= min(most_s, 84 * HOUR_S) + 1e-3
+    assert {place.start for place in known.places.values()} == {0.0}, "no lab has a debt of it"
 
 
 def test_hours_a_week_are_given_before_the_weights_and_then_no_more() -> None:
     known = _opened([99.0, 1.0], {"p": 0.0})
-    known = passed(known, {"p": 2.0}, 1_000_000.0)
-    for _ in range(200):
-        known = passed(known, {"p": 2.0}, known.at_s + HOUR_S)
+    for hour in range(200):
+        known = passed(known, {"p": 2.0}, HOUR_S, 1_000_000.0 + hour * HOUR_S)
         waiting: dict[str, tuple[str, ...]] = {"lab0": (), "lab1": ("p",)}
         for lab in waiting:
             known = came(known, lab)

@@ -1,5 +1,11 @@
 """What an agent counted, as people and Prometheus read it."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
+from archipel.node.divided import Divided
+from archipel.node.figures import SeveralCollector
+from archipel.node.stints import spent
 from archipel.node.totals import Totals, TotalsCollector
 from specimens import SMALL
 
@@ -62,3 +68,36 @@ def test_prometheus_gets_the_same_numbers() -> None:
         ("archipel_node_waiting_seconds_total",): 1.5,
         ("archipel_node_policy_version", GRANT.spec.run): GRANT.spec.version,
     }
+
+
+def test_prometheus_gets_them_by_lab_and_how_the_machine_is_divided(tmp_path: Path) -> None:
+    machine = Divided(tmp_path)
+    machine.agree({"http://a": 3.0, "http://b": 1.0}, {"p": 0.25})
+    machine.account = spent(machine.account, "http://a", 8.0, {"http://a": ("p",)}, ())
+    agents = {"http://a": SimpleNamespace(totals=busy()), "http://b": SimpleNamespace(totals=Totals())}  # fmt: skip
+    collector = SeveralCollector(SimpleNamespace(machine=machine, agents=agents))
+    families = list(collector.collect())
+    found = {
+        (sample.name, *sample.labels.items()): sample.value
+        for family in families
+        for sample in family.samples
+    }
+    assert len({each.name for each in families}) == len(families), "each family comes once"
+    one, other = ("lab", "http://a"), ("lab", "http://b")
+    for name, of_one, of_other in (
+        ("archipel_node_tokens_total", 500, 0),
+        ("archipel_node_tokens_at_hand", 7, 0),
+        ("archipel_node_busy_seconds_total", 4.0, 0.0),
+        ("archipel_node_stint_seconds_total", 8.0, 0.0),
+        ("archipel_node_weight", 3.0, 1.0),
+    ):
+        assert (found[name, one], found[name, other]) == (of_one, of_other)
+    assert found["archipel_node_works_total", one, ("outcome", "accepted")] == 2
+    assert found["archipel_node_policy_version", one, ("run", GRANT.spec.run)] == GRANT.spec.version
+    pledge = ("pledge", "p")
+    assert found["archipel_node_pledge_owed_seconds", pledge] == 2.0
+    assert found["archipel_node_pledge_given_seconds_total", pledge] == 0.0
+    machine.agree({"http://b": 1.0}, {})
+    del agents["http://a"]
+    left = [sample for family in collector.collect() for sample in family.samples]
+    assert all(one not in each.labels.items() for each in left), "a lab that is left is gone"

@@ -44,6 +44,18 @@ def test_while_it_works_it_says_on_what_and_how_long_that_may_last() -> None:
     assert "0 s left" in doing(standing, totals, 999.0)
 
 
+@pytest.mark.parametrize(("is_trusted", "who"), [(True, "this trusted role"), (False, "this node")])
+def test_who_turns_to_a_lab_that_continues_its_own_says_what_it_is(
+    is_trusted: bool, who: str
+) -> None:
+    standing = Standing()
+    standing.turned("did:key:old", "did:key:new", "https://new", is_trusted=is_trusted)
+    assert standing.lab == "did:key:new"
+    assert standing.news.pop() == (
+        f"the lab did:key:old is continued by did:key:new at https://new: {who} works for that one now"
+    )
+
+
 def test_without_work_ctrl_c_waits_for_nothing() -> None:
     standing = Standing()
     standing.works_on(GRANT, 388.0)

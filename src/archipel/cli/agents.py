@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,6 +39,9 @@ PRESENTED = (
     ),
 )
 """What a node shows that others signed."""
+METRICS = click.option(
+    "--metrics-port", type=int, help="Serve Prometheus metrics on 127.0.0.1:PORT."
+)
 
 
 def _named_lab() -> str | None:
@@ -69,9 +72,7 @@ def agent_options(function: Command) -> Command:
             metavar="SECONDS",
             help="End when the lab is away this long [never].",
         ),
-        click.option(
-            "--metrics-port", type=int, help="Serve Prometheus metrics on 127.0.0.1:PORT."
-        ),
+        METRICS,
         click.option(
             "--lab-key",
             type=KeyName(),
@@ -98,6 +99,7 @@ def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -
     from archipel.node.agent import Agent
     from archipel.node.patience import NodeFailed
     from archipel.node.small_files import Unreadable
+    from archipel.node.totals import TotalsCollector
 
     with mending(OSError, Unreadable):
         log_to(settings.home / "log.jsonl")
@@ -106,7 +108,7 @@ def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -
         agent = Agent(replace(settings, judge=why_not_continued), identity, store)
     click.echo(f"node {identity.did} for {settings.lab_url}, home {settings.home}", err=True)
     if metrics_port is not None:
-        _serve_metrics(agent, metrics_port)
+        serve_metrics(TotalsCollector(agent.totals), metrics_port)
     screen = Screen(agent, None if quiet else sys.stderr, can_redraw())
     try:
         asyncio.run(_until_stopped(agent, screen))
@@ -165,12 +167,11 @@ async def show_on(screen: "Screen") -> None:
         await asyncio.sleep(REDRAW_S)
 
 
-def _serve_metrics(agent: "Agent", port: int) -> None:
+def serve_metrics(collector: Any, port: int) -> None:
+    """collector: by its shape. Raises Mendable: the port is taken."""
     from prometheus_client import CollectorRegistry, start_http_server
 
-    from archipel.node.totals import TotalsCollector
-
     registry = CollectorRegistry()
-    registry.register(TotalsCollector(agent.totals))  # type: ignore[arg-type]  # a collector by shape
+    registry.register(collector)
     with mending(OSError):
         start_http_server(port, addr="127.0.0.1", registry=registry)

@@ -7,33 +7,16 @@ import click
 
 from archipel.cli.agents import agent_options
 from archipel.cli.helping import Group
-from archipel.cli.lab_door import MIRRORS
 from archipel.cli.node_asks import asking_options
 from archipel.cli.node_audits import contest, disputes, reputation
 from archipel.cli.node_key import key
 from archipel.cli.node_machine import machine_of, machine_options
 from archipel.cli.node_pledge import pledge, pledges, withdraw_pledge
 from archipel.cli.node_service import service
+from archipel.cli.node_sharing import sharing_of, sharing_options
 from archipel.cli.node_stake import decoy, stake
 from archipel.cli.node_start import start
 from archipel.cli.node_status import status
-
-
-class Place(click.ParamType):
-    """Where to listen."""
-
-    name = "place"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        """Read."""
-        from archipel.node.addresses import BadPlace, place_of
-
-        try:
-            return value if isinstance(value, tuple) else place_of(value)
-        except BadPlace as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.group(cls=Group)
@@ -50,31 +33,12 @@ for each in (pledge, pledges, withdraw_pledge):
 @command.command()
 @agent_options
 @machine_options
-@click.option(
-    "--serve-blobs",
-    is_flag=False,
-    flag_value="127.0.0.1:0",
-    type=Place(),
-    metavar="[HOST:PORT]",
-    help="Pass published versions on to other nodes from here, at HOST:PORT; alone, to this machine's own nodes "
-    "[this node only dials out].",
-)
-@MIRRORS
-@click.option(
-    "--serve-mbit",
-    default=20.0,
-    show_default=True,
-    type=click.FloatRange(0.1, 1_000_000),
-    help="Megabits a second that all of them get together.",
-)
+@sharing_options
 @asking_options
 def join(
     lab_url: str,
     home: Path | None,
     threads: int,
-    serve_blobs: tuple[str, int] | None,
-    mirrors: tuple[str, ...],
-    serve_mbit: float,
     give_up: float | None,
     metrics_port: int | None,
     lab_key: str | None,
@@ -104,10 +68,8 @@ def join(
         lab_key=lab_key,
         delegation=delegation,
         invitation=invitation,
-        serve_blobs=serve_blobs,
-        mirrors=mirrors,
-        serve_rate=int(serve_mbit * 125_000),
         give_up_s=give_up,
+        **sharing_of(given),
         **machine_of(given, home, threads, quiet),
     )
     run_agent(settings, metrics_port, quiet)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.agents import PRESENTED
+from archipel.cli.agents import METRICS, PRESENTED, REDRAW_S
 from archipel.cli.doors import LabUrl, Mendable, log_to, mending
 from archipel.cli.last_deadline import NODE_S, last_deadline
 from archipel.cli.node_asks import asking_options
 from archipel.cli.node_machine import machine_of, machine_options
+from archipel.cli.node_sharing import sharing_of, sharing_options
 
 if TYPE_CHECKING:
     from archipel.cli.screen import Screen
@@ -40,15 +41,18 @@ if TYPE_CHECKING:
     help="Processor threads of the work processes, of which one works at a time.",
 )
 @click.option("--quiet", is_flag=True, help="Show nothing; the log stays.")
+@METRICS
 @PRESENTED[0]
 @PRESENTED[1]
 @machine_options
+@sharing_options
 @asking_options
 def start(
     lab_urls: tuple[str, ...],
     home: Path | None,
     threads: int,
     quiet: bool,
+    metrics_port: int | None,
     delegation: Path | None,
     invitation: Path | None,
     **given: Any,
@@ -56,35 +60,51 @@ def start(
     """Serve several labs until Ctrl-C (twice: give the work back at once).
 
     Each lab has a folder, a work process and a part of memory and disk of its own. The machine works for one at a time;
-    HOME/labs.toml says what each weighs. Pledges (archipel node pledge) go first.
+    HOME/labs.toml says what each weighs, and is read again when it changes. Pledges (archipel node pledge) go first.
+    Doors at a port (--serve-blobs HOST:PORT) are one for each lab, at that port and those after it.
 
     \b
     Examples:
       archipel node start --lab https://one.example --lab https://two.example
       archipel node start --lab https://a.example,https://b.example --lab http://127.0.0.1:8440
+      archipel node start --lab https://one.example --serve-blobs 203.0.113.5:8441 --metrics-port 9400
       archipel node start
     """
+    from archipel.cli.agents import serve_metrics
     from archipel.cli.keys import load_or_make_key
-    from archipel.node.labs_file import BadLabs, read_labs
+    from archipel.cli.ledger_continued import why_not_continued
+    from archipel.node.figures import SeveralCollector
+    from archipel.node.labs_file import MAX_LABS, BadLabs
+    from archipel.node.labs_watch import LabsWatch
     from archipel.node.patience import NodeFailed
     from archipel.node.settings import NodeSettings
     from archipel.node.several import Several
     from archipel.node.small_files import Unreadable
 
+    sharing, last_port = sharing_of(given), 65_536 - MAX_LABS
+    if (sharing["serve_blobs"] or ("", 0))[1] > last_port:
+        raise click.BadParameter(
+            f"doors of {MAX_LABS} labs need as many ports; the first is {last_port} at most",
+            param_hint="--serve-blobs",
+        )
     settings = NodeSettings(
         lab_url="",
         delegation=delegation,
         invitation=invitation,
+        judge=why_not_continued,
+        **sharing,
         **machine_of(given, home, threads, quiet),
     )
     folder = settings.home
     with mending(OSError, Unreadable, BadLabs, NodeFailed):
         log_to(folder / "log.jsonl")
-        labs = read_labs(folder, lab_urls)
+        watch = LabsWatch(folder, lab_urls)
         identity = load_or_make_key(folder / "node.key")
-        node = Several(labs, settings, identity)
+        node = Several(watch.labs, settings, identity, watch.look)
     told = ", ".join(node.agents)
     click.echo(f"node {identity.did} for {told}, home {folder}", err=True)
+    if metrics_port is not None:
+        serve_metrics(SeveralCollector(node), metrics_port)
     try:
         asyncio.run(_until_stopped(node, _screen(node, quiet)))
     except NodeFailed as error:
@@ -99,9 +119,6 @@ def _screen(node: "Several", quiet: bool) -> "Screen":
 
 
 async def _until_stopped(node: "Several", screen: "Screen") -> None:
-    from archipel.cli.agents import show_on
-    from archipel.node.bidding import Bidding
-
     loop, is_to_end = asyncio.get_running_loop(), last_deadline(NODE_S)
 
     def stop(presses: int) -> None:
@@ -115,14 +132,23 @@ async def _until_stopped(node: "Several", screen: "Screen") -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, stop, 2)
-    beside = [asyncio.create_task(show_on(screen))]
-    for agent in node.agents.values():
-        if agent.settings.asking.bids:
-            bidding = Bidding(agent.client, agent.standing, agent.totals, agent.settings)
-            beside.append(asyncio.create_task(bidding.go_on()))
+    showing = asyncio.create_task(_show(node, screen))
     try:
         await node.run()
     finally:
-        for task in beside:
-            task.cancel()
+        showing.cancel()
+        _say_news(node, screen)
         screen.end()
+
+
+async def _show(node: "Several", screen: "Screen") -> None:
+    """Until cancelled."""
+    while True:
+        _say_news(node, screen)
+        screen.tick()
+        await asyncio.sleep(REDRAW_S)
+
+
+def _say_news(node: "Several", screen: "Screen") -> None:
+    while node.news:
+        screen.say(node.news.popleft())

@@ -6,11 +6,12 @@ Law: a look is one moment, so everything it tells agrees; asking it waits for no
 from collections.abc import Sequence
 from typing import Protocol
 
+from archipel.records.compute_documents import ComputePledgeView
 from archipel.records.documents import LeaseView, NodeView, RunView, Wait
 from archipel.records.grant_documents import GrantsView
 from archipel.records.market_documents import MarketView
 from archipel.records.ownership_documents import OwnershipView
-from archipel.records.page_documents import AuditView, Counts, NodeOrder, OperatorView
+from archipel.records.page_documents import AuditView, Counts, NodeOrder, OperatorView, PledgeCounts
 
 
 class Look(Protocol):
@@ -63,6 +64,13 @@ class Look(Protocol):
         """Open ones first, then the newest."""
 
     def grants(self, rows: int) -> GrantsView: ...
+
+    def pledges(
+        self, start: int, limit: int, run: str | None = None
+    ) -> Sequence[ComputePledgeView]:
+        """Of compute: those that hold first, then the newest; run: for which its work counts."""
+
+    def pledge_counts(self, run: str | None = None) -> PledgeCounts: ...
 
 
 class Source(Protocol):

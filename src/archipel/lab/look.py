@@ -12,6 +12,7 @@ from heapq import nlargest
 from archipel.lab import views
 from archipel.lab.audit_views import audit_views
 from archipel.lab.audits import audits
+from archipel.lab.compute_views import pledge_counts, pledge_views
 from archipel.lab.grant_views import grants_view
 from archipel.lab.market_views import market_view
 from archipel.lab.ownership_views import ownership_view
@@ -20,6 +21,7 @@ from archipel.lab.providers import standing_of
 from archipel.lab.refusals import NoCharter
 from archipel.lab.state import OPEN_PHASES, LabState, Node, Run
 from archipel.market.journal import held, stake, wallet
+from archipel.records.compute_documents import ComputePledgeView
 from archipel.records.documents import LeaseView, NodeView, RunView, Wait
 from archipel.records.grant_documents import GrantsView
 from archipel.records.market_documents import MarketView
@@ -30,6 +32,7 @@ from archipel.records.page_documents import (
     Counts,
     NodeOrder,
     OperatorView,
+    PledgeCounts,
 )
 
 MAX_ENTRIES = 1000
@@ -233,6 +236,20 @@ class Look:
     def grants(self, rows: int) -> GrantsView:
         """The pool, and at most `rows` grantees."""
         return grants_view(self._state, self._now_ms, rows)
+
+    def pledges(
+        self, start: int, limit: int, run: str | None = None
+    ) -> Sequence[ComputePledgeView]:
+        """Of compute: those that hold first, then the newest; run: for which its work counts."""
+        return pledge_views(self._state, self._now_ms, start, limit, self._purposes(run))
+
+    def pledge_counts(self, run: str | None = None) -> PledgeCounts:
+        """The same in a few numbers."""
+        return pledge_counts(self._state, self._now_ms, self._purposes(run))
+
+    def _purposes(self, run: str | None) -> tuple[str, ...] | None:
+        known: Run | None = None if run is None else self._state.runs.get(run)
+        return None if known is None else known.opened.pace.purposes or ()
 
     def _is_here(self, node: Node) -> bool:
         if not self._is_lab:

@@ -7,7 +7,7 @@ the operator said what the lab's credit is worth.
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
@@ -16,15 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archipel.node.address import BadAddress, lab_addresses
 from archipel.records.compute import Purpose
-from archipel.records.fields import Did, RunName
+from archipel.records.fields import Did
 
 FILE = "labs.toml"
 MAX_LABS = 32
 MAX_FILE_BYTES = 65_536
 MAX_PATTERNS = 32
+MAX_MIRRORS = 16
 MOST_PAID = 4.0
 """A lab weighs at most so many times more, or less, for what it pays."""
 _Pattern = Annotated[str, Field(pattern=r"^[a-z0-9*?-]{1,64}$")]
+_Place = Annotated[str, Field(min_length=1, max_length=2048)]
 _Weight = Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)]
 
 
@@ -49,6 +51,8 @@ class Served(BaseModel):
     """Only runs with such names, with * and ?; none: any."""
     purposes: Annotated[tuple[Purpose, ...], Field(max_length=MAX_PATTERNS, strict=False)] = ()
     """Only runs that declare such a purpose; none: any."""
+    mirrors: Annotated[tuple[_Place, ...], Field(max_length=MAX_MIRRORS, strict=False)] = ()
+    """Where this lab's blobs are asked for before it; nothing from there is believed."""
     credit_worth: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
     """What one of its credits is worth to the operator, in any one unit; 0: what it pays does not count."""
 
@@ -152,6 +156,17 @@ def _check_apart(found: Labs) -> None:
                 f"{each.at} is named twice; addresses of one lab belong into one entry, with commas"
             )
         seen.update(addresses(each))
+        for mirror in each.mirrors:
+            _check_mirror(each, mirror)
+
+
+def _check_mirror(served: Served, mirror: str) -> None:
+    try:
+        found = lab_addresses(mirror)
+    except BadAddress as error:
+        raise BadLabs(f"mirrors of {served.at}: {error}") from None
+    if len(found) > 1:
+        raise BadLabs(f"mirrors of {served.at}: {mirror} is {len(found)} addresses; give one each")
 
 
 def weights_of(labs: Labs, paid: Mapping[str, Paid]) -> dict[str, float]:
@@ -178,11 +193,3 @@ def _hourly(served: Served, paid: Paid) -> float | None:
     if not served.credit_worth or paid.busy_s < MIN_MEASURED_S:
         return None
     return served.credit_worth * paid.credit_micro / 1e6 * 3600 / paid.busy_s
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a lab shows of its runs that matters here."""
-
-    purposes: Mapping[RunName, tuple[str, ...]] = field(default_factory=dict)
-    """Open run -> the purposes that it declares."""

@@ -124,6 +124,14 @@ class Standing:
         self.lab = lab
         self.news.append(f"joined lab {lab}{measured}")
 
+    def turned(self, former: str, lab: str, address: str, *, is_trusted: bool) -> None:
+        """Another lab continues the one that was joined."""
+        who = "trusted role" if is_trusted else "node"
+        self.lab = lab
+        self.news.append(
+            f"the lab {former} is continued by {lab} at {address}: this {who} works for that one now"
+        )
+
     def at(self, doing: Doing, until_s: float | None = None) -> None:
         """From now on the agent does this."""
         if doing is not self.doing:

@@ -57,7 +57,7 @@ class Division:
     longest_s: float = 0.0
     """The longest stint so far."""
     at_s: float = 0.0
-    """Unix time up to which hours a week are owed."""
+    """Unix time at which somebody kept the account last; 0: nobody did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +151,26 @@ def spent(
 
 
 WEEK_S = 7 * 86_400
+MOST_AWAY_S = 86_400.0
+"""Of the time in which no process kept the account, this much counts: only a clock that may be set tells how long it was."""
 
 
-def passed(known: Division, hours: Mapping[str, float], now_s: float) -> Division:
-    """The account at this Unix time: what is pledged in hours a week is owed whether the machine works or not, and for
-    one week at most.
+def away_s(known: Division, now_s: float) -> float:
+    """How long nobody kept the account until this Unix time, as far as it counts; after a clock that was set back, nothing."""
+    return min(max(now_s - known.at_s, 0.0), MOST_AWAY_S) if known.at_s else 0.0
+
+
+def passed(known: Division, hours: Mapping[str, float], elapsed_s: float, now_s: float) -> Division:
+    """The account when so many seconds have passed: what is pledged in hours a week is owed whether the machine works or
+    not, and for one week at most.
+
+    elapsed_s: by a clock that nobody sets; at first `away_s`. now_s: Unix time, kept for `away_s` alone.
     """
-    elapsed_s = min(max(now_s - known.at_s, 0.0), WEEK_S) if known.at_s else 0.0
+    weeks = max(elapsed_s, 0.0) / WEEK_S
     floors = {
         name: replace(
             floor,
-            owed_s=min(floor.owed_s + hours[name] * 3600 * elapsed_s / WEEK_S, hours[name] * 3600),
+            owed_s=min(floor.owed_s + hours[name] * 3600 * weeks, hours[name] * 3600),
         )
         if name in hours
         else floor

@@ -54,6 +54,7 @@ class Successors:
         self.client, self._runs = client, runs
         self._home, self._judge = settings.home, settings.judge
         self._kept_in = settings.kept_in
+        self._is_trusted = settings.trusted
         self._judged_s: dict[str, float] = {}
         """Address -> when a whole ledger was folded because of it, by the monotonic clock."""
         self._place = str(client.addresses)
@@ -181,10 +182,7 @@ class Successors:
         await asyncio.to_thread(check_lab, self._kept_in, address, founding.lab, founding.lab)
         former = client.lab
         client.turn(address, founding, spoken, before_ns)
-        self._standing.news.append(
-            f"the lab {former} is continued by {founding.lab} at {address}: this node works for that one now"
-        )
-        self._standing.lab = founding.lab
+        self._standing.turned(former, founding.lab, address, is_trusted=self._is_trusted)
         logger.warning("turned", extra={"lab": founding.lab, "reason": address})
         chartered = self._chartered_before()
         self._known = Known(founding, chartered=chartered)

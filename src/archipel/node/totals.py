@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,31 +118,55 @@ class TotalsCollector:
     """Shows an agent's totals to Prometheus."""
 
     def __init__(self, totals: Totals) -> None:
+        """Of the only agent; those of several labs are `figures.SeveralCollector`'s."""
         self._totals = totals
 
     def collect(self) -> Iterable[Metric]:
         """The metric families."""
-        totals = self._totals
-        works = CounterMetricFamily("archipel_node_works", "Leases by outcome", labels=["outcome"])
-        for outcome, number in totals.works.items():
-            works.add_metric([outcome], number)
-        yield works
-        yield CounterMetricFamily("archipel_node_tokens", "Tokens sampled", value=totals.tokens)
-        yield GaugeMetricFamily(
-            "archipel_node_tokens_at_hand",
-            "Tokens sampled for the work that is being done",
-            value=totals.tokens_at_hand,
-        )
-        yield CounterMetricFamily("archipel_node_groups", "Groups sampled", value=totals.groups)
-        yield CounterMetricFamily(
-            "archipel_node_busy_seconds", "Time the child worked", value=totals.busy_s
-        )
-        yield CounterMetricFamily(
-            "archipel_node_waiting_seconds", "Time spent waiting for work", value=totals.waiting_s
-        )
-        versions = GaugeMetricFamily(
-            "archipel_node_policy_version", "Policy version of the newest work", labels=["run"]
-        )
-        for run, version in totals.versions.items():
-            versions.add_metric([run], version)
-        yield versions
+        return families({(): self._totals}, ())
+
+
+def families(totals: Mapping[tuple[str, ...], Totals], labels: tuple[str, ...]) -> Iterable[Metric]:
+    """Metric families of these totals, each under its values of the labels."""
+    works = CounterMetricFamily(
+        "archipel_node_works", "Leases by outcome", labels=(*labels, "outcome")
+    )
+    versions = GaugeMetricFamily(
+        "archipel_node_policy_version",
+        "Policy version of the newest work",
+        labels=(*labels, "run"),
+    )
+    numbers = [(family(name, text, labels=labels), of) for family, name, text, of in _NUMBERS]
+    for values, each in totals.items():
+        for outcome, number in list(each.works.items()):
+            works.add_metric((*values, outcome), number)
+        for run, version in list(each.versions.items()):
+            versions.add_metric((*values, run), version)
+        for family, of in numbers:
+            family.add_metric(values, of(each))
+    return (works, *(family for family, _ in numbers), versions)
+
+
+_Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
+_NUMBERS: tuple[tuple[_Family, str, str, Callable[[Totals], float]], ...] = (
+    (CounterMetricFamily, "archipel_node_tokens", "Tokens sampled", lambda of: of.tokens),
+    (
+        GaugeMetricFamily,
+        "archipel_node_tokens_at_hand",
+        "Tokens sampled for the work that is being done",
+        lambda of: of.tokens_at_hand,
+    ),
+    (CounterMetricFamily, "archipel_node_groups", "Groups sampled", lambda of: of.groups),
+    (
+        CounterMetricFamily,
+        "archipel_node_busy_seconds",
+        "Time the child worked",
+        lambda of: of.busy_s,
+    ),
+    (
+        CounterMetricFamily,
+        "archipel_node_waiting_seconds",
+        "Time spent waiting for work",
+        lambda of: of.waiting_s,
+    ),
+)

@@ -25,6 +25,18 @@ class Counts(Document):
     """Micro-credits that runs paid, or promised to open leases."""
 
 
+class PledgeCounts(Document):
+    """Pledges of compute in a few numbers."""
+
+    pledges: int
+    """That are remembered."""
+    holding: int
+    hours: int
+    """A week, of those that hold and say so many hours."""
+    given_ms: int
+    """To those that hold; work that counts for two of them counts twice."""
+
+
 class OperatorView(Document):
     """Whoever answers for one or more nodes, and what is known of it."""
 

@@ -22,6 +22,7 @@ ROOMS = (
     ("nodes", "Nodes", paths.path("nodes")),
     ("operators", "Operators", paths.path("operators")),
     ("audits", "Audits", paths.path("audits")),
+    ("pledges", "Pledges", paths.path("pledges")),
     ("models", "Models", paths.path("models")),
     ("labs", "Labs", paths.path("labs")),
     ("mirrors", "Mirrors", paths.path("mirrors")),

@@ -16,6 +16,7 @@ from archipel.dashboard.pages.models import model, models
 from archipel.dashboard.pages.nodes import node, nodes
 from archipel.dashboard.pages.operators import operator, operators
 from archipel.dashboard.pages.overview import overview
+from archipel.dashboard.pages.pledges import pledges
 from archipel.dashboard.pages.run import run
 from archipel.dashboard.pages.runs import runs
 from archipel.dashboard.pages.value import Page
@@ -30,6 +31,7 @@ ALONE: dict[str, Callable[[Sight], Page]] = {
     "models": models,
     "labs": labs,
     "mirrors": mirrors,
+    "pledges": pledges,
 }
 OF: dict[str, Callable[[Sight, str], Page]] = {
     "runs": run,
@@ -49,6 +51,7 @@ ASKED: dict[tuple[str, bool], tuple[str, ...]] = {
     ("ledger", False): ("from",),
     ("models", False): ("start",),
     ("labs", False): ("start",),
+    ("pledges", False): ("run", "start"),
 }
 """(first part, whether it is a page of one thing) -> what it may be asked; of anything else nothing depends."""
 

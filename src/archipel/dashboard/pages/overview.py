@@ -3,6 +3,7 @@
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import Sight
 from archipel.dashboard.pages.charts import MOST
+from archipel.dashboard.pages.pledges import HOUR_MS
 from archipel.dashboard.pages.rows import nodes_table, runs_table, waits_table
 from archipel.dashboard.pages.value import Chart, Figure, Line, Link, Page, Section
 from archipel.plurals import counted
@@ -40,7 +41,7 @@ def overview(sight: Sight) -> Page:
         )
     return Page(
         "Overview", paths.ROOT, "overview", look.size, lead,
-        figures=_figures(counts, look.size), sections=tuple(sections),
+        figures=(*_figures(counts, look.size), *_pledged(sight)), sections=tuple(sections),
         told_to=sight.series.size, has_series=True,
     )  # fmt: skip
 
@@ -60,6 +61,15 @@ def _figures(counts: Counts, size: int) -> tuple[Figure, ...]:
         Figure("paid_micro", "Credits paid or promised", wording.amount(counts.paid_micro), counts.paid_micro),
         Figure("entries", "Ledger entries", of(size), size, to=paths.path("ledger"), entries=(size - 1,) if size else ()),
     )  # fmt: skip
+
+
+def _pledged(sight: Sight) -> tuple[Figure, ...]:
+    """Only where somebody pledged compute."""
+    counts = sight.look.pledge_counts()
+    if not counts.pledges:
+        return ()
+    note, to = f"{counts.given_ms / HOUR_MS:,.1f} h given", paths.path("pledges")
+    return (Figure("pledges", "Pledges of compute", wording.count(counts.holding), counts.holding, note, to=to),)  # fmt: skip
 
 
 def growth_chart(sight: Sight) -> Chart | None:

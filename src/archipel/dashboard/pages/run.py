@@ -9,6 +9,7 @@ from archipel.curves.spells import over, spells_of
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import NotThere, Sight
 from archipel.dashboard.pages.owned import ownership_section
+from archipel.dashboard.pages.pledges import pledges_section
 from archipel.dashboard.pages.rows import audits_table, nodes_table, waits_table
 from archipel.dashboard.pages.run_charts import run_charts
 from archipel.dashboard.pages.value import Cell, Column, Figure, Link, Notice, Page, Section, Table
@@ -184,7 +185,8 @@ def _sections(sight: Sight, view: RunView, history: History, opening: int | None
     if audits:
         link = Link("All audits of this run", paths.asked(paths.path("audits"), run=view.run))
         sections.append(Section("audits", "Audits", tables=(audits_table(audits),), links=(link,)))
-    owned = look.ownership(view.run, MOST_NODES)
+    owned, pledged = look.ownership(view.run, MOST_NODES), pledges_section(sight, view.run)
+    sections += [] if pledged is None else [pledged]
     return [*sections, *([] if owned is None else [ownership_section(owned)])]
 
 

@@ -1,0 +1,53 @@
+"""`archipel node start`: several labs from one command, whose file may change, whose figures are read, and which ends."""
+
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from archipel.cli.archipel import command
+from archipel.node.labs_file import MAX_LABS
+from terminal import Terminal, program
+
+NOBODY, OTHER = "http://127.0.0.1:7", "http://127.0.0.1:9"
+
+
+def test_what_cannot_be_served_is_said_before_anything_starts(tmp_path: Path) -> None:
+    home = ["--home", str(tmp_path)]
+    for words, said in (
+        ([], "name one with --lab URL"),
+        (["--lab", NOBODY, "--serve-blobs", "127.0.0.1:65530"], f"doors of {MAX_LABS} labs"),
+    ):
+        shown = CliRunner().invoke(command, ["node", "start", *home, *words])
+        assert shown.exit_code != 0
+        assert said in f"{shown.output}{shown.exception}"
+
+
+@pytest.mark.slow
+def test_a_session_in_which_the_file_changes_and_the_figures_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("terminal.LIMIT_S", 180.0)  # a busy machine starts processes slowly
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    file = tmp_path / "labs.toml"
+    file.write_text(f'[[labs]]\nat = "{NOBODY}"\nweight = 3')
+    words = ["node", "start", "--home", str(tmp_path), "--metrics-port", str(port), "--no-bid"]
+    with Terminal([*program(), *words, "--serve-blobs"], columns=120) as terminal:
+        terminal.wait_for(f"for {NOBODY}, home")
+        terminal.wait_for("no answer")
+        figures = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        assert f'archipel_node_weight{{lab="{NOBODY}"}} 3.0' in figures
+        assert f'archipel_node_tokens_total{{lab="{NOBODY}"}} 0.0' in figures
+        file.write_text("[[labs]]\nat = 5")
+        terminal.wait_for("labs.toml is not taken, the labs before it are served on:")
+        file.write_text(f'[[labs]]\nat = "{OTHER}"')
+        terminal.wait_for("is served, too")
+        terminal.wait_for(f"{NOBODY} is left")
+        terminal.press_ctrl_c()
+        assert terminal.ended() == 0
+        assert "Traceback" not in terminal.shown
+    assert len([*(tmp_path / "serving").iterdir()]) == 2
