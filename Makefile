@@ -50,7 +50,7 @@ $(VENV)/axe/.axe:
 
 # vLLM run for real with a tiny model: weights by version in place, adapters, log-probabilities against the trainer's.
 test-vllm: $(VENV)/.test $(if $(filter $(VLLM_VENV)/bin/python,$(VLLM_PYTHON)),$(VLLM_VENV)/.vllm)
-	ARCHIPEL_VLLM_PYTHON=$(abspath $(VLLM_PYTHON)) $(BIN)/python -m pytest -q -rs -m slow tests/engine/test_engine_vllm.py $(PYTEST_OPTIONS)
+	ARCHIPEL_VLLM_PYTHON=$(abspath $(VLLM_PYTHON)) $(BIN)/python -m pytest -q -rs -m slow tests/engine/test_engine_vllm.py tests/engine/test_vllm_spread.py $(PYTEST_OPTIONS)
 
 # What comes for pictures and sound is built for CUDA and cannot be loaded beside that torch; nothing here needs it.
 $(VLLM_VENV)/.vllm: pyproject.toml
