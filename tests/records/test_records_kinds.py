@@ -72,7 +72,8 @@ def test_an_update_needs_the_recipe_its_inputs_and_the_memory_of_the_version_bef
     spec = SPECS["update"]
     assert isinstance(spec, UpdateSpec)
     needs = WORDS_OF["update"].needs(spec)
-    memory = Memory(version=3, checkpoint=ref(b"memory"), checkpoint_version=3)
+    memory = Memory(version=3, checkpoint=ref(b"memory"), checkpoint_version=3, policy=spec.parent)
+    assert spec.parent is not None
     assert needs == Needs(recipe=True, inputs=spec.inputs, memory=memory)
     first = UpdateSpec(run="run", version=0, parent=None, inputs=None, memory=None)
     begun = Memory(version=-1, checkpoint=None, checkpoint_version=-1)

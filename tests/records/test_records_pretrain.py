@@ -203,13 +203,16 @@ def test_an_inner_step_needs_its_weights_and_its_text_and_nothing_that_is_secret
 
 
 def test_a_merge_needs_the_recipe_its_contributions_and_the_memory_of_the_version_before() -> None:
-    needs = WORDS_OF["merge"].needs(SPECS["merge"])
-    memory = Memory(version=3, checkpoint=ref(b"memory"), checkpoint_version=3)
+    spec = SPECS["merge"]
+    assert isinstance(spec, MergeSpec)
+    assert spec.parent is not None
+    needs = WORDS_OF["merge"].needs(spec)
+    memory = Memory(version=3, checkpoint=ref(b"memory"), checkpoint_version=3, policy=spec.parent)
     assert needs == Needs(recipe=True, inputs=ref(b"inputs").digest, memory=memory)
     first = MergeSpec(run="run", version=0, parent=None, inputs=None, memory=None)
     begun = Memory(version=-1, checkpoint=None, checkpoint_version=-1)
     assert WORDS_OF["merge"].needs(first) == Needs(recipe=True, memory=begun)
-    assert SavedMemory(version=3, blob=ref(b"memory")) == SPECS["merge"].memory  # type: ignore[attr-defined]  # a merge's
+    assert SavedMemory(version=3, blob=ref(b"memory")) == spec.memory
 
 
 def test_a_child_s_words_become_a_contribution_or_a_merge() -> None:
