@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from archipel.cli import chronicling
+from archipel.cli import beside, chronicling
 from archipel.cli.chronicling import Chronicling, keep
 from archipel.dashboard.chronicle.file import ChronicleUnusable
 from archipel.dashboard.chronicle.reading import Chronicle
@@ -106,7 +106,7 @@ def alive(pid: int) -> bool:
 def test_a_child_that_dies_is_begun_again_and_all_end_with_the_lab(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chronicling, "RESTART_S", 0.2)
+    monkeypatch.setattr(beside, "RESTART_S", 0.2)
     grow(tmp_path, 0, 5)
     what = told(tmp_path)
     path = tmp_path / "chronicle.sqlite"
@@ -118,7 +118,7 @@ def test_a_child_that_dies_is_begun_again_and_all_end_with_the_lab(
             time.sleep(0.05)
         assert child._child is not None
         pids.append(child._child.pid)
-        assert os.getpriority(os.PRIO_PROCESS, pids[0]) >= chronicling.NICE
+        assert os.getpriority(os.PRIO_PROCESS, pids[0]) >= beside.NICE
         assert what["ledger"].encode() not in Path(f"/proc/{pids[0]}/cmdline").read_bytes()
         os.kill(pids[0], signal.SIGKILL)
         grow(tmp_path, 5, 3)

@@ -135,7 +135,7 @@ def test_a_node_too_slow_for_its_first_leases_gets_longer_ones_and_ends_the_run(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It needs three times the shortest deadline for a group, so two leases run out, not every one."""
-    monkeypatch.setattr("archipel.node.agent.MIN_TRY_S", 0.01)
+    monkeypatch.setattr("archipel.node.carrying.MIN_TRY_S", 0.01)
     monkeypatch.setattr("archipel.node.patience.backoff_s", lambda attempt, draw: 0.001)
     at_once = StubWorker.work
 
