@@ -19,7 +19,7 @@ VLLM_VENV ?= .venv-vllm
 VLLM_PYTHON ?= $(VLLM_VENV)/bin/python
 VLLM_PIP ?=
 
-.PHONY: install demo demo-real test test-slow test-pages test-vllm test-papers test-s3 test-clients test-deploy dist locked mutants fuzz faults figures check format clean
+.PHONY: install demo demo-real test test-pythons test-slow test-pages test-vllm test-papers test-s3 test-clients test-deploy dist locked mutants fuzz faults figures check format clean
 
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
@@ -35,6 +35,12 @@ demo-real: $(VENV)/.gguf
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" $(PYTEST_OPTIONS)
+
+# The demo and the tests on other Pythons, each in an environment of its own. A part of the tests:
+# make test-pythons PYTHONS=python3.13 PYTEST_OPTIONS=tests/records
+PYTHONS ?= python3.12 python3.13 python3.14
+test-pythons:
+	for python in $(PYTHONS); do $(MAKE) demo test PYTHON=$$python VENV=.venv-$$(basename $$python) || exit 1; done
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "slow and not gpu" $(PYTEST_OPTIONS)
@@ -191,4 +197,4 @@ $(VENV)/.test: $(VENV)/.product
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM_VENV) .venv-python* build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
