@@ -174,7 +174,7 @@ def test_two_faces_a_rollback_and_a_death_are_shown_by_the_others_who_go_on(
     place = f"{labs.url('b')}/mirrors/a"
     told = json.loads(archipel("ledger", "verify", place, "--json", folder=tmp_path))
     assert told["entries"] == 2
-    assert "does not answer" in archipel("lab", "status", "--home", str(tmp_path / "b"), folder=tmp_path)  # fmt: skip
+    assert "is silent" in archipel("lab", "status", "--home", str(tmp_path / "b"), folder=tmp_path)  # fmt: skip
     metrics = labs.get("b", "/metrics")
     assert metrics is not None
     assert 'archipel_mirror_fault{kind="rollback",mirror="c"} 1.0' in metrics.text
