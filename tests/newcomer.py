@@ -15,7 +15,15 @@ from typing import Any
 from archipel import source_environment
 from stage import EVERY_PROCESS
 
-ENDLESS = ("lab start", "update join", "node join", "run watch")
+ENDLESS = (
+    "lab start",
+    "update join",
+    "node join",
+    "run watch",
+    "serve demo",
+    "door start",
+    "dashboard",
+)
 """What a reader leaves running in a terminal of its own, unless it writes to a file and ends by itself."""
 LIMIT_S = 300.0
 
@@ -59,6 +67,10 @@ class Newcomer:
         if file:
             (self.folder / file.strip()).write_bytes(done.stdout)
         return done.stdout.decode()
+
+    def ended(self) -> list[str]:
+        """What was left running and does so no more."""
+        return [str(each.args) for each in self._running if each.poll() is not None]
 
     def presses_ctrl_c(self) -> None:
         """In every terminal, the last one first."""

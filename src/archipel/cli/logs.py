@@ -38,10 +38,12 @@ class _LogFile(logging.FileHandler):
 
 
 def log_to(path: Path | None, level: str = "info") -> None:
-    """Send structured logs to a file, or to standard error when `path` is None."""
+    """Send structured logs to a file, or to standard error when `path` is None; what they went to before is closed."""
     handler = _LogFile(path) if path else logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger("archipel")
-    root.handlers[:] = [handler]
+    before, root.handlers = root.handlers, [handler]
+    for each in before:
+        each.close()
     root.setLevel(level.upper())
     root.propagate = False
