@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from archipel.bench.cheating import PROGRAM as CHEATING
 from archipel.bench.site import Site, SiteFailed
 from archipel.demo.bill import Bill, bill_of, settled
 from archipel.demo.caught import (
@@ -22,10 +23,9 @@ from archipel.demo.caught import (
     found_words,
 )
 from archipel.demo.control import Control, as_long_as_rl
-from archipel.demo.entrances import Entrances, entrances_of, named
 from archipel.demo.funding import fund
 from archipel.demo.hours import Hours
-from archipel.demo.plan import CAST, DOOMED, LATE, SLY, DemoPlan
+from archipel.demo.plan import CAST, DOOMED, FAST, LATE, SLOW, SLY, DemoPlan
 from archipel.demo.trade import CREDIT_USD, VCPU_USD_PER_HOUR, budget_micro, stand_options
 from archipel.plurals import counted
 from archipel.records.documents import NodeView, RunView
@@ -50,8 +50,6 @@ class Performance:
     plan: DemoPlan
     recipe: Recipe
     secret: bytes
-    entrances: Entrances = field(default_factory=Entrances)
-    """Nodes that are still to come on."""
     supervised: Progress | None = None
     supervised_s: float = 0.0
     supervised_cpu_s: float = 0.0
@@ -120,34 +118,38 @@ def perform(
 
 
 def raise_curtain(show: Performance, site: Site, tell: Tell) -> None:
-    """Start lab and update process; the nodes but one come on while the model starts from nothing."""
+    """Start lab, update process and the nodes but one; they load while the model starts from nothing."""
     site.start_lab()
-    nodes = ", ".join(named(show.plan))
-    tell(f"lab at {site.url}; starting an update process and nodes {nodes}")
+    cheat = show.plan.cheat
+    named = ", ".join((FAST, SLOW, DOOMED, *([SLY] if cheat else [])))
+    tell(f"lab at {site.url}; starting an update process and nodes {named}")
     name = show.recipe.environment.secret
     if name is not None:
         site.keep_secret("update", name, show.secret)
     show.dids["update"] = site.start_update()
-    show.entrances = entrances_of(show.plan, site, show.dids)
-    show.entrances.look(time.monotonic())
+    show.dids[FAST] = site.start_node(FAST, stand_options(FAST))
+    duty = ["--duty", str(show.plan.slow_duty)]
+    show.dids[SLOW] = site.start_node(SLOW, [*stand_options(SLOW), *duty])
+    show.dids[DOOMED] = site.start_node(DOOMED, stand_options(DOOMED))
+    if cheat is not None:
+        way = [*CHEATING, cheat, str(show.plan.cheat_share)]
+        show.dids[SLY] = site.start_node(SLY, stand_options(SLY), program=way)
 
 
 def supervised_start(show: Performance, tell: Tell) -> None:
-    """Random weights to a model that knows the form of an answer, but not its content; all come on meanwhile."""
+    """Random weights to a model that knows the form of an answer, but not its content."""
     tell(
         "supervised stage: from random weights, answers in random order (they cannot teach the secret)"
     )
     began, cpu, told = time.monotonic(), time.process_time(), [time.monotonic()]
 
     def on_step(progress: Progress) -> None:
-        show.entrances.look(time.monotonic())
         if time.monotonic() - told[0] > 2.0:
             told[0] = time.monotonic()
             loss = progress.smoothed_loss or progress.loss
             tell(f"  supervised step {progress.step:4}  loss {loss:.3f} nats/token")
 
     show.supervised = start_model(show.recipe, show.start, on_step, way=Way(machine=machine("cpu")))
-    show.entrances.rest()
     show.supervised_s, show.supervised_cpu_s = time.monotonic() - began, time.process_time() - cpu
     tell(f"  {counted(show.supervised.step, 'step')} in {show.supervised_s:.1f} s -> {show.start}")
 
