@@ -60,16 +60,24 @@ def test_a_blank_is_filled_or_the_command_is_left_out() -> None:
     assert filled[-2:] == ["--seed", "3"]
 
 
+@pytest.fixture
+def under_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As below `make figures OUT=theirs`, which hands its own words on to every make that it starts."""
+    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setenv("MAKEFLAGS", "w -- OUT=theirs")
+
+
+@pytest.mark.usefixtures("under_make")
 def test_what_is_over_is_not_run_again_and_what_takes_too_long_is_ended(tmp_path: Path) -> None:
     again = tmp_path / "again"
-    makefile = f"again:\n\t@echo x >> {again}; echo seen\n"
+    makefile = f"OUT = own\nagain:\n\t@echo x >> {again}; echo seen $(OUT)\n"
     (tmp_path / "Makefile").write_text(makefile)
     rows = [Row("it", "1", (f"make -f {tmp_path / 'Makefile'} again",))]
     first = sit(rows, tmp_path / "kept", {}, quick=False, limit_s=60)
     assert first == sit(rows, tmp_path / "kept", {}, quick=False, limit_s=60)
     assert first[0]["exit"] == 0
     assert again.read_text() == "x\n"
-    assert (Path(str(first[0]["in"])) / "out").read_text() == "seen\n"
+    assert (Path(str(first[0]["in"])) / "out").read_text() == "seen own\n"
     (tmp_path / "Makefile").write_text("again:\n\t@exec sleep 600\n")
     late = sit(rows, tmp_path / "late", {}, quick=False, limit_s=0.2)
     assert late[0]["exit"] == -1
