@@ -66,8 +66,9 @@ def test_a_huge_index_and_a_foreign_one_are_refused_unread(
         (bundle / "release.json").write_bytes(data)
         assert any(fault.startswith("release.json: ") for fault in quick(bundle)), data[:20]
         assert not looked_at(bundle).holds
-    monkeypatch.setattr(looking_at_files, "MAX_FILES", 10)
-    assert any("more than 10 files" in fault for fault in quick(bundle))
+    for most in (1, 10):  # in whatever order they are found, the index among them or not
+        monkeypatch.setattr(looking_at_files, "MAX_FILES", most)
+        assert any(f"more than {most} files" in fault for fault in quick(bundle))
 
 
 def test_another_key_than_was_expected_is_named(site: Path, bundle: Path, tmp_path: Path) -> None:

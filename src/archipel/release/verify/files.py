@@ -34,11 +34,14 @@ def look_at_paths(looked: Looked) -> None:
     step = looked.step("index and paths")
     looked.stamps = dict(sorted(_files(looked.folder, step)))
     path = looked.folder / places.INDEX
-    if places.INDEX not in looked.files:
+    if not os.path.lexists(path):
         raise NoBundle(
             f"{looked.folder} holds no {places.INDEX}, so it is no release; expected a folder that "
             "`archipel release make` wrote"
         )
+    if places.INDEX not in looked.files:
+        step.fault(f"{places.INDEX}: it is not among the plain files that were looked at")
+        return
     try:
         looked.index = read_index(read_bounded(path, MAX_INDEX_BYTES))
     except ValueError as error:
