@@ -180,10 +180,9 @@ $(VENV)/.made:
 	touch $@
 
 # Not compiled ahead: what is imported compiles itself, which is a fraction of what is installed.
-# torch first and pinned: the default build of a newer torch brings gigabytes of CUDA.
+# The constraints pin torch: the default build of a newer one brings gigabytes of CUDA.
 $(VENV)/.product: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "installing pinned packages into $(VENV): one to three minutes, most of it torch"
-	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 

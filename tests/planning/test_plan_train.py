@@ -27,7 +27,7 @@ def stages(found: dict[str, Any]) -> dict[str, float]:
     return {name: value(found, f"{name}.hours") for name in names if f"{name}.hours" in kept}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.floats(3, 8), st.floats(1.05, 50))
 def test_more_budget_never_gives_more_loss_nor_fewer_parameters(power: float, more: float) -> None:
     small, large = (train(budget=f"{10**power * each} USD", goodput="0.95") for each in (1.0, more))
