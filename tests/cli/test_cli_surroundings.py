@@ -16,6 +16,7 @@ from archipel import source_environment
 from archipel.cli import archipel as program
 from archipel.cli.archipel import command
 from archipel.cli.doors import Mendable, child_environment, home_folder, printable, readable_folders
+from archipel.cli.lacking import UNIX, ended_by
 from archipel.cli.recipes import find_recipe, shipped_recipes
 
 NOBODY = {"PATH": os.defpath, **source_environment()}
@@ -158,7 +159,7 @@ def test_a_file_that_may_not_be_used_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = PermissionError(13, "Permission denied", str(tmp_path))
-    assert program._ended_by(error) == 1
+    assert ended_by(error) == 1
     assert capsys.readouterr().err == f"archipel: {tmp_path}: Permission denied\n"
 
 
@@ -175,9 +176,45 @@ def test_what_the_machine_has_no_more_of_is_one_sentence(
     number: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    assert program._ended_by(OSError(number, "")) == 1
+    assert ended_by(OSError(number, "")) == 1
     assert said in (shown := capsys.readouterr().err)
     assert shown.count("\n") == 1
+
+
+WINDOWS = f"""
+import sys
+for name in {sorted(UNIX)}:
+    sys.modules[name] = None
+from archipel.cli.archipel import run
+run(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["plan", "train", "--budget", "1000"], 0),
+        (["lab", "start", "--home", "x"], 1),
+        (["labs"], 1),
+        (["node", "join", "http://127.0.0.1:9"], 1),
+    ],
+)
+def test_a_system_without_unix_s_modules_plans_and_says_where_the_rest_runs(
+    words: list[str], code: int, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WINDOWS, *words],
+        env=NOBODY | {"HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("WSL 2" in done.stderr) == bool(code)
+    assert bool(done.stdout) != bool(code)
 
 
 def test_a_command_without_memory_ends_in_a_sentence(

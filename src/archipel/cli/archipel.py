@@ -21,24 +21,12 @@ from pathlib import Path
 import click
 
 from archipel.cli.helping import use_everywhere
+from archipel.cli.lacking import ended_by, ended_unloaded, say
 from archipel.cli.last_deadline import CLEARED_S, last_deadline
 
 use_everywhere()
 INTERRUPTED = 130
 """Exit code of what Ctrl-C cut off. What runs until Ctrl-C (node, update, lab, watch, chat) ends with 0."""
-SHORT_OF = {
-    errno.ENOSPC: "no space left where the output goes",
-    errno.EMFILE: "this process may open no more files: raise its limit (ulimit -n), then start it again",
-    errno.ENFILE: "this machine opens no more files: end what else runs here, then start it again",
-    errno.ENOMEM: "no memory left: end what else runs here, or allow it more, then start it again",
-}
-"""What an operating system does not give -> a sentence."""
-LOADER = {
-    "failed to map segment": errno.ENOMEM,
-    os.strerror(errno.ENOMEM): errno.ENOMEM,
-    os.strerror(errno.EMFILE): errno.EMFILE,
-}
-"""What the system's loader says where it lacks something."""
 COMMANDS = {
     "demo": (
         "demo",
@@ -247,45 +235,18 @@ def _run(arguments: Sequence[str] | None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _say("stopped")
+        say("stopped")
         sys.exit(INTERRUPTED)
     except Mendable as error:
-        _say(f"archipel: {printable(str(error))}")
+        say(f"archipel: {printable(str(error))}")
         sys.exit(1)
     except MemoryError:
-        sys.exit(_ended_by(OSError(errno.ENOMEM, "")))
+        sys.exit(ended_by(OSError(errno.ENOMEM, "")))
     except ImportError as error:
-        sys.exit(_ended_by(_lack_behind(error)))
+        sys.exit(ended_unloaded(error))
     except OSError as error:
-        sys.exit(_ended_by(error))
+        sys.exit(ended_by(error))
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _lack_behind(error: ImportError) -> OSError:
-    """What the system did not give to a library that was loaded. Raises the error itself: it is something else."""
-    for words, number in LOADER.items():
-        if words in str(error):
-            return OSError(number, "")
-    raise error
-
-
-def _ended_by(error: OSError) -> int:
-    """The exit code after what the operating system would not do, and a sentence about it."""
-    if error.errno in SHORT_OF:
-        said = SHORT_OF[error.errno]
-        sys.unraisablehook = lambda lost: None  # what was half made cannot be cleared away in order
-    elif error.filename is None:
-        raise error
-    else:
-        said = f"{error.filename}: {error.strerror}"
-    _say(f"archipel: {said}")
-    return 1
-
-
-def _say(text: str) -> None:
-    """To whoever still reads."""
-    with contextlib.suppress(OSError):
-        click.echo(text, err=True)
 
 
 if __name__ == "__main__":
