@@ -234,6 +234,7 @@ def confine(setup: Setup, *, meets_others: bool = False) -> tuple[str, ...]:
             *(SHARED[setup.spread.by] if is_spread else ()),
         ],
         network=needs_network,
+        own_shared_memory=is_spread and setup.spread.by == "processes",
     )
     return tuple(each for each in report.holding() if not (is_spread and each == "processes"))
 
