@@ -76,7 +76,7 @@ class Several:
         self._serving: dict[str, asyncio.Task[None]] = {}
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._changing: asyncio.Task[None] | None = None
-        self._presses, self._going = 0, frozenset[str]()
+        self.presses, self._going = 0, frozenset[str]()
         """Labs whose agents were told to end, because the file changed."""
         for name, part in parts_of(labs, settings).items():
             self._take(name, part, self._room_for(name, part))
@@ -84,9 +84,9 @@ class Several:
 
     def stop(self) -> None:
         """As `Agent.stop`, of all of them."""
-        self._presses += 1
+        self.presses += 1
         for name, agent in self.agents.items():
-            if self._presses > 1 or name not in self._going:
+            if self.presses > 1 or name not in self._going:
                 agent.stop()
 
     async def run(self) -> None:
@@ -182,7 +182,7 @@ class Several:
 
     async def _look_at_file(self) -> None:
         """Not while an earlier change is under way, nor when the node leaves."""
-        if self._presses or (self._changing is not None and not self._changing.done()):
+        if self.presses or (self._changing is not None and not self._changing.done()):
             return
         try:
             labs = await asyncio.to_thread(self._changed)
@@ -216,7 +216,7 @@ class Several:
         rooms = {
             name: await asyncio.to_thread(self._room_or_why, name, parts[name]) for name in coming
         }
-        if self._presses:
+        if self.presses:
             return
         self._forget(self._going, wanted)
         for name, room in rooms.items():
