@@ -268,8 +268,12 @@ def test_shared_memory_and_other_processes_are_open_only_to_what_splits_its_mode
         dtype="float32", device="cpu", max_memory_bytes=None, trusted=False,
         spread={"devices": int(sys.argv[2])},
     )
+    ray = setup.model_copy(update={"spread": setup.spread.model_copy(update={"by": "ray"})})
+    if not setup.spread.is_one and not os.fork():
+        os._exit(len(confine(ray)))
     held = confine(setup)
     say(
+        claimed_through_ray=0 if setup.spread.is_one else os.WEXITSTATUS(os.wait()[1]),
         is_claimed="processes" in held,
         shared=attempt(lambda: Path("/dev/shm/archipel-must-not-stay").touch()),
         others=attempt(lambda: Path(f"/proc/{os.getppid()}/cmdline").read_bytes()),
@@ -277,6 +281,7 @@ def test_shared_memory_and_other_processes_are_open_only_to_what_splits_its_mode
     """
     facts = _in_child(_plain(program), tmp_path, devices)
     Path("/dev/shm/archipel-must-not-stay").unlink(missing_ok=True)
+    assert facts.pop("claimed_through_ray") == 0
     if devices == 1:
         claimed = facts.pop("is_claimed")
         assert claimed is ("processes" in HOLDING)
