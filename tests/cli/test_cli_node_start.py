@@ -1,12 +1,20 @@
 """`archipel node start`: several labs from one command, whose file may change, whose figures are read, and which ends."""
 
+import asyncio
+import os
+import signal
 import socket
 import urllib.request
+from collections import deque
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
+from agents import until
+from archipel.cli import node_start
 from archipel.cli.archipel import command
 from archipel.node.labs_file import MAX_LABS
 from terminal import Terminal, program
@@ -23,6 +31,32 @@ def test_what_cannot_be_served_is_said_before_anything_starts(tmp_path: Path) ->
         shown = CliRunner().invoke(command, ["node", "start", *home, *words])
         assert shown.exit_code != 0
         assert said in f"{shown.output}{shown.exception}"
+
+
+def test_the_last_deadline_begins_at_the_second_ctrl_c_whatever_hurry_one_agent_is_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An agent whose lab was taken out of the file may be told twice, while the others finish what they have leased."""
+    begun: list[int] = []
+    hurried = SimpleNamespace(standing=SimpleNamespace(hurrying=True))
+    node = SimpleNamespace(presses=0, agents={NOBODY: hurried}, news=deque())
+    screen = SimpleNamespace(**dict.fromkeys(("stopping", "tick", "end"), lambda: None))
+
+    def stop() -> None:
+        node.presses += 1
+
+    async def run() -> None:
+        for presses in (1, 2):
+            os.kill(os.getpid(), signal.SIGINT)
+            await until(partial(lambda wanted: node.presses == wanted, presses))
+            assert begun == [2] * (presses - 1)
+
+    node.stop, node.run = stop, run
+    monkeypatch.setattr(
+        node_start, "last_deadline", lambda limit_s: lambda: begun.append(node.presses)
+    )
+    asyncio.run(node_start._until_stopped(node, screen))  # type: ignore[arg-type]  # by their shapes
+    assert begun == [2]
 
 
 @pytest.mark.slow

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from archipel.blobs import BlobStore
-from archipel.cli.mirror_successors import LOOK_EVERY_S, Successors, continues, named_in
+from archipel.cli import mirror_successors
+from archipel.cli.ledger_reader import LabUnreadable
+from archipel.cli.mirror_successors import (
+    ASKED_AT_ONCE,
+    LOOK_EVERY_S,
+    MAX_SUCCESSORS_ASKED,
+    Successors,
+    continues,
+    named_in,
+    succession_at,
+)
 from archipel.identity import Identity
 from archipel.lab.lab import Lab
 from archipel.lab.mirrors.keeping import Keeper
@@ -102,3 +112,23 @@ def test_it_is_said_in_a_sentence_with_what_to_type_and_asked_no_more_often_than
     assert said.startswith(f"{HEIR.did} continues this ledger from {kept.mirror.size} entries on")
     assert f"--mirror {URL}" in said
     assert (found.look(kept, 9 * LOOK_EVERY_S), len(asked)) == (said, 3)
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:9", "[::1]:9", "localhost:9", "169.254.169.254"])
+def test_a_lab_elsewhere_leads_nobody_to_their_own_machine_or_its_link(where: str) -> None:
+    with pytest.raises(LabUnreadable, match="is not asked: "):
+        succession_at(f"http://{where}", "https://lab.example")
+
+
+def test_of_many_successors_few_are_asked_in_one_look_and_all_in_turn(
+    kept: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever drips keeps a mirror from its next look as often as it is asked."""
+    many = [Successor(did=HEIR.did, address=f"http://heir{n}.example") for n in range(40)]
+    monkeypatch.setattr(mirror_successors, "named_in", lambda keeper: iter(many))
+    asked: list[str] = []
+    found = Successors(lambda url: asked.append(url))
+    for look in range(-(-MAX_SUCCESSORS_ASKED // ASKED_AT_ONCE)):
+        assert found.look(kept, look * LOOK_EVERY_S) == ""
+        assert len(asked) == (look + 1) * ASKED_AT_ONCE
+    assert {*asked} == {each.address for each in many[:MAX_SUCCESSORS_ASKED]}

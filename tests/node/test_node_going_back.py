@@ -1,11 +1,14 @@
 """From where on may a memory go on? By digests that the ledger has, never by a number alone."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
-from archipel.node.going_back import confirmed, went_back
+from archipel.node.exchange import LabRefused
+from archipel.node.going_back import STAYS_S, confirmed, went_back, why_stays
+from archipel.records.kept import kept
 from archipel.records.words import Memory
 from archipel.work.going_back import KEPT_ASIDE, set_aside
 from archipel.work.remembered import GoBack, Remembered
@@ -64,6 +67,59 @@ def test_what_is_ahead_or_of_another_history_gives_way_to_the_newest_that_holds(
     assert back.why.startswith(why)
     position, back, _ = judged(first)
     assert (position, back and back.to) == (-1, -1)
+
+
+@pytest.mark.parametrize("published", [None, digest(4)])
+def test_a_lab_s_own_word_takes_nothing_from_a_memory(published: str | None) -> None:
+    """It leases from a version that no trusted key published so: what is remembered stays where it lies."""
+
+    async def policy_of(version: int) -> str | None:
+        return published if version == MEMORY.version else LEDGER.get(version)
+
+    lied = Memory(4, None, -1, digest(44))
+    told = (
+        f"goes on from version 4 as {digest(44)}, and trusted keys published {published or 'none'}"
+    )
+    for first in (known(4, 4), known(9, 9), known(5, 5, parent=digest(4), inputs=INPUTS)):
+        with pytest.raises(LabRefused, match=told):
+            asyncio.run(confirmed([first, known(1, 1)], lied, INPUTS, policy_of))
+    assert asyncio.run(confirmed([known(4, 44)], lied, INPUTS, policy_of)) == (4, None)
+
+
+def test_what_was_set_aside_is_not_pushed_out_before_somebody_had_time_to_look(
+    tmp_path: Path,
+) -> None:
+    run, now_s = tmp_path / "memory" / "run-0", 1e9
+    for number in range(KEPT_ASIDE):
+        assert why_stays(run, now_s) == ""
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "000000009.safetensors").write_bytes(b"x")
+        place = set_aside(run, GoBack(to=3, why=f"reason {number}"))
+        assert place is not None
+        os.utime(place / "why.json", (now_s + number, now_s + number))
+    assert f"{KEPT_ASIDE} times within 7 days" in why_stays(run, now_s + STAYS_S - 1)
+    assert why_stays(run, now_s + STAYS_S) == ""
+    assert why_stays(tmp_path / "memory" / "run-1", now_s) == ""
+
+
+def test_a_disk_that_was_full_pushes_nothing_out_that_was_set_aside(tmp_path: Path) -> None:
+    run = tmp_path / "run-0"
+    for number in range(KEPT_ASIDE):
+        (run / f"aside-{number + 1}").mkdir(parents=True)
+        (run / f"aside-{number + 1}" / ("why.json" if number else "000000008.safetensors")).touch()
+    (run / "000000009.safetensors").touch()
+    assert set_aside(run, GoBack(to=3, why="")) == run / "aside-2"
+    assert {each.name for each in run.iterdir()} == {"aside-1", "aside-2"}
+
+
+def test_whatever_a_work_process_leaves_in_its_memory_it_is_passed_over(tmp_path: Path) -> None:
+    run = tmp_path / "memory" / "run-0"
+    for name in ("aside-1", "aside-2", "aside-3"):
+        (run / name).mkdir(parents=True)
+    os.mkfifo(run / "aside-1" / "why.json")
+    (run / "aside-2" / "why.json").write_bytes(kept({"to": float("inf"), "why": ""}))
+    (run / "aside-3" / "why.json").write_bytes(kept({"to": 1, "why": "it is ahead"}))
+    assert [each.why for each in went_back(tmp_path)] == ["it is ahead"]
 
 
 def test_before_the_first_version_only_a_first_version_is_remembered_rightly() -> None:

@@ -18,6 +18,7 @@ from archipel.records.recipe import parse_recipe
 from archipel.records.statements import RunOpened
 from archipel.records.terms import Terms
 from archipel.work.messages import Done, DoWork, read_step, to_line
+from archipel.work.remembered import KEPT_ASIDE
 from live import live
 from people import identity
 from stub_worker import StubWorker, honest
@@ -402,6 +403,43 @@ def test_what_a_learner_has_to_catch_up_with_goes_by_file_and_not_by_message(
 
     world.await_(story())
     assert {version for version, _ in replayed} >= {1, 2, 3, 4}
+
+
+def test_a_memory_ahead_of_its_ledger_goes_back_by_what_was_published_and_not_time_after_time(
+    world: World, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened_with(world, RECIPE.canonical_bytes(), versions=6)
+    went: list[int] = []
+
+    def ahead(worker: StubWorker, message: DoWork) -> Done:
+        if message.back is not None:
+            went.append(message.back.to)
+            worker.memories.clear()
+            for number in range(KEPT_ASIDE):
+                aside = folder / "learner" / "memory" / message.folder / f"aside-{number}"
+                aside.mkdir(parents=True)
+                (aside / "why.json").touch()
+        done = honest(worker, message)
+        if message.spec.kind == "update" and message.spec.version > 0:
+            worker.memories["real"] = 9
+        return done
+
+    async def story() -> None:
+        async with live(world) as url:
+            agents = [agent_of(folder, url), learner_of(folder, url, any_recipe=True)]
+            StubWorker.script = [ahead] * 40
+            running = [asyncio.create_task(agent.run()) for agent in agents]
+            await until(lambda: agents[1].totals.works.get("returned", 0) >= 1)
+            for agent in agents:
+                agent.stop()
+            await asyncio.wait_for(asyncio.gather(*running), LIMIT_S)
+
+    with caplog.at_level("WARNING", "archipel.node"):
+        world.await_(story())
+    assert went == [-1]
+    assert world.run("real").version == 2
+    wanted = f"earlier ledger than this memory has, as it did {KEPT_ASIDE} times within 7 days"
+    assert any(wanted in getattr(each, "reason", "") for each in caplog.records)
 
 
 def test_a_lab_whose_files_never_come_does_not_hold_a_node_past_its_lease(

@@ -59,6 +59,7 @@ def test_the_file_on_the_page_is_one() -> None:
         ('[[labs]]\nat = "http://a"\n[[labs]]\nat = "http://b,http://A:80"', "twice"),
         ("[rules]\nprice = true", "labs"),
         ("x =", "no TOML"),
+        (f"x = {'1' * 5000}", "no TOML.*4300 digits"),
     ],
 )
 def test_what_is_no_such_file_is_refused_by_the_key_that_is_wrong(text: str, said: str) -> None:
@@ -97,6 +98,13 @@ def test_as_many_labs_are_served_as_there_may_be_and_each_once(tmp_path: Path) -
         read_labs(tmp_path, many)
     with pytest.raises(BadLabs, match="twice"):
         read_labs(tmp_path, [f"{ONE},{TWO}", TWO])
+
+
+def test_of_a_longer_file_no_more_than_the_bound_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "labs.toml").open("wb") as file:
+        file.truncate(4 * MAX_FILE_BYTES)
+    with pytest.raises(BadLabs, match=f"holds {MAX_FILE_BYTES + 1} bytes or more"):
+        read_labs(tmp_path)
 
 
 def test_labs_of_a_command_line_are_served_beside_those_of_the_file(tmp_path: Path) -> None:

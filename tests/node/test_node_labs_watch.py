@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from archipel.node import labs_watch
 from archipel.node.lab_part import change_words, folder_of, parts_of, settings_for
 from archipel.node.labs_file import BadLabs, Labs, Served, name_of
 from archipel.node.labs_watch import LabsWatch
@@ -68,6 +69,26 @@ def test_a_broken_file_is_said_once_and_a_mended_one_counts(tmp_path: Path) -> N
     assert names(watch.look()) == [TWO]
     with pytest.raises(BadLabs):
         LabsWatch(tmp_path / "nowhere")
+
+
+def test_a_file_that_cannot_be_read_now_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the process may open no more files, say: the change is not lost."""
+    write(tmp_path, entry(ONE))
+    watch = LabsWatch(tmp_path)
+    with monkeypatch.context() as short:
+
+        def refused(*_: object) -> Labs:
+            raise OSError(24, "Too many open files")
+
+        short.setattr(labs_watch, "read_labs", refused)
+        write(tmp_path, entry(TWO))
+        assert watch.look() is None
+        with pytest.raises(OSError, match="Too many"):
+            watch.look()
+        assert [watch.look(), watch.look()] == [None, None], "said once"
+    assert names(watch.look()) == [TWO]
 
 
 def test_parts_of_a_machine_are_at_most_the_whole_and_no_two_share_a_folder_or_a_port(

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -205,3 +205,40 @@ def test_a_mirror_that_does_not_answer_or_has_it_not_leaves_the_blob_to_others(
             await mirrors.close()
 
         asyncio.run(story())
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_a_mirror_that_drips_is_left_for_longer_each_time(tmp_path: Path, is_cut_off: bool) -> None:
+    """Else it would cost every lease: what the work needs would not be there before its end."""
+    data, store, now = b"data" * 100_000, BlobStore(tmp_path / "here"), [0.0]
+
+    def clock_s() -> float:
+        now[0] += 0.0 if is_cut_off else 10.0
+        return now[0]
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.CancelledError):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data))
+            while True:
+                writer.write(b"d")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+
+    async def story() -> None:
+        async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            mirrors = Mirrors((url,), store, clock_s)
+            for rest_s in (REST_S, 2 * REST_S, 4 * REST_S):
+                began_s = now[0]
+                with pytest.raises(TimeoutError) if is_cut_off else nullcontext():
+                    async with asyncio.timeout(0.1 if is_cut_off else 30.0):
+                        await mirrors.fetch(ref(data))
+                assert not store.exists(ref(data).digest)
+                now[0] = max(now[0], began_s) + rest_s - 25.0
+                assert mirrors.resting == (url,)
+                now[0] += 25.0
+                assert mirrors.resting == ()
+            await mirrors.close()
+
+    asyncio.run(story())

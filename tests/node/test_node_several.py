@@ -279,6 +279,38 @@ def test_a_lab_that_failed_is_tried_again_when_the_file_changes(folder: Path) ->
     assert not node.failed
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("doing", [Doing.DELIVERING, Doing.WORKING])
+def test_a_lab_that_never_lets_its_agent_end_keeps_the_others_waiting_within_bounds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, doing: Doing
+) -> None:
+    """It says for how long it lends, and whether it takes an answer."""
+    monkeypatch.setattr("archipel.node.labs_ending.DELIVERED_S", 0.05)
+    script: list[Labs | BadLabs] = []
+
+    async def story(node: Several) -> None:
+        held, presses = node.agents[B], list[str]()
+
+        def stop() -> None:
+            presses.append(B)
+            if len(presses) > 1:
+                Agent.stop(held)
+
+        held.stop = stop  # type: ignore[method-assign]
+        held.standing.at = lambda *_: None  # type: ignore[method-assign]
+        held.standing.doing = doing
+        node.machine.longest_s = 3600.0 if doing is Doing.DELIVERING else 0.1
+        script.append(Labs(labs=(Served(at=A), Served(at=C))))
+        await until(lambda: C in node.agents)
+        assert (presses, node.presses) == ([B, B], 0), "nobody told the node itself"
+        script.append(Labs(labs=(Served(at=A), Served(at=B))))
+        await until(lambda: node.agents.get(B) not in {None, held})
+
+    node = _alone(folder, [A, B], script, story)
+    told = [each for each in node.news if "not done in time" in each]
+    assert told == [f"{B} was not done in time: what its agent owes it is given up"]
+
+
 @pytest.mark.slow
 def test_a_changed_labs_file_holds_without_a_restart_and_a_broken_one_changes_nothing(
     worlds: list[World], folder: Path, monkeypatch: pytest.MonkeyPatch

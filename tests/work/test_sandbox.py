@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,99 @@ def test_a_confined_child_touches_no_other_process_and_starts_none() -> None:
     assert facts.pop("threads") == 1
     assert facts.pop("system") != 0
     assert set(facts.values()) == {"PermissionError"}
+
+
+SHARED = """
+    shared = Path("/dev/shm")
+    limits = Limits(may_start_processes=True, dies_with_parent=False)
+    before = sys.argv[1]
+    report = restrict(limits, [Path("/proc")], [shared, *map(Path, sys.argv[2:])], True, True)
+    found = os.listdir(shared)
+    (shared / "archipel-must-not-stay").write_text("mine")
+    reader, writer = os.pipe()
+    if not os.fork():
+        os.write(writer, (shared / "archipel-must-not-stay").read_bytes())
+        os._exit(0)
+    say(
+        reasons=[each for each in report.reasons if "shared" in each],
+        found=found,
+        handed=os.read(reader, 9).decode(),
+        before=attempt(lambda: Path(before).read_text()),
+        environment=attempt(lambda: open(f"/proc/{os.getppid()}/environ", "rb").read()),
+        memory=attempt(lambda: open(f"/proc/{os.getppid()}/mem", "rb")),
+        opened=attempt(lambda: open(f"/proc/{os.getppid()}/fd/0", "rb")),
+    )
+    """
+
+
+def _may_mount() -> bool:
+    """Whether this system lets a process like this one have mounts of its own."""
+    program = _plain(SHARED).partition("limits =")[0]
+    program += "from archipel.work.sandbox.shared_memory import own_shared_memory\n"
+    told = _in_child(program + "say(mine=attempt(lambda: own_shared_memory([])))")
+    return told["mine"] == "done"
+
+
+@needs("file_reads", "processes")
+def test_shared_memory_of_its_own_holds_nothing_of_others_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    """What a model that is split over devices needs: memory that processes share, and their own place in /proc."""
+    if not _may_mount():
+        pytest.skip("no mounts of its own for a process here")
+    with tempfile.NamedTemporaryFile("w", dir="/dev/shm", prefix="archipel-") as file:
+        facts = _in_child(_plain(SHARED), file.name)
+        assert facts.pop("before") == "FileNotFoundError"
+    assert (facts.pop("reasons"), facts.pop("found"), facts.pop("handed")) == ([], [], "mine")
+    assert set(facts.values()) == {"PermissionError"}, facts
+    assert not Path("/dev/shm/archipel-must-not-stay").exists()
+
+
+@needs("file_reads", "file_writes")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_shared_memory_and_other_processes_are_open_only_to_what_splits_its_model(
+    tmp_path: Path, devices: int
+) -> None:
+    program = """
+    from archipel.work.child import confine
+    from archipel.work.messages import Setup
+    folder = Path(sys.argv[1])
+    setup = Setup(
+        kinds=("rollout",), scratch=folder, readable=(), memory=None, threads=1, engine="vllm",
+        dtype="float32", device="cpu", max_memory_bytes=None, trusted=False,
+        spread={"devices": int(sys.argv[2])},
+    )
+    ray = setup.model_copy(update={"spread": setup.spread.model_copy(update={"by": "ray"})})
+    if not setup.spread.is_one and not os.fork():
+        os._exit(len(confine(ray)))
+    held = confine(setup)
+    say(
+        claimed_through_ray=0 if setup.spread.is_one else os.WEXITSTATUS(os.wait()[1]),
+        is_claimed="processes" in held,
+        shared=attempt(lambda: Path("/dev/shm/archipel-must-not-stay").touch()),
+        others=attempt(lambda: Path(f"/proc/{os.getppid()}/cmdline").read_bytes()),
+    )
+    """
+    facts = _in_child(_plain(program), tmp_path, devices)
+    Path("/dev/shm/archipel-must-not-stay").unlink(missing_ok=True)
+    assert facts.pop("claimed_through_ray") == 0
+    if devices == 1:
+        claimed = facts.pop("is_claimed")
+        assert claimed is ("processes" in HOLDING)
+        assert facts == {"shared": "PermissionError", "others": "PermissionError"}
+    else:
+        assert facts == {"is_claimed": False, "shared": "done", "others": "done"}
+
+
+@needs("file_reads")
+def test_a_home_in_shared_memory_is_not_hidden_from_its_own_work() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="archipel-") as folder:
+        file = Path(folder, "scratch")
+        file.write_text("x")
+        facts = _in_child(_plain(SHARED), file, folder)
+        Path("/dev/shm/archipel-must-not-stay").unlink()
+    assert facts["before"] == "done"
+    assert any(f"{folder} lies in /dev/shm" in each for each in facts["reasons"])
 
 
 @needs("no_capabilities", "no_new_privileges")

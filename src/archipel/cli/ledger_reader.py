@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
@@ -50,6 +50,9 @@ class NoLab(LabUnreadable):
 
 class LedgerReader(WaitedLab):
     """The lab at `url`, as far as anybody may read it."""
+
+    LIMIT_S: ClassVar[float] = ANSWER_LIMIT_S
+    """For each answer."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -127,7 +130,7 @@ class LedgerReader(WaitedLab):
             ) from None
 
     def _get(self, path: str, query: dict[str, str], limit: int) -> bytes:
-        bounds = Bounds(ANSWER_LIMIT_S, limit)
+        bounds = Bounds(self.LIMIT_S, limit)
         try:
             return self._runner.run(self._lab.get_bytes(path, bounds, **query))
         except LabUnreachable as error:

@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -66,7 +67,7 @@ class Rounds:
         self._what, self._observer = what, observer
         self._keeper: Keeper | None = None
         self._blobs: KeptBlobs | None = None
-        self._successors = Successors(succession_at)
+        self._successors = Successors(partial(succession_at, lab_url=what.url))
         self._cosigned = ("", 0.0)
         """(the head that was signed and handed in last, when)"""
 

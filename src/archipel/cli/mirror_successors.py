@@ -1,19 +1,25 @@
 """Does another lab go on with a ledger that is mirrored here? Asked at the addresses that the ledger itself names.
 
 Parts: `Successors` (whom the ledger names, and where), `continued` (what one of them shows). Law: whoever was named, by the lab or by
-the charter of an open run, is believed by signatures alone, as nodes do; what it took over must be a prefix of what is here.
+the charter of an open run, is believed by signatures alone, as nodes do; what it took over must be a prefix of what is here. Nobody
+is led to this machine itself, or to its link, by a lab elsewhere; and whoever drips keeps the mirror from its next look for seconds.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import urlsplit
 
-from archipel.cli.ledger_reader import LedgerReader
+from archipel.cli.ledger_reader import LabUnreadable, LedgerReader
 from archipel.lab.entry import read_entry
 from archipel.ledger.merkle import subtree_hash
 from archipel.ledger.storage import LedgerError
 from archipel.ledger.taken_over import BadSuccession, check_taken_over
+from archipel.node.addresses import NotDialled, check_successor
+from archipel.node.peers import resolved
+from archipel.records.own_machine import is_own_machine
 from archipel.records.statements import InvalidRecord
 from archipel.records.succession import LabSucceeded, Successor, SuccessorsNamed
 
@@ -21,6 +27,8 @@ if TYPE_CHECKING:
     from archipel.lab.mirrors.keeping import Keeper
 
 MAX_SUCCESSORS_ASKED = 32
+ASKED_AT_ONCE = 3
+"""In one look; the next look asks the next."""
 LOOK_EVERY_S = 120.0
 """As nodes ask."""
 
@@ -35,13 +43,17 @@ class Successors:
     ask: AskLab
     _looked_s: float = float("-inf")
     _found: str = ""
+    _asked: int = 0
 
     def look(self, keeper: "Keeper", now_s: float) -> str:
         """A sentence that says who continues this ledger, and what to type; empty: nobody, as far as is known."""
         if self._found or now_s - self._looked_s < LOOK_EVERY_S:
             return self._found
         self._looked_s = now_s
-        for named in list(named_in(keeper))[:MAX_SUCCESSORS_ASKED]:
+        known = list(named_in(keeper))[:MAX_SUCCESSORS_ASKED]
+        turned = self._asked % len(known) if known else 0
+        self._asked = turned + ASKED_AT_ONCE
+        for named in (known[turned:] + known[:turned])[:ASKED_AT_ONCE]:
             with contextlib.suppress(LedgerError):  # its silence says nothing of the lab
                 said = self.ask(named.address or "")
                 if said is not None and continues(keeper, said):
@@ -50,9 +62,21 @@ class Successors:
         return self._found
 
 
-def succession_at(url: str) -> LabSucceeded | None:
-    """See `AskLab`."""
-    with LedgerReader(url) as lab:
+class SuccessorReader(LedgerReader):
+    """Of whoever may continue a lab."""
+
+    LIMIT_S: ClassVar[float] = 10.0
+
+
+def succession_at(url: str, lab_url: str) -> LabSucceeded | None:
+    """See `AskLab`. lab_url: where the lab answers whose ledger leads there."""
+    here = is_own_machine(urlsplit(lab_url).hostname or "")
+    try:
+        seen = asyncio.run(resolved(urlsplit(url).hostname or ""))
+        check_successor(seen, is_lab_here=here)
+    except NotDialled as error:
+        raise LabUnreadable(f"{url} is not asked: {error}") from None
+    with SuccessorReader(url) as lab:
         return lab.succession()
 
 

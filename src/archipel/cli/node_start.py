@@ -124,7 +124,7 @@ async def _until_stopped(node: "Several", screen: "Screen") -> None:
     def stop(presses: int) -> None:
         for _ in range(presses):
             node.stop()
-        if any(each.standing.hurrying for each in node.agents.values()):
+        if node.presses > 1:  # an agent alone may be in a hurry: its lab was taken out of the file
             is_to_end()
         screen.stopping()
 

@@ -6,6 +6,7 @@ of work needs is said by `records.kinds`; nothing here knows a kind.
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,12 +17,12 @@ from archipel.node.blob_door import door_of
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
-from archipel.node.going_back import confirmed
+from archipel.node.going_back import confirmed, why_stays
 from archipel.node.home import REPLAY_FOLDER, make_empty
 from archipel.node.lasting import FOLDER as LASTING_FOLDER
 from archipel.node.lasting import Lasting
 from archipel.node.lease import Lease
-from archipel.node.open_runs import OpenRun, OpenRuns
+from archipel.node.open_runs import OpenRun, OpenRuns, Unprepared
 from archipel.node.sealed import check_inputs, inputs_of
 from archipel.node.settings import NodeSettings
 from archipel.node.successors import Successors
@@ -214,6 +215,9 @@ class Errands:
         if back is not None:
             told = {"run": run.opened.run, "why": back.why, "goes_back_to": back.to}
             logger.warning("memory ahead", extra=told)
+            folder = self._settings.home / LASTING_FOLDER / run.folder
+            if fault := await asyncio.to_thread(why_stays, folder, time.time()):
+                raise Unprepared(fault)
         checkpoint = None
         if memory.checkpoint is not None and position < memory.checkpoint_version:
             (checkpoint,) = await self._supply.fetch(memory.checkpoint)

@@ -1,7 +1,8 @@
 """Whether `labs.toml` says something else by now than when it was read.
 
 Law: a file is read when it has stood still between two looks, so that nobody acts on half of what an editor writes; one that
-is no such file is refused once, in one sentence, and what was read before stays in force.
+is no such file is refused once, in one sentence, and what was read before stays in force. One that the system does not let us read
+now is tried again at each look.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ class LabsWatch:
         """given: labs of the command line, which stay. Raises BadLabs, OSError: as `read_labs`."""
         self._home, self._given = home, tuple(given)
         self._read = self._seen = self._stamp()
+        self._unread = ""
+        """Why it could not be read, as was said last."""
         self.labs = read_labs(home, given)
         """As read last."""
 
@@ -27,14 +30,23 @@ class LabsWatch:
         """The labs, if they are others than before; to be asked again and again.
 
         Raises:
-            BadLabs, OSError: the file changed and is no such file any more; said once.
+            BadLabs: the file changed and is no such file any more; said once. OSError, MemoryError: it cannot be read now; said
+            once for each reason.
         """
         stamp = self._stamp()
         stands_still, self._seen = stamp == self._seen, stamp
         if stamp == self._read or not stands_still:
             return None
-        self._read = stamp
-        found = read_labs(self._home, self._given)
+        before, self._read = self._read, stamp
+        try:
+            found = read_labs(self._home, self._given)
+        except (OSError, MemoryError) as error:
+            self._read, said = before, self._unread
+            self._unread = repr(error)
+            if said == self._unread:
+                return None
+            raise
+        self._unread = ""
         if found == self.labs:
             return None
         self.labs = found

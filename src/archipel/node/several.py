@@ -24,6 +24,7 @@ from archipel.node.earnings import accounts
 from archipel.node.exchange import LabUnreachable
 from archipel.node.home import alone_in
 from archipel.node.lab_part import Part, change_words, parts_of, settings_for
+from archipel.node.labs_ending import ended
 from archipel.node.labs_file import FILE, BadLabs, Labs, Paid, name_of, weights_of
 from archipel.node.patience import NodeFailed
 from archipel.node.pledge_telling import tell
@@ -66,7 +67,7 @@ class Several:
         self.agents: dict[str, Agent] = {}
         self.failed: dict[str, str] = {}
         """Lab -> why it is served no more."""
-        self.news: deque[str] = deque(maxlen=MAX_NEWS)
+        self.news = deque[str](maxlen=MAX_NEWS)
         """Sentences about all of them together, for whoever watches."""
         self._parts: dict[str, Part] = {}
         self._met: dict[str, str] = {}
@@ -75,7 +76,7 @@ class Several:
         self._serving: dict[str, asyncio.Task[None]] = {}
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._changing: asyncio.Task[None] | None = None
-        self._presses, self._going = 0, frozenset[str]()
+        self.presses, self._going = 0, frozenset[str]()
         """Labs whose agents were told to end, because the file changed."""
         for name, part in parts_of(labs, settings).items():
             self._take(name, part, self._room_for(name, part))
@@ -83,9 +84,9 @@ class Several:
 
     def stop(self) -> None:
         """As `Agent.stop`, of all of them."""
-        self._presses += 1
+        self.presses += 1
         for name, agent in self.agents.items():
-            if self._presses > 1 or name not in self._going:
+            if self.presses > 1 or name not in self._going:
                 agent.stop()
 
     async def run(self) -> None:
@@ -181,11 +182,11 @@ class Several:
 
     async def _look_at_file(self) -> None:
         """Not while an earlier change is under way, nor when the node leaves."""
-        if self._presses or (self._changing is not None and not self._changing.done()):
+        if self.presses or (self._changing is not None and not self._changing.done()):
             return
         try:
             labs = await asyncio.to_thread(self._changed)
-        except (BadLabs, OSError) as error:
+        except (BadLabs, OSError, MemoryError) as error:
             self.news.append(f"{FILE} is not taken, the labs before it are served on: {error}")
             logger.warning("labs not taken", extra={"reason": str(error)})
             return
@@ -194,11 +195,11 @@ class Several:
 
     async def _change_to(self, labs: Labs) -> None:
         """1 weights and rules, at once  2 who leaves, and whoever's part of the machine is another, finish what they have
-        leased  3 all parts are free: those and the new begin.
+        leased, within bounds that no lab sets  3 all parts are free: those and the new begin.
         """
-        said = f"{FILE} was read again: {change_words(self._all, labs)}"
-        self.news.append(said)
-        logger.info("labs changed", extra={"reason": said})
+        longest_s, changes = self.machine.longest_s, change_words(self._all, labs)
+        self.news.append(f"{FILE} was read again: {changes}")
+        logger.info("labs changed", extra={"reason": self.news[-1]})
         # 1
         wanted, parts = {name_of(each): each for each in labs.labs}, parts_of(labs, self._settings)
         self._all, self.labs = labs, self.labs | wanted
@@ -207,15 +208,15 @@ class Several:
         # 2
         others = {name for name, part in self._parts.items() if parts.get(name) != part}
         self._going = frozenset(self.agents.keys() & (others | self.failed.keys()))
-        for name in self._going:
-            self.agents[name].stop()
-        await asyncio.gather(*(self._serving[name] for name in self._going))
+        told = {name: (self.agents[name], self._serving[name]) for name in self._going}
+        async for name in ended(told, longest_s, LOOK_S):
+            self.news.append(f"{name} was not done in time: what its agent owes it is given up")
         # 3
         coming = [name for name in wanted if name not in self.agents or name in self._going]
         rooms = {
             name: await asyncio.to_thread(self._room_or_why, name, parts[name]) for name in coming
         }
-        if self._presses:
+        if self.presses:
             return
         self._forget(self._going, wanted)
         for name, room in rooms.items():
@@ -265,8 +266,7 @@ class Several:
 
     def _check_apart(self, name: str, lab: str) -> None:
         """Two agents at one lab would take each other's work back. Raises NodeFailed."""
-        first = self._met.setdefault(lab, name)
-        if first != name:
+        if (first := self._met.setdefault(lab, name)) != name:
             raise NodeFailed(SAME_LAB.format(first=first, second=name))
 
     def _work_processes(self) -> Sequence[int]:

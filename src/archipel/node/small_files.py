@@ -1,6 +1,7 @@
 """Small files that a node keeps in its home: replaced whole, readable by their owner alone, damage noticed."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
         Unreadable: the file holds no object, or another than was written. OSError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Unreadable(f"{path} is no file")
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return None
@@ -40,3 +43,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return read_kept(data)
     except Damaged as error:
         raise Unreadable(f"{path} is damaged: {error}") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A pipe that somebody left there is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -234,7 +234,12 @@ def confine(setup: Setup, *, meets_others: bool = False) -> tuple[str, ...]:
             *(SHARED[setup.spread.by] if is_spread else ()),
         ],
         network=needs_network,
+        own_shared_memory=is_spread and setup.spread.by == "processes",
     )
+    if (
+        is_spread and setup.spread.by == "ray"
+    ):  # which runs programs for it that nothing of this confines
+        return ()
     return tuple(each for each in report.holding() if not (is_spread and each == "processes"))
 
 

@@ -5,7 +5,8 @@ aside, with the reason, and used by nobody again.
     <memory>/aside-<k>/<version>.safetensors, ...          as they lay in the memory
     <memory>/policy-<version>.json                         state digest of a checkpoint that does not say it itself
 
-Law: what is set aside is moved, never changed; the newest KEPT_ASIDE folders stay, and one that goes is named in the log.
+Law: what is set aside is moved, never changed; the newest KEPT_ASIDE folders that hold something stay, and one that goes is named
+in the log. The agent sees to it that none goes soon.
 """
 
 import logging
@@ -17,10 +18,8 @@ from pathlib import Path
 from archipel.records.kept import Damaged, kept, read_kept
 from archipel.training.checkpoint import checkpoint_file
 from archipel.work.outbox import Outbox
-from archipel.work.remembered import GoBack, Remembered
+from archipel.work.remembered import KEPT_ASIDE, WHY_FILE, GoBack, Remembered
 
-KEPT_ASIDE = 4
-WHY_FILE = "why.json"
 ASIDE = re.compile(r"aside-([0-9]{1,9})")
 _NUMBERED = re.compile(
     r"(?:outbox-([0-9]{1,9})|([0-9]{9})\.(?:safetensors|parts)|policy-([0-9]{1,9})\.json)"
@@ -85,6 +84,11 @@ def set_aside(memory: Path, back: GoBack) -> Path | None:
     if not beyond:
         return None
     folders = _folders(memory)
+    for number in [each for each, path in folders.items() if _is_bare(path)]:
+        shutil.rmtree(
+            folders[number]
+        )  # the disk was full, or the process killed, before anything was moved
+        del folders[number]
     place = memory / f"aside-{max(folders, default=0) + 1}"
     place.mkdir()
     versions = sorted({version for version, _ in beyond})
@@ -108,6 +112,10 @@ def _beyond(memory: Path, newest: int) -> Iterable[tuple[int, Path]]:
 def _folders(memory: Path) -> dict[int, Path]:
     named = ((ASIDE.fullmatch(path.name), path) for path in memory.iterdir())
     return {int(found[1]): path for found, path in named if found}
+
+
+def _is_bare(folder: Path) -> bool:
+    return all(path.name == WHY_FILE for path in folder.iterdir())
 
 
 def _forget(folders: Iterable[Path]) -> None:

@@ -10,6 +10,10 @@ MAX_REMEMBERED = 64
 """Versions that a child may say it remembers of one run."""
 MAX_WHY = 600
 """Characters of a sentence about a memory."""
+KEPT_ASIDE = 4
+"""Folders of what was set aside of one run that stay."""
+WHY_FILE = "why.json"
+"""In each of them, why."""
 
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from archipel.work.sandbox import kernel, landlock, seccomp
 from archipel.work.sandbox.offline import leave_network
 from archipel.work.sandbox.runtime import device_paths, readable_paths
+from archipel.work.sandbox.shared_memory import own_shared_memory as take_shared_memory
 
 
 class SandboxError(RuntimeError):
@@ -87,6 +88,7 @@ def restrict(
     readable: Sequence[Path] = (),
     writable: Sequence[Path] = (),
     network: bool = False,
+    own_shared_memory: bool = False,
 ) -> Report:
     """Confine this process and all it will start, for good.
 
@@ -98,6 +100,7 @@ def restrict(
         readable: files and folders that may be read.
         writable: files and folders that may be read and changed.
         network: True leaves the network open.
+        own_shared_memory: where this system allows it, what is in `/dev/shm` is this process's own.
 
     Raises:
         SandboxError: other threads are running; most restrictions would not bind them.
@@ -106,7 +109,10 @@ def restrict(
         return Report(reasons=(f"nothing is confined on {sys.platform}; it takes Linux",))
     if _num_threads() > 1:
         raise SandboxError("other threads are running: call restrict before anything starts them")
-    return _Confinement(limits, tuple(readable), tuple(writable), network).run()
+    confinement = _Confinement(limits, tuple(readable), tuple(writable), network)
+    if own_shared_memory:
+        confinement.take_shared_memory()
+    return confinement.run()
 
 
 class _Confinement:
@@ -127,6 +133,11 @@ class _Confinement:
         self._reasons: list[str] = []
         self._landlock_version = 0
         self._has_own_user = False
+
+    def take_shared_memory(self) -> None:
+        """Before anything else; without it `/dev/shm` is the machine's, as far as a rule names it."""
+        given = (path for path, _ in self._rules())
+        self._step("shared memory of its own", partial(take_shared_memory, given))
 
     def run(self) -> Report:
         """Each step prepares the next: namespaces take privileges, filters take no_new_privs."""

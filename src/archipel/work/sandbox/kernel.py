@@ -3,15 +3,18 @@
 import ctypes
 import os
 from functools import cache
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_GET_PDEATHSIG = 2
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_NO_NEW_PRIVS = 39
+CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x4000, 0x40000
 
 _CAPABILITY_VERSION_3 = 0x20080522
 _MAX_CAPABILITY = 63
@@ -46,6 +49,12 @@ def unshare(flags: int) -> None:
     _checked("unshare", _libc().unshare(flags))
 
 
+def mount(source: str, target: Path, kind: str, flags: int) -> None:
+    """`mount`, without data; seen in this process's mount namespace."""
+    words = [each.encode() for each in (source, str(target), kind)]
+    _checked("mount", _libc().mount(*words, ctypes.c_ulong(flags), None))
+
+
 def drop_capabilities() -> None:
     """Give up every capability, for this process and whatever it starts."""
     for capability in range(_MAX_CAPABILITY + 1):
@@ -56,6 +65,11 @@ def drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     _checked("capset", _libc().capset(header, nothing))
+
+
+def own_user() -> tuple[int, int]:
+    """(user, group), to be asked before a user namespace has other numbers for them."""
+    return os.geteuid(), os.getegid()
 
 
 def map_own_user(uid: int, gid: int) -> None:

@@ -32,7 +32,7 @@ def leave_network() -> tuple[int, int] | None:
     try:
         kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
     except PermissionError:  # not root: a user namespace makes us root of nothing else
-        user = (os.geteuid(), os.getegid())
+        user = kernel.own_user()
         kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
         return user
     return None
