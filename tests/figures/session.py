@@ -5,13 +5,15 @@ load beside it are kept, and the same command goes on where it was ended. Ctrl-C
 that it started; what is over stays.
 """
 
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -50,6 +52,20 @@ def sit(
                 click.echo(f"          {_line(ended)}", err=True)
             told.append({"claim": row.claim, "readme": row.figure, "command": command, **ended})
     return told
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else writes there meanwhile, nor measures beside this. Raises ClickException: somebody does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise click.ClickException(
+                f"another sitting writes to {folder}: wait for its end, or end it"
+            ) from None
+        yield
 
 
 def _blanks(command: str) -> str:
@@ -143,7 +159,9 @@ def session(
             for row in rows
             if (kept := tuple(c for c in row.commands if any(text in c for text in only)))
         ]
-    told = sit(rows, folder.resolve(), given, quick, minutes * 60)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    with alone(folder.resolve()):
+        told = sit(rows, folder.resolve(), given, quick, minutes * 60)
     if as_json:
         click.echo(json.dumps(told, indent=1))
         return

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from click import Command, Context, Group
+from click import Argument, Command, Context, Group
 from click.testing import CliRunner
 
 from archipel.cli.archipel import command as root
 from figures.rows import Row, argv_of, rows_of
-from figures.session import session, sit
+from figures.session import alone, session, sit
 
 ROWS = rows_of((Path(__file__).parents[2] / "README.md").read_text())
 
@@ -18,7 +18,13 @@ def test_every_figure_names_a_command_that_there_is() -> None:
         for command in row.commands:
             words = command.split()
             if words[0] == "archipel":
-                _found(words[1:])
+                found, rest = _found(words[1:])
+                needed = [
+                    each for each in found.params if isinstance(each, Argument) and each.required
+                ]
+                assert len([word for word in rest if not word.startswith("--")]) >= len(needed), (
+                    command
+                )
 
 
 def test_every_bench_has_a_short_form_and_one_for_machines() -> None:
@@ -31,13 +37,15 @@ def test_every_bench_has_a_short_form_and_one_for_machines() -> None:
         _found(["bench", name, "--quick", "--json"])
 
 
-def _found(words: list[str]) -> None:
+def _found(words: list[str]) -> tuple[Command, list[str]]:
+    """The command, and what is said to it: options of its own."""
     at: Command | None = root
     while isinstance(at, Group):
         at, words = at.get_command(Context(at), words[0]), words[1:]
     assert at is not None, words
     options = {name for parameter in at.params for name in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options, words
+    return at, words
 
 
 def test_a_command_without_its_program_is_the_houses() -> None:
@@ -82,6 +90,14 @@ def test_what_is_over_is_not_run_again_and_what_takes_too_long_is_ended(tmp_path
     late = sit(rows, tmp_path / "late", {}, quick=False, limit_s=0.2)
     assert late[0]["exit"] == -1
     assert "not over" in str(late[0]["why"])
+
+
+def test_two_sittings_never_share_a_folder(tmp_path: Path) -> None:
+    with alone(tmp_path):
+        said = CliRunner().invoke(session, ["--out", str(tmp_path), "--only", "nothing"])
+    assert said.exit_code == 1
+    assert "another sitting writes" in said.output
+    assert CliRunner().invoke(session, ["--out", str(tmp_path), "--only", "nothing"]).exit_code == 0
 
 
 def test_a_blank_of_another_name_is_refused_with_a_sentence(tmp_path: Path) -> None:
