@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import pytest
@@ -183,8 +184,14 @@ def lives(process: int) -> bool:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    folder = tmp_path.resolve()
+def folder() -> Iterator[Path]:
+    """With a short name, as a home's: sockets lie in it."""
+    with TemporaryDirectory(prefix="split-") as made:
+        yield Path(made).resolve()
+
+
+@pytest.fixture
+def node(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     (folder / "scratch").mkdir()
     environment = surroundings(folder, 2) | {"TMPDIR": str(folder / "scratch")}
     with (folder / "log").open("wb") as log:
@@ -210,9 +217,8 @@ def told(node: subprocess.Popen[bytes], message: object) -> object:
 @pytest.mark.slow
 @pytest.mark.timeout(TRIAL_LIMIT_S + 60)
 def test_a_confined_work_process_splits_a_model_and_a_killed_node_leaves_nothing_behind(
-    tmp_path: Path, node: subprocess.Popen[bytes]
+    folder: Path, node: subprocess.Popen[bytes]
 ) -> None:
-    folder = tmp_path.resolve()
     config = replace(child.CONFIG, head_dim=64)
     write_model(folder / "model", random_weights(config, 0), config, asked.TOKENIZER)
     given = child.setup(folder, "rollout").model_copy(
