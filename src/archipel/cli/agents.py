@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import NAMED_LABS, KeyName, LabUrl, Mendable, mending
+from archipel.cli.doors import KeyName, LabUrl, Mendable, mending, named_labs
 from archipel.cli.last_deadline import NODE_S, last_deadline
 from archipel.cli.logs import log_to
 
@@ -46,8 +46,7 @@ METRICS = click.option(
 
 def _named_lab() -> str | None:
     """The key by which the lab was named instead of an address."""
-    named: dict[str, str] = click.get_current_context().meta.get(NAMED_LABS, {})
-    return next(iter(named.values()), None)
+    return next(iter(named_labs().values()), None)
 
 
 def agent_options(function: Command) -> Command:

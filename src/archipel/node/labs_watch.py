@@ -4,7 +4,7 @@ Law: a file is read when it has stood still between two looks, so that nobody ac
 is no such file is refused once, in one sentence, and what was read before stays in force.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from archipel.node.labs_file import FILE, Labs, read_labs
@@ -16,11 +16,13 @@ Stamp = tuple[int, int, int] | None
 class LabsWatch:
     """Of one node's home."""
 
-    def __init__(self, home: Path, given: Sequence[str] = ()) -> None:
-        """given: labs of the command line, which stay. Raises BadLabs, OSError: as `read_labs`."""
-        self._home, self._given = home, tuple(given)
+    def __init__(
+        self, home: Path, given: Sequence[str] = (), keys: Mapping[str, str] | None = None
+    ) -> None:
+        """given: labs of the command line, which stay, and keys of some. Raises BadLabs, OSError: as `read_labs`."""
+        self._home, self._given, self._keys = home, tuple(given), keys
         self._read = self._seen = self._stamp()
-        self.labs = read_labs(home, given)
+        self.labs = read_labs(home, given, keys)
         """As read last."""
 
     def look(self) -> Labs | None:
@@ -34,7 +36,7 @@ class LabsWatch:
         if stamp == self._read or not stands_still:
             return None
         self._read = stamp
-        found = read_labs(self._home, self._given)
+        found = read_labs(self._home, self._given, self._keys)
         if found == self.labs:
             return None
         self.labs = found
