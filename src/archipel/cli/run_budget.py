@@ -1,12 +1,13 @@
 """What a run may cost: `run open --budget`, in two steps around the opening, so that no run opens without its credits."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from archipel.cli.credits import Amount, credits_words
 from archipel.cli.doors import Mendable, home_folder
+from archipel.cli.grouped import as_one
 from archipel.cli.keys import load_key
 from archipel.cli.lab_door import ask_lab
 
@@ -14,14 +15,38 @@ if TYPE_CHECKING:
     from archipel.identity import Identity
     from archipel.records.recipe_form import RecipeForm
 
-BUDGET = click.option(
-    "--budget", type=Amount(), metavar="CREDITS",
-    help="Set so much of the wallet aside: the run spends no more, and what it leaves comes back [on account, without end].",
-)  # fmt: skip
-PAY_IN = click.option(
-    "--pay-in", is_flag=True,
-    help="With --budget: first enter as paid in from outside what the wallet lacks of it (reference: run NAME).",
-)  # fmt: skip
+
+class Budget(NamedTuple):
+    """What is set aside for a run."""
+
+    micro: int | None
+    """None: it has no end."""
+    pay_in: bool
+    """Whether what the wallet lacks of it is entered as paid in."""
+
+
+def _budget(budget: int | None, pay_in: bool) -> Budget:
+    if pay_in and budget is None:
+        raise click.UsageError("--pay-in goes with --budget CREDITS")
+    return Budget(budget, pay_in)
+
+
+budget_options = as_one(
+    "budget",
+    _budget,
+    click.option(
+        "--budget",
+        type=Amount(),
+        metavar="CREDITS",
+        help="Set so much of the wallet aside: the run spends no more, and what it leaves comes back [on account, without "
+        "end].",
+    ),
+    click.option(
+        "--pay-in",
+        is_flag=True,
+        help="With --budget: first enter as paid in from outside what the wallet lacks of it (reference: run NAME).",
+    ),
+)
 
 
 def provide(
