@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from archipel.cli.credits import Amount, credits_words
-from archipel.cli.doors import Mendable, home_folder
+from archipel.cli.doors import Mendable
 from archipel.cli.grouped import as_one
-from archipel.cli.keys import load_key
+from archipel.cli.keys import operator_key
 from archipel.cli.lab_door import ask_lab
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def provide(
                 err=True,
             )
         return
-    own = sponsor(key)
+    own = operator_key(key)
     missing = budget - ask_lab(_wallet(url, own))
     if missing <= 0:
         return
@@ -96,13 +96,8 @@ def _tell_posted(recipe: "RecipeForm") -> None:
 def spend(url: str, key: Path | None, run: str, budget: int | None) -> None:
     """Set aside for a run that is open."""
     if budget is not None:
-        ask_lab(fund_run(url, sponsor(key), run, budget))
+        ask_lab(fund_run(url, operator_key(key), run, budget))
         click.echo(f"{credits_words(budget)} set aside for run {run}", err=True)
-
-
-def sponsor(key: Path | None) -> "Identity":
-    """Whose wallet pays: the operator's, or another's."""
-    return load_key(key or home_folder("lab", None, make=False) / "operator.key")
 
 
 async def fund_run(url: str, own: "Identity", run: str, micro: int) -> int:

@@ -203,12 +203,12 @@ def _sampled(why: "Decision | None") -> dict[str, Any]:
 
 
 def _open(recipe: "RecipeForm", start: Start, keys: Keys, lab_url: str) -> Any:
-    from archipel.cli.keys import load_key
+    from archipel.cli.keys import operator_key
     from archipel.node.opening import Brought
     from archipel.node.operator import model_files, open_run
 
     with mending(OSError):
-        identity = load_key(keys.key or home_folder("lab", None, make=False) / "operator.key")
+        identity = operator_key(keys.key)
         trusted = trusted_keys(recipe.digest, keys.trust, keys.home)
     with mending(OSError, ValueError):
         left_out = misfit(start.weights)
