@@ -12,7 +12,7 @@ import torch
 from archipel.door.hands import SampleAsked, Weights
 from archipel.door.local.adapters import Bounds, InEngine
 from archipel.door.local.fitting import Parted
-from archipel.door.local.loading import Base, rounded
+from archipel.door.local.loading import Base
 from archipel.engine.engine import EngineLimits, LocalEngine
 from archipel.model.adapter import Adapter, adapter_shapes
 from archipel.model.adapter_files import write_adapter
@@ -27,6 +27,7 @@ from archipel.training.tenants.operations import (
     Scored,
     Stepped,
 )
+from archipel.work.resident import frozen
 from engine.engine_models import decoder_of, lively_state, small_config
 
 CONFIG = small_config("qwen3", vocab_size=32, hidden_size=32, num_layers=1, intermediate_size=48)
@@ -42,7 +43,7 @@ BOUNDS = Bounds(4, 2**20)
 def base_of(config: DecoderConfig = CONFIG, bounds: Bounds = BOUNDS) -> Base:
     state = lively_state(config)
     engine = LocalEngine(config, limits=EngineLimits.serving(2**22))
-    decoder = rounded(decoder_of(config, state))
+    decoder = frozen(decoder_of(config, state))
     engine.load(dict(decoder.named_parameters()))
     return Base(Path(), config, decoder, engine, InEngine(engine, bounds), None, PARTED)
 

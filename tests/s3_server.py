@@ -6,7 +6,6 @@ ARCHIPEL_S3_PYTHON names, or that of `.venv-s3`, which `make test-s3` makes, run
 
 import os
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from archipel.blobs.s3_bucket import NOTHING
 from archipel.blobs.s3_direct import DirectBucket
 from archipel.blobs.s3_place import place_of
 from archipel.blobs.s3_signing import Credentials
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 START_LIMIT_S = 60.0
@@ -64,9 +64,7 @@ def s3_server(*, is_verifying: bool = False) -> Iterator[S3Server]:
     python = Path(NAMED.get("ARCHIPEL_S3_PYTHON", ROOT / ".venv-s3" / "bin" / "python"))
     if not python.is_file():
         pytest.skip(f"no S3 server: {python} is not there; make test-s3 installs one")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(python), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     if is_verifying:
         command = [str(python), str(ROOT / "tests" / "s3_verifying.py"), str(port)]

@@ -18,6 +18,13 @@ MAX_FILE_LINES = 300
 MAX_BODY_LINES = 40
 MAX_PAGE_WORDS = 1600
 NAMES_OF_NOTHING = {"utils", "common", "helpers", "misc", "core", "base", "main", "manager"}
+IMPURE = {
+    *("asyncio", "fastapi", "httpx", "os", "pathlib", "secrets", "socket", "sqlite3", "starlette"),
+    *("subprocess", "threading", "time"),
+}
+PURE = re.compile(r'"""[^"]*[.:;] Pure\.["\s]')
+"""In a module's docstring. A seed may be drawn from, so `random` is for ruff to see to."""
+IMPORTED = re.compile(r"^ *(?:from(?= [\w.]+ import )|import) (\w+)", re.MULTILINE)
 BEGINS = re.compile(r"^( *)(def |async def |class |@)", re.MULTILINE)
 
 
@@ -92,6 +99,14 @@ def imported(path: Path) -> set[str]:
             names.add(node.module)
             names.update(f"{node.module}.{each.name}" for each in node.names)
     return names
+
+
+def test_what_calls_itself_pure_has_no_clock_network_or_disk() -> None:
+    """Beside the contract of those that decide: whatever else says so, in any room."""
+    texts = {str(path): path.read_text() for path in FILES}
+    pure = {path: set(IMPORTED.findall(text)) for path, text in texts.items() if PURE.match(text)}
+    assert len(pure) > 100
+    assert {path: found for path, names in pure.items() if (found := names & IMPURE)} == {}
 
 
 @pytest.mark.parametrize("kind", WORDS_OF)

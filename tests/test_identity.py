@@ -36,7 +36,6 @@ ALICE = Identity.from_seed(bytes(31) + b"\x01")
 BOB = Identity.from_seed(bytes(31) + b"\x02")
 TYPE = "application/vnd.archipel.test+json"
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
-FIELD_PRIME = 2**255 - 19
 
 # The points of order 1, 2, 4 and 8 of edwards25519, as tabled by libsodium, and encodings >= p.
 LOW_ORDER_OR_NON_CANONICAL = [

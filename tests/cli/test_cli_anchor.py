@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -24,6 +23,7 @@ from archipel.ledger.tree_head import TreeHead, sign_tree_head
 from archipel.ledger.verification import lab_key
 from golden import story
 from people import identity
+from ports import free_port
 
 LAB = identity("lab")
 KEY = lab_key(LAB.did)
@@ -176,9 +176,7 @@ def ganache() -> Iterator[str]:
     program = shutil.which("ganache")
     if program is None:
         pytest.skip("no ganache here: npm install -g ganache@7.9.2")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["--server.host", "127.0.0.1", "--server.port", str(port), "--wallet.deterministic"]
     process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from archipel.bench.site import Site
 from archipel.cli.agents import agent_options
 from archipel.cli.archipel import command
-from archipel.cli.doors import LAB, Mendable
+from archipel.cli.doors import LAB, LabUrl, Mendable, named_labs
 from archipel.cli.labs_live import Live, _compare, look, read_witnesses
 from archipel.directory.card import Card, read_card, signed_card
 from archipel.directory.lines import read_lines, to_lines
@@ -125,11 +125,21 @@ def test_a_lab_is_named_by_its_key_wherever_an_address_is_asked_for(home: Path) 
     def ask(lab_url: str) -> None:
         click.echo(lab_url)
 
+    @click.command()
+    @click.option("--lab", "lab_urls", multiple=True, type=LabUrl())
+    def several(lab_urls: tuple[str, ...]) -> None:
+        click.echo(" ".join(f"{each} {named_labs().get(each)}" for each in lab_urls))
+
     both = "https://a.example,https://b.example"
+    shown = CliRunner().invoke(several, ["--lab", one.did, "--lab", "https://c.example/"])
+    assert shown.output == f"{both} {one.did} https://c.example None\n"
     assert CliRunner().invoke(join, [one.did]).output == f"{both} {one.did}\n"
     assert CliRunner().invoke(join, [both]).output == f"{both} None\n"
     given = CliRunner().invoke(join, [one.did, "--lab-key", lab_identity("x").did])
     assert given.output == f"{both} {lab_identity('x').did}\n", "what is said outright counts"
+    unit = say("node", "service", one.did, "--duty", "0.5").output
+    assert f'"join" "{both}" "--duty"' in unit
+    assert f'"--lab-key" "{one.did}"' in unit, "a unit outlives the card"
     assert CliRunner().invoke(ask, ["--lab", one.did]).output == f"{both}\n"
     unknown = CliRunner().invoke(ask, ["--lab", lab_identity("other").did])
     assert isinstance(unknown.exception, Mendable)

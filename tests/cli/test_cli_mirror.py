@@ -24,6 +24,7 @@ from archipel.ledger.tree_head import sign_tree_head
 from archipel.ledger.verification import lab_key
 from golden import story
 from people import identity
+from ports import free_port
 
 LAB = identity("lab")
 KEY = lab_key(LAB.did)
@@ -147,9 +148,7 @@ def test_a_lab_that_shows_two_histories_is_found_out(tmp_path: Path, entries: li
 @contextmanager
 def witness(home: Path) -> Iterator[tuple[str, str]]:
     """(address, key line) of one that runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["witness", LAB.did, "--name", "w.example", "--home", str(home), "--port", str(port)]
     process = subprocess.Popen(
         [sys.executable, "-m", "archipel.cli.archipel", "ledger", *words],

@@ -130,12 +130,36 @@ def test_the_service_joins_with_the_options_given_and_a_home_of_its_own(tmp_path
         assert setting in unit.splitlines()
 
 
+def test_without_a_lab_the_service_serves_those_that_are_named_or_stand_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path))
+    given = ("--lab", "https://a.example,https://b.example", "--lab", "https://c.example")
+    code, unit = _service(*given, "--home", "x", "--duty", "0.5")
+    assert code == 0
+    (line,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
+    assert shlex.split(line)[3:] == [
+        *("node", "start", *given, "--duty", "0.5", "--home", str(Path("x").resolve())),
+    ]
+    assert "Description=Archipel node at several labs" in unit.splitlines()
+    assert f'Environment="ARCHIPEL_HOME={tmp_path}"' in unit.splitlines(), "where cards lie"
+    home = tmp_path / "node"
+    assert "name one with --lab" in str(CliRunner().invoke(command, ["node", "service"]).exception)
+    assert not home.exists()
+    home.mkdir()
+    (home / "labs.toml").write_text('[[labs]]\nat = "https://one.example"')
+    code, unit = _service()
+    assert (code, f'"node" "start" "--home" "{home}"' in unit) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("lab:8440",), "did you mean http://lab:8440 ?"),
         (("http://lab", "--dutty", "0.5"), "No such option"),
         (("http://lab", "--only-at", "9-5"), "no span of a day"),
+        (("--lab", "http://lab", "--give-up", "5"), "No such option"),
+        (("--lab", "http://lab", "http://other"), "unexpected extra argument"),
         (("http://lab", "--install", "--name", "../x"), "expected letters"),
     ],
 )
@@ -159,7 +183,7 @@ def test_installing_writes_the_unit_and_says_how_to_start_it(
 
 def test_words_of_a_unit_mean_what_they_say() -> None:
     assert quoted('a"b\\c%h') == '"a\\"b\\\\c%%h"'
-    unit = unit_of("http://lab", ["$HOME"], {"LD_LIBRARY_PATH": "/a $b"})
+    unit = unit_of("http://lab", ["join", "$HOME"], {"LD_LIBRARY_PATH": "/a $b"})
     assert '"$$HOME"' in unit
     assert 'Environment="LD_LIBRARY_PATH=/a $b"' in unit
 
@@ -171,6 +195,7 @@ def test_words_of_a_unit_mean_what_they_say() -> None:
         ("http://lab.example:8440",),
         ("https://[::1]:8440", "--only-at", "22:00-07:00", "--not-on-battery"),
         ("http://lab", "--home", '/tmp/a "b" 100% $HOME \\n'),
+        ("--lab", "https://one.example", "--lab", "https://[::1]:8440,https://two.example"),
     ],
 )
 def test_systemd_finds_nothing_to_say_of_the_unit(tmp_path: Path, words: tuple[str, ...]) -> None:

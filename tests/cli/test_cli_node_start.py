@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import urllib.request
 from collections import deque
 from functools import partial
@@ -17,6 +16,7 @@ from agents import until
 from archipel.cli import node_start
 from archipel.cli.archipel import command
 from archipel.node.labs_file import MAX_LABS
+from ports import free_port
 from terminal import Terminal, program
 
 NOBODY, OTHER = "http://127.0.0.1:7", "http://127.0.0.1:9"
@@ -64,9 +64,7 @@ def test_a_session_in_which_the_file_changes_and_the_figures_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("terminal.LIMIT_S", 180.0)  # a busy machine starts processes slowly
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     file = tmp_path / "labs.toml"
     file.write_text(f'[[labs]]\nat = "{NOBODY}"\nweight = 3')
     words = ["node", "start", "--home", str(tmp_path), "--metrics-port", str(port), "--no-bid"]

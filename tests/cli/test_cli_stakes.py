@@ -52,7 +52,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     home.mkdir()
     world = World(tmp_path / "lab", ledger_on_disk=False)
     opened(world, TERMS)
-    monkeypatch.setattr("archipel.cli.node_stake._operator", lambda key: identity("operator"))
+    monkeypatch.setattr("archipel.cli.node_stake.operator_key", lambda key: identity("operator"))
     yield Desk(world, home)
     world.check_replay()
     world.close()

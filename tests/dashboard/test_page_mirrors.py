@@ -36,9 +36,17 @@ def test_a_mirror_is_a_row_with_what_was_seen_of_its_lab() -> None:
     did = identity("mirrored").did
     blobs = MirrorBlobs(wanted=7, kept=5, kept_bytes=2048)
     told = page(view("<b>".strip("<>"), lab=did, entries=1200, head_ms=NOW_MS - 1000,
-                     answered_ms=NOW_MS, blobs=blobs, reason="<i>"))  # fmt: skip
+                     answered_ms=NOW_MS, blobs=blobs, reason="<i>", complete=900))  # fmt: skip
     (row,) = told.sections[0].tables[0].rows
-    assert [cell.value for cell in row[1:7]] == [did, "followed", 1200, NOW_MS - 1000, NOW_MS, 5]
+    assert [cell.value for cell in row[1:8]] == [
+        did,
+        "followed",
+        1200,
+        NOW_MS - 1000,
+        NOW_MS,
+        5,
+        900,
+    ]
     assert (row[0].title, row[1].title, row[2].tone) == ("https://b.example", did, "good")
     assert row[6].text.startswith("5 of 7, 2")
     assert (told.figures[3].name, told.figures[3].value) == ("blob_bytes", 2048)
@@ -48,7 +56,7 @@ def test_a_mirror_is_a_row_with_what_was_seen_of_its_lab() -> None:
     (new,) = page(view("x", "new")).sections[0].tables[0].rows
     assert [cell.value for cell in new[4:6]] == [None, None]
     (long,) = page(view("x", reason="r" * 1000)).sections[0].tables[0].rows
-    assert len(long[7].text) <= 200
+    assert len(long[8].text) <= 200
 
 
 def test_each_standing_has_its_words_and_what_no_honest_lab_does_stands_above() -> None:
@@ -65,6 +73,12 @@ def test_each_standing_has_its_words_and_what_no_honest_lab_does_stands_above() 
     assert [each.text for each in told.notices] == [
         f"the lab of mirror {each} {STANDINGS[each]}" for each in ("forked", "broken", "gone-back")
     ]
+
+
+def test_who_continues_a_mirrored_lab_stands_above() -> None:
+    said = "did:key:zNew continues this ledger from 9 entries on at https://new.example"
+    (notice,) = page(view("a", continued=said), view("b")).notices
+    assert (notice.text, notice.tone) == (f"mirror a: {said}", "warn")
 
 
 def test_silence_is_counted_from_when_it_began() -> None:

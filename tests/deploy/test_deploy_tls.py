@@ -15,6 +15,7 @@ import pytest
 
 from archipel.bench.site import Site
 from authority import Authority, Pair
+from ports import free_port
 from stage import EVERY_PROCESS, Stage
 from tiny import write_start
 
@@ -59,17 +60,11 @@ def _stage(folder: Path, start: Path, authority: Authority) -> Stage:
     return stage
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def nginx(folder: Path, pair: Pair, lab_port: int) -> Iterator[int]:
     """The how-to's server block, word for word but for ports, files and the host's name."""
     (block,) = re.findall(r"^nginx:\n\n```\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL | re.M)
-    port = _free_port()
+    port = free_port()
     for old, new in (
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
         ("127.0.0.1:8440", f"127.0.0.1:{lab_port}"),

@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 
 from archipel.door.bounds import Bounds
 from open_door import POLL_S, Client, run, sampling, step, training, world
+from ports import free_port
 from toy_hands import STATE
 
 Asked = tuple[str, dict[str, Any]]
@@ -127,12 +127,6 @@ def test_a_door_killed_after_any_commit_goes_on_as_if_it_had_not_been(tmp_path: 
 
     for place, key in copies:
         run(lambda place=place, key=key: again(place, key))  # type: ignore[misc]
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 def started(folder: Path, port: int, delay_s: float) -> "subprocess.Popen[bytes]":

@@ -10,14 +10,11 @@ from archipel.engine.exact.dispute import settle
 from archipel.engine.exact.hashing import CHUNK, DIGEST_BYTES, Tree, climbed, is_node
 from archipel.engine.exact.judge import Judge
 from archipel.engine.exact.parties import Ask, Hurried, TraceParty
-from archipel.engine.exact.steps import steps_of
 from archipel.engine.exact.trace import BadQuestion, traced
 from archipel.model.config import EXACT_FAMILIES, Family
 from archipel.model.manifest import CorruptWeights, describe
 from exact.dispute_cases import TWISTS, Twisted, case, lying, settled
 from exact.exact_models import FEW, WORLDS, exact_engine, mixed_requests, world
-
-NUM_STEPS = len(steps_of(world("llama")[0]))
 
 
 def test_two_honest_parties_are_equal_after_one_look() -> None:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 Undo = Callable[[], None]
-UNBOUNDED = resource.RLIM_INFINITY
 SPARE_DESCRIPTORS = (0, 1, 3)
 SPARE_MEMORY = (2**20, 8 * 2**20, 64 * 2**20)
 FILE_BYTES = (0, 4096, 20_000, 110_000)

@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from archipel import source_environment
 from faults.afflictions import SHORT_OF, STARVED, UNLOADED, stepped
 from faults.proxy import KEPT_WHOLE, BadNetwork
 from faults.watching import SAYS_WHERE, last_traceback, made_to_end
+from ports import free_port
 from stage import EVERY_PROCESS
 
 ODDS = {
@@ -64,7 +64,7 @@ class DoorProcess:
         folder.mkdir(parents=True)
         self.name, self.folder, self.wrong = name, folder, list[str]()
         self.hits: Counter[str] = Counter()
-        self.port = _free_port()
+        self.port = free_port()
         self._rng = random.Random(seed)
         self._clock = folder / "door.clock"
         self._clock.write_text("0 1.0")
@@ -217,9 +217,3 @@ def calm_answers(folder: Path, lived: Callable[[], tuple[Any, Sequence[str]]]) -
             raise AssertionError(f"the undisturbed door: {wrong}")
         told.write_text(json.dumps(found))
     return json.loads(told.read_text())
-
-
-def _free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])

@@ -142,9 +142,6 @@ def left(world: World, name: str) -> bool:
     return node is not None and not node.present and node.works > 0
 
 
-Alter = Callable[[str], str]
-
-
 def flipped(sealed: str) -> str:
     """The statement says something else, under the same signature."""
     fields = json.loads(sealed)

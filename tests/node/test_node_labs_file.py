@@ -32,6 +32,7 @@ from archipel.node.pledged import (
     names_of,
     withdraw,
 )
+from people import identity
 
 ONE, TWO = "http://one.example", "http://two.example"
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "serve-several-labs.md"
@@ -113,6 +114,9 @@ def test_labs_of_a_command_line_are_served_beside_those_of_the_file(tmp_path: Pa
     (tmp_path / "labs.toml").write_text(f'[[labs]]\nat = "{ONE}"\nweight = 5')
     found = read_labs(tmp_path, [ONE, TWO])
     assert [(name_of(each), each.weight) for each in found.labs] == [(ONE, 5.0), (TWO, 1.0)]
+    key = identity("lab").did
+    one, two = read_labs(tmp_path, [ONE, TWO], {TWO: key}).labs
+    assert (one.key, two.key) == (None, key), "whoever is named by a key must have it"
 
 
 def test_what_a_lab_pays_counts_only_as_its_credit_is_worth_and_within_bounds() -> None:

@@ -26,5 +26,5 @@ def test_at_one_to_four_generating_takes_four_fifths_and_twelve_times_a_training
     """INTELLECT-2 prints about 1:4 of training to inference compute."""
     assert law.generation_share(4.0) == pytest.approx(0.8)
     assert law.generation_inefficiency(4.0) == pytest.approx(12.0)
-    generating = law.generation_flop(8e9, 1e9) * law.generation_inefficiency(4.0)
-    assert generating == pytest.approx(4 * law.learning_flop(8e9, 1e9))
+    generating = law.GENERATE * law.generation_inefficiency(4.0)
+    assert generating == pytest.approx(4 * law.LEARN)

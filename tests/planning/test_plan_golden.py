@@ -20,9 +20,7 @@ from archipel.planning.tables import read_own, shelf
 from planning.asked import data
 from planning.golden import FOLDER, SETTING, answered, differences, kept
 
-LAW = r"/texts/[a-z]+\.(mtbf|checkpoint_interval_daly|goodput)(@[a-z0-9-]+)?/[23]: "
 TIERS = r"/texts/network\.tiers(@[a-z0-9-]+)?/2: "
-FITTED = r"/(quantities|texts)/(mfu\.default|lab\.(useful_speed|cost_per_flop|mfu)|utilisation\.|train\.)"
 MENDED = {
     "meek": {
         r"/texts/meek\..*/[23]": "as for a lab: letters beside a law, now its formula and what it is of",

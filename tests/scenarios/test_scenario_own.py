@@ -10,7 +10,8 @@ import pytest
 from archipel.cli.recipes import find_recipe
 from archipel.records.recipe import EnvironmentSection
 from archipel.training.environments.environment import make_environment
-from newcomer import Newcomer, free_port, is_open, until
+from newcomer import Newcomer, is_open, until
+from ports import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "train-your-own.md"
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)

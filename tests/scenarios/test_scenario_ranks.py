@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from archipel.bench.site import PROGRAM
 from archipel.records.recipe import Recipe
 from archipel.training.checkpoint_parts import parted_numbers
+from ports import free_port
 from stage import Outcome, Stage
 from tiny import SECRET, tiny_recipe
 
@@ -46,9 +46,7 @@ def open_shared(
 
 def lend_second_host(stage: Stage, options: Sequence[str] = ()) -> tuple[str, ...]:
     """Start it; returns the options by which the first one meets it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = ("--hosts", "2", "--rendezvous", f"127.0.0.1:{free.getsockname()[1]}", *options)
+    meeting = ("--hosts", "2", "--rendezvous", f"127.0.0.1:{free_port()}", *options)
     home = str(stage.site.home("update"))
     words = ["update", "ranks", *meeting, "--host-rank", "1", "--home", home]
     stage.site._start("second", words, PROGRAM)

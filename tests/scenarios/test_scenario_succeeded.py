@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,18 +15,13 @@ from archipel import source_environment
 from archipel.identity import Identity
 from archipel.records.recipe_charter import CharterSection
 from burnt import burn
+from ports import free_port
 from stage import EVERY_PROCESS, Outcome, Stage
 from tiny import SECRET
 
 MakeStage = Callable[..., Stage]
 PROMISED_S = 300.0
 """From the lab's end to the first version that its successor published."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def said(*words: object, fails: bool = False) -> str:

@@ -14,7 +14,6 @@ from archipel.records.recipe import EnvironmentSection
 from archipel.training.grading import Grader, GraderUnavailable, Submission
 
 WORTH = 0.25
-PER_LIMIT = {"hang", "spin", "sleep in C"}
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="confinement takes Linux"

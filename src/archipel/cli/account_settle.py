@@ -9,8 +9,8 @@ import click
 
 from archipel.cli.account_words import read_books
 from archipel.cli.credits import RATE, Amount, credits_words
-from archipel.cli.doors import LAB, KeyName, Mendable, home_folder, mending, show
-from archipel.cli.keys import load_key
+from archipel.cli.doors import LAB, KeyName, Mendable, mending, show
+from archipel.cli.keys import operator_key
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.plurals import counted
 
@@ -125,7 +125,7 @@ def _read(path: Path) -> "tuple[Settling, ...]":
 
 
 def _enter(url: str, key: Path | None, rows: "Sequence[Settling]", as_json: bool) -> None:
-    own = load_key(key or home_folder("lab", None, make=False) / "operator.key")
+    own = operator_key(key)
     entries, again, faults = ask_lab(_send(url, own, rows))
     facts = {"entries": entries, "before": again, "refused": faults}
     text = f"{counted(len(entries), 'settlement')} entered"

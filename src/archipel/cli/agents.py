@@ -4,14 +4,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import NAMED_LABS, KeyName, LabUrl, Mendable, mending
+from archipel.cli.doors import KeyName, LabUrl, Mendable, mending, named_labs
+from archipel.cli.grouped import together
 from archipel.cli.last_deadline import NODE_S, last_deadline
 from archipel.cli.logs import log_to
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from archipel.node.settings import NodeSettings
 
 REDRAW_S = 1.0
-Command = Callable[..., None]
-
 
 PRESENTED = (
     click.option(
@@ -46,46 +44,41 @@ METRICS = click.option(
 
 def _named_lab() -> str | None:
     """The key by which the lab was named instead of an address."""
-    named: dict[str, str] = click.get_current_context().meta.get(NAMED_LABS, {})
-    return next(iter(named.values()), None)
+    return next(iter(named_labs().values()), None)
 
 
-def agent_options(function: Command) -> Command:
-    """What every agent's command takes: the lab, a home, threads, patience, metrics, quiet."""
-    options = (
-        click.argument("lab_url", type=LabUrl()),
-        click.option(
-            "--home",
-            type=click.Path(path_type=Path),
-            help="Keys, cache and logs [~/.archipel/...].",
-        ),
-        click.option(
-            "--threads",
-            default=1,
-            show_default=True,
-            type=click.IntRange(1, 1024),
-            help="Processor threads of the work process.",
-        ),
-        click.option(
-            "--give-up",
-            type=float,
-            metavar="SECONDS",
-            help="End when the lab is away this long [never].",
-        ),
-        METRICS,
-        click.option(
-            "--lab-key",
-            type=KeyName(),
-            metavar="DID",
-            default=_named_lab,
-            help="The key that the lab must have [the one by which it was named, or that it had when it was first joined].",
-        ),
-        *PRESENTED,
-        click.option("--quiet", is_flag=True, help="Show nothing; the log stays."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+agent_options = together(
+    click.argument("lab_url", type=LabUrl()),
+    click.option(
+        "--home",
+        type=click.Path(path_type=Path),
+        help="Keys, cache and logs [~/.archipel/...].",
+    ),
+    click.option(
+        "--threads",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1, 1024),
+        help="Processor threads of the work process.",
+    ),
+    click.option(
+        "--give-up",
+        type=float,
+        metavar="SECONDS",
+        help="End when the lab is away this long [never].",
+    ),
+    METRICS,
+    click.option(
+        "--lab-key",
+        type=KeyName(),
+        metavar="DID",
+        default=_named_lab,
+        help="The key that the lab must have [the one by which it was named, or that it had when it was first joined].",
+    ),
+    *PRESENTED,
+    click.option("--quiet", is_flag=True, help="Show nothing; the log stays."),
+)
+"""What every agent's command takes: the lab, a home, threads, patience, metrics, quiet."""
 
 
 def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -> None:

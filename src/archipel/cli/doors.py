@@ -46,7 +46,7 @@ IN_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
 NAMED_LABS = "archipel.named_labs"
-"""Of a command's context: addresses -> the key by which a lab was named instead, of those that were."""
+"""Where click's context keeps `named_labs`."""
 
 
 class LabUrl(click.ParamType):
@@ -60,15 +60,23 @@ class LabUrl(click.ParamType):
         """As `node.address` spells it."""
         from archipel.node.address import BadAddress, lab_addresses
 
+        did = None
         if str(value).startswith("did:key:"):
             did = KeyName().convert(value, param, ctx)
             value = _found(did)
-            if ctx is not None:
-                ctx.meta.setdefault(NAMED_LABS, {})[value] = did
         try:
-            return ",".join(lab_addresses(value))
+            found = ",".join(lab_addresses(value))
         except BadAddress as error:
             self.fail(str(error), param, ctx)
+        if did is not None and ctx is not None:
+            ctx.meta.setdefault(NAMED_LABS, {})[found] = did
+        return found
+
+
+def named_labs() -> dict[str, str]:
+    """Of this command: addresses of a lab -> the key by which it was named instead, of those that were."""
+    named: dict[str, str] = click.get_current_context().meta.get(NAMED_LABS, {})
+    return named
 
 
 class KeyName(click.ParamType):

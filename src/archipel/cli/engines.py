@@ -11,6 +11,7 @@ import click
 
 from archipel import source_environment
 from archipel.cli.doors import Mendable, child_environment
+from archipel.cli.grouped import together
 from archipel.extras import needs
 
 if TYPE_CHECKING:
@@ -43,29 +44,25 @@ def require_device(name: str) -> None:
         raise Mendable(f"--device: {fault}")
 
 
-def spread_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Over how many devices an engine splits its model, and who carries it there."""
-    options = (
-        click.option(
-            "--devices-per-engine",
-            default=1,
-            show_default=True,
-            type=click.IntRange(1, 64),
-            help="Devices that one model is split over (tensor parallel), by vLLM alone; on a processor as many "
-            "processes of --threads threads.",
-        ),
-        click.option(
-            "--spread",
-            default="processes",
-            show_default=True,
-            type=click.Choice(["processes", "ray"]),
-            help="Who carries a split model: vLLM's own processes on this host, or a Ray cluster of several hosts that "
-            "runs already (RAY_ADDRESS) and shares --home.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+spread_options = together(
+    click.option(
+        "--devices-per-engine",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1, 64),
+        help="Devices that one model is split over (tensor parallel), by vLLM alone; on a processor as many "
+        "processes of --threads threads.",
+    ),
+    click.option(
+        "--spread",
+        default="processes",
+        show_default=True,
+        type=click.Choice(["processes", "ray"]),
+        help="Who carries a split model: vLLM's own processes on this host, or a Ray cluster of several hosts that "
+        "runs already (RAY_ADDRESS) and shares --home.",
+    ),
+)
+"""Over how many devices an engine splits its model, and who carries it there."""
 
 
 def spread_of(engine: str, devices: int, by: str) -> "Spread":

@@ -2,44 +2,105 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl, Mendable, home_folder, mending, show
+from archipel.cli.grouped import as_one
 from archipel.cli.lab_door import EXPECT, HEAD, JSON, THREADS, bounded_fetch
 from archipel.cli.outputs import NewFile
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.cli.findings import Findings
-    from archipel.cli.ledger_checked import Checked
+    from archipel.cli.ledger_checked import Checked, Seen
     from archipel.cli.replaying import ReplayedRun
     from archipel.lab.run_story import RunStory
 
 MAX_SHOWN = 50
 
 
+class Place(NamedTuple):
+    """Where a ledger is read, and which it must be."""
+
+    url: str | None
+    """Of a lab; None: it lies here."""
+    home: Path | None
+    ledger: str | None
+    blobs: Path | None
+    """None: what is fetched of them is kept."""
+    expect: str | None
+    head_path: Path | None
+
+    def heard(self, hear: "Seen") -> "Checked":
+        """The ledger, every entry told. Raises Mendable: it cannot be read, or does not hold."""
+        from archipel.cli.ledger_checked import read_ledger
+
+        earlier = [self.head_path] if self.head_path else []
+        return read_ledger(self.url, self.ledger, self.home, self.expect, earlier, hear)
+
+
+def _place(
+    url: str | None,
+    home: Path | None,
+    ledger: str | None,
+    blob_folder: Path | None,
+    expect: str | None,
+    head_path: Path | None,
+) -> Place:
+    if (ledger is None) != (blob_folder is None):
+        raise click.UsageError("--ledger and --blobs belong together; give both or neither")
+    if sum(place is not None for place in (url, home, ledger)) > 1:
+        raise click.UsageError("give one of --lab, --home, and --ledger with --blobs")
+    if home is None and ledger is None:
+        url = url or DEFAULT_LAB_URL
+    blobs = blob_folder if home is None else home / "blobs"
+    return Place(url, home, ledger, blobs, expect, head_path)
+
+
+class Results(NamedTuple):
+    """Which of a run are recomputed; neither: all."""
+
+    works: tuple[str, ...]
+    sample: int | None
+    seed: int
+
+
+place_options = as_one(
+    "place",
+    _place,
+    click.option(
+        "--lab", "url", metavar="URL", type=LabUrl(), help=f"A lab that runs [{DEFAULT_LAB_URL}]."
+    ),
+    click.option(
+        "--home", type=click.Path(path_type=Path), help="A lab's folder, or a copy of one."
+    ),
+    click.option("--ledger", metavar="FILE", help="A copy of a ledger, with --blobs."),
+    click.option(
+        "--blobs",
+        "blob_folder",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="The folder of blobs that belongs to --ledger.",
+    ),
+    EXPECT,
+    HEAD,
+)
+results_options = as_one(
+    "results",
+    Results,
+    click.option("--work", "works", multiple=True, metavar="NAME", help="This result; repeatable."),
+    click.option(
+        "--sample", type=click.IntRange(1), metavar="N", help="Only N results, taken by chance."
+    ),
+    click.option("--seed", default=0, show_default=True, help="Which ones --sample takes."),
+)
+
+
 @click.command()
 @click.argument("name", metavar="RESULT")
-@click.option(
-    "--lab", "url", metavar="URL", type=LabUrl(), help=f"A lab that runs [{DEFAULT_LAB_URL}]."
-)
-@click.option("--home", type=click.Path(path_type=Path), help="A lab's folder, or a copy of one.")
-@click.option("--ledger", metavar="FILE", help="A copy of a ledger, with --blobs.")
-@click.option(
-    "--blobs",
-    "blob_folder",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="The folder of blobs that belongs to --ledger.",
-)
-@EXPECT
-@HEAD
-@click.option("--work", "works", multiple=True, metavar="NAME", help="This result; repeatable.")
-@click.option(
-    "--sample", type=click.IntRange(1), metavar="N", help="Only N results, taken by chance."
-)
-@click.option("--seed", default=0, show_default=True, help="Which ones --sample takes.")
+@place_options
+@results_options
 @THREADS
 @bounded_fetch("~/.archipel/verify")
 @click.option(
@@ -51,15 +112,8 @@ MAX_SHOWN = 50
 @JSON
 def command(
     name: str,
-    url: str | None,
-    home: Path | None,
-    ledger: str | None,
-    blob_folder: Path | None,
-    expect: str | None,
-    head_path: Path | None,
-    works: tuple[str, ...],
-    sample: int | None,
-    seed: int,
+    place: Place,
+    results: Results,
     threads: int,
     max_gb: float,
     question: Path | None,
@@ -80,35 +134,26 @@ def command(
       archipel exact replay secret-order --ledger copy/ledger.sqlite --blobs copy/blobs --json
     """
     from archipel.cli.findings import Findings
-    from archipel.cli.ledger_checked import read_ledger
     from archipel.cli.run_blobs import Altered, NotKept, blobs_of
     from archipel.lab.run_story import RunStory
     from archipel.lab.withdrawals import withdrawals
 
-    url = _one_place(url, home, ledger, blob_folder)
     run, of_run, number = name.partition(".")
     story, scratch = RunStory(run), home_folder("verify", None)
-    checked = read_ledger(
-        url,
-        ledger,
-        home,
-        expect,
-        [head_path] if head_path else [],
-        lambda entry: story.hear(entry.statement),
-    )
+    checked = place.heard(lambda entry: story.hear(entry.statement))
     if story.opened is None:
         raise Mendable(f"this ledger opens no run {run!r:.80}")
     story.withdrawn = withdrawals(checked.found.state, run)
-    works = (name, *works) if of_run and number else works
-    root = blob_folder or (home or scratch) / "blobs"
+    named = (name, *results.works) if of_run and number else results.works
     findings = Findings(lambda where: click.echo(where, err=True), withdrawn=story.taken_out)
-    with blobs_of(url, root, scratch, max_gb) as blobs, mending(ValueError, NotKept, Altered):
+    stored = blobs_of(place.url, place.blobs or scratch / "blobs", scratch, max_gb)
+    with stored as blobs, mending(ValueError, NotKept, Altered):
         from archipel.cli.replaying import RunReplay, sampled_works
 
         _use_threads(threads)
-        chosen = list(works) or list(story.standing)
-        if sample is not None:
-            chosen = sampled_works(chosen, sample, seed)
+        chosen = list(named) or list(story.standing)
+        if results.sample is not None:
+            chosen = sampled_works(chosen, results.sample, results.seed)
         replay = RunReplay(story, blobs, findings, chosen)
         replay.run()
     show(
@@ -123,17 +168,6 @@ def command(
         raise Mendable(f"{counted(len(findings.faults), 'thing')} of run {run} {verb} not hold")
     if findings.missing:
         raise Mendable("not everything that was asked for could be recomputed")
-
-
-def _one_place(
-    url: str | None, home: Path | None, ledger: str | None, blob_folder: Path | None
-) -> str | None:
-    """The lab to read from, if it is one."""
-    if (ledger is None) != (blob_folder is None):
-        raise click.UsageError("--ledger and --blobs belong together; give both or neither")
-    if sum(place is not None for place in (url, home, ledger)) > 1:
-        raise click.UsageError("give one of --lab, --home, and --ledger with --blobs")
-    return url or (DEFAULT_LAB_URL if home is None and ledger is None else None)
 
 
 def _write_question(path: Path, done: "ReplayedRun") -> None:

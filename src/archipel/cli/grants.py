@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.credits import Amount, credits_words
-from archipel.cli.doors import LAB, KeyName, home_folder, show
+from archipel.cli.doors import LAB, KeyName, show
 from archipel.cli.grants_show import show_
 from archipel.cli.grants_signed import attest, permit, signed_file
 from archipel.cli.helping import Group
-from archipel.cli.keys import load_key
+from archipel.cli.keys import operator_key
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.owners import KEY, own_key, say
 from archipel.plurals import counted
@@ -162,7 +162,7 @@ def rule(key: Path | None, lab_url: str, as_json: bool, days: int, **said: Any) 
     """
     from archipel.records.grants import PoolRuled
 
-    index = say(lab_url, _operator(key), PoolRuled, lasts_ms=days * DAY_MS, **said)
+    index = say(lab_url, operator_key(key), PoolRuled, lasts_ms=days * DAY_MS, **said)
     facts = said | {"lasts_ms": days * DAY_MS, "entry": index}
     show(facts, as_json, lambda: f"ruled, entry {index}")
 
@@ -186,7 +186,7 @@ def give(
     Example:
       archipel grants give did:key:z6Mk... 20 --days 90 --reason "a course on reward models"
     """
-    index = ask_lab(_give(lab_url, _operator(key), to, micro, days, reason))
+    index = ask_lab(_give(lab_url, operator_key(key), to, micro, days, reason))
     facts = {"to": to, "micro": micro, "days": days, "entry": index}
     show(
         facts,
@@ -234,10 +234,6 @@ def end(grantee: str, reason: str, key: Path | None, lab_url: str, as_json: bool
 
     index = say(lab_url, own_key(key), GrantEnded, grantee=grantee, reason=reason)
     show({"grantee": grantee, "entry": index}, as_json, lambda: f"ended, entry {index}")
-
-
-def _operator(key: Path | None) -> Any:
-    return load_key(key or home_folder("lab", None, make=False) / "operator.key")
 
 
 async def _give(url: str, own: Any, to: str, micro: int, days: int, reason: str) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import Mendable, mending
+from archipel.cli.doors import Mendable, home_folder, mending
 from archipel.key_file import MAX_PASSPHRASE_BYTES, Passphrase, name_in, read_private
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ def load_key(path: Path) -> "Identity":
         ) from None
     except OSError as error:
         raise Mendable(str(error)) from None
+
+
+def operator_key(given: Path | None) -> "Identity":
+    """That of this machine's lab's operator, where no other is given. Raises Mendable: as `load_key`."""
+    return load_key(given or home_folder("lab", None, make=False) / "operator.key")
 
 
 def load_or_make_key(path: Path) -> "Identity":

@@ -8,7 +8,7 @@ import click
 
 from archipel.cli.clock import clock_ms
 from archipel.cli.doors import LAB, KeyName, Mendable, home_folder, mending, show
-from archipel.cli.keys import load_key, name_of_key
+from archipel.cli.keys import load_key, name_of_key, operator_key
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.plurals import counted
 
@@ -68,7 +68,7 @@ def joining(
     changes = {name: value for name, value in said.items() if value is not None}
     if changes or listed is not None:
         allowed = None if listed is None else _names_in(listed)
-        own = load_key(key or home_folder("lab", None, make=False) / "operator.key")
+        own = operator_key(key)
         ask_lab(_rule(lab_url, own, changes, allowed))
     rule = ask_lab(_shown(lab_url))
     show(rule, as_json, lambda: _words(rule))

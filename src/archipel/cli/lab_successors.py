@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import LAB, KeyName, home_folder, mending, show
-from archipel.cli.keys import load_key
+from archipel.cli.doors import LAB, KeyName, mending, show
+from archipel.cli.keys import load_key, operator_key
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.lab_succeed import FOLDER, took_in
 from archipel.cli.lab_succeed_head import mirrored
@@ -110,7 +110,7 @@ def name_successors(
             did, _, url = each.partition("=")
             named.append(Successor(did=did, address=lab_address(url) if url else None))
         elsewhere = tuple(map(lab_address, ask))
-    own = load_key(key or home_folder("lab", None, make=False) / "operator.key")
+    own = operator_key(key)
     ask_lab(_say(lab_url, own, tuple(named), elsewhere))
     told = {"successors": [each.model_dump() for each in named], "ask": elsewhere}
     show(told, as_json, lambda: f"{counted(len(named), 'successor')} named")

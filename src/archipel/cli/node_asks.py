@@ -5,13 +5,13 @@ import re
 import select
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archipel.cli.doors import Mendable, mending
+from archipel.cli.grouped import together
 
 if TYPE_CHECKING:
     from archipel.node.asks import Asking
@@ -24,7 +24,6 @@ MAX_USD_PER_KWH = 100.0
 MAX_ANSWER_BYTES = 256
 MICRO = 10**6
 REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-Command = Callable[..., None]
 
 
 class Region(click.ParamType):
@@ -54,7 +53,7 @@ class Amount(click.FloatRange):
         return amount
 
 
-OPTIONS = (
+asking_options = together(
     click.option(
         "--energy-price",
         type=Amount(0, MAX_USD_PER_KWH),
@@ -102,14 +101,7 @@ OPTIONS = (
     ),
     click.option("--no-bid", is_flag=True, help="Ask nothing; work only where no bid is needed."),
 )
-"""What the command takes about prices."""
-
-
-def asking_options(function: Command) -> Command:
-    """With these options."""
-    for option in reversed(OPTIONS):
-        function = option(function)
-    return function
+"""What a command takes about prices."""
 
 
 def asking_of(given: dict[str, Any], home: Path, may_ask: bool) -> "Asking":

@@ -3,7 +3,6 @@
 `machine_options` puts them on a command, `machine_of` makes of them what `NodeSettings` says of the machine.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,11 @@ from archipel.cli.doors import (
     thread_environment,
 )
 from archipel.cli.engines import device_option, spread_options
+from archipel.cli.grouped import together
 from archipel.cli.node_asks import asking_of, is_somebody_there
 
 if TYPE_CHECKING:
     from archipel.node.pausing import Hours, Pausing
-
-Command = Callable[..., None]
 
 
 class Span(click.ParamType):
@@ -42,7 +40,7 @@ class Span(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-MACHINE = (
+machine_options = together(
     click.option(
         "--engine",
         default="archipel",
@@ -116,13 +114,6 @@ MACHINE = (
         "longest ago goes first.",
     ),
 )
-
-
-def machine_options(function: Command) -> Command:
-    """Put them on a command."""
-    for option in reversed(MACHINE):
-        function = option(function)
-    return function
 
 
 def machine_of(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.doors import LabUrl, Mendable, home_folder, mending, printable, show
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def pledges(home: Path | None, as_json: bool) -> None:
     from archipel.node.pledged import all_pledges
     from archipel.node.small_files import Unreadable
 
-    folder, now_ms = home_folder("node", home, make=False), int(time.time() * 1000)
+    folder, now_ms = home_folder("node", home, make=False), clock_ms()
     with mending(Unreadable, OSError):
         found, account = all_pledges(folder), read_account(folder)
     given = {name: floor.given_s for name, floor in account.floors.items()}
@@ -212,7 +213,7 @@ def _document(pledged: "Pledged") -> dict[str, Any]:
 
 
 def _said(pledged: "Pledged", told: dict[str, str]) -> str:
-    lines = [line_of(pledged, int(time.time() * 1000), None)]
+    lines = [line_of(pledged, clock_ms(), None)]
     lines += [f"  {url}: {answer}" for url, answer in told.items()]
     if not told:
         lines.append(

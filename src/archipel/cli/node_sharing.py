@@ -3,14 +3,12 @@
 `sharing_options` puts them on a command, `sharing_of` makes of them what `NodeSettings` says.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
+from archipel.cli.grouped import together
 from archipel.cli.lab_door import MIRRORS
-
-Command = Callable[..., None]
 
 
 class Place(click.ParamType):
@@ -30,7 +28,7 @@ class Place(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-SHARING = (
+sharing_options = together(
     click.option(
         "--serve-blobs",
         is_flag=False,
@@ -49,13 +47,6 @@ SHARING = (
         help="Megabits a second that all of them get together.",
     ),
 )
-
-
-def sharing_options(function: Command) -> Command:
-    """Put them on a command."""
-    for option in reversed(SHARING):
-        function = option(function)
-    return function
 
 
 def sharing_of(given: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import LAB, KeyName, home_folder, mending, show
-from archipel.cli.keys import load_key, load_or_make_key
+from archipel.cli.keys import load_key, load_or_make_key, operator_key
 from archipel.cli.lab_door import JSON, ask_lab
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def vouch(did: str, amount: float, key: Path | None, lab_url: str, as_json: bool
       archipel lab vouch did:key:z6Mk... 0.05
     """
     micro = round(amount * MICRO)
-    index = ask_lab(_vouch(lab_url, _operator(key), did, micro))
+    index = ask_lab(_vouch(lab_url, operator_key(key), did, micro))
     facts = {"node": did, "micro": micro, "entry": index}
     show(facts, as_json, lambda: f"{did} vouches with {amount:.6f} credits more, entry {index}")
 
@@ -173,7 +173,7 @@ def decoy(
             told = f"is revealed as a decoy in {run}; archipel audits {run} shows who looked"
         else:
             node = load_or_make_key(folder / "node.key")
-            _plant(lab_url, node, _operator(key), folder, Decoy.fresh(run, round(share * 1000)))
+            _plant(lab_url, node, operator_key(key), folder, Decoy.fresh(run, round(share * 1000)))
             told = f"is a decoy in {run} from its next start on; keep {folder} to yourself"
     facts = {"node": node.did, "run": run, "revealed": reveal}
     show(facts, as_json, lambda: f"{node.did} {told}")
@@ -258,7 +258,3 @@ async def _reveal(url: str, node: "Identity", made: "Decoy") -> None:
         await lab.submit(
             PlantsRevealed, run=made.run, secret=made.secret, share_milli=made.share_milli
         )
-
-
-def _operator(key: Path | None) -> "Identity":
-    return load_key(key or home_folder("lab", None, make=False) / "operator.key")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.agents import METRICS, PRESENTED, REDRAW_S
-from archipel.cli.doors import LabUrl, Mendable, log_to, mending
+from archipel.cli.doors import LabUrl, Mendable, log_to, mending, named_labs
 from archipel.cli.last_deadline import NODE_S, last_deadline
 from archipel.cli.node_asks import asking_options
 from archipel.cli.node_machine import machine_of, machine_options
@@ -98,7 +98,7 @@ def start(
     folder = settings.home
     with mending(OSError, Unreadable, BadLabs, NodeFailed):
         log_to(folder / "log.jsonl")
-        watch = LabsWatch(folder, lab_urls)
+        watch = LabsWatch(folder, lab_urls, named_labs())
         identity = load_or_make_key(folder / "node.key")
         node = Several(watch.labs, settings, identity, watch.look)
     told = ", ".join(node.agents)

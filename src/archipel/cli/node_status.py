@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.clock import clock_ms
 from archipel.cli.doors import home_folder, mending, printable, show
 from archipel.plurals import counted
 
@@ -166,7 +167,7 @@ def _division_lines(account: "Division") -> list[str]:
 def _pledge_lines(pledged: "Sequence[Pledged]", account: "Division") -> list[str]:
     from archipel.cli.node_pledge import line_of
 
-    now_ms, lines = int(time.time() * 1000), ["", "pledged, and goes first:"] if pledged else []
+    now_ms, lines = clock_ms(), ["", "pledged, and goes first:"] if pledged else []
     for each in pledged:
         floor = account.floors.get(each.name)
         lines.append(f"  {line_of(each, now_ms, None if floor is None else floor.given_s)}")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.credits import Amount, credits_words
-from archipel.cli.doors import LAB, Mendable, home_folder, mending, show
+from archipel.cli.doors import LAB, Mendable, mending, show
 from archipel.cli.helping import Group
-from archipel.cli.keys import load_key
+from archipel.cli.keys import load_key, operator_key
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import run_names
 from archipel.cli.owners import say
@@ -106,7 +106,7 @@ def name(run: str, folder: Path, key: Path | None, lab_url: str, as_json: bool) 
     from archipel.records.ownership import MeterNamed
 
     receipt = _newest(_chain(folder)[0], folder).receipt
-    own = load_key(key or home_folder("lab", None, make=False) / "operator.key")
+    own = operator_key(key)
     entry = say(lab_url, own, MeterNamed, run=run, meter=receipt.meter, weights=receipt.weights)
     facts = {"entry": entry, "run": run, "meter": receipt.meter, "weights": receipt.weights}
     show(facts, as_json, lambda: f"receipts of {receipt.meter} count for {run} (entry {entry})")
@@ -156,7 +156,7 @@ def enter(
     if micro is None and due <= 0:
         raise Mendable(f"nothing is due by the receipts up to {newest.receipt.number}")
     came = due if micro is None else micro
-    own = load_key(key or home_folder("lab", None, make=False) / "operator.key")
+    own = operator_key(key)
     said: dict[str, Any] = {"first": known.receipts + 1, "micro": came, "receipt": newest.signed}
     entry = say(lab_url, own, RevenueEntered, run=run, **said)
     facts = {

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from archipel.release.parents import Relation
     from archipel.release.stated import Stated
 
-MAX_READ_BYTES = 1024 * 1024
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
@@ -134,12 +133,12 @@ def command(
 
 
 def _made(name: str, out: Path, place: "Place", given: dict[str, Any]) -> dict[str, Any]:
-    from archipel.cli.release_sources import blobs_at, finder, read_run
+    from archipel.cli.release_sources import blobs_at, finder, read_run, stated_in
     from archipel.release.contents import contents_of
     from archipel.release.licence_terms import not_known
     from archipel.release.making import Plan, write_bundle
 
-    stated, key = _stated(given["stated_path"]), _key(given["key_path"])
+    stated, key = stated_in(given["stated_path"]), _key(given["key_path"])
     parents = _parents(given["parents"], stated)
     operator = _operator(given["operator_path"])
     ledger, checked = read_run(place, name)
@@ -240,15 +239,6 @@ def _parents(given: "list[tuple[Path, Relation]]", stated: "Stated") -> "tuple[P
             "the release goes out"
         )
     return parents
-
-
-def _stated(path: Path | None) -> "Stated":
-    from archipel.release.stated import NOTHING_STATED, read_stated
-
-    if path is None:
-        return NOTHING_STATED
-    with path.open("rb") as file:
-        return read_stated(file.read(MAX_READ_BYTES))
 
 
 def _key(path: Path | None) -> "SigningKey":

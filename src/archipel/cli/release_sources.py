@@ -20,10 +20,22 @@ if TYPE_CHECKING:
     from archipel.records.chain import Publication
     from archipel.release.gathering import Find, Ledger
     from archipel.release.hearing import Hearing
+    from archipel.release.stated import Stated
     from archipel.work.messages import LinkMessage
 
+MAX_STATED_BYTES = 1024 * 1024
 MIRROR = COLLECTED
 """In a collected folder."""
+
+
+def stated_in(path: Path | None) -> "Stated":
+    """What the owner says, in this file. Raises OSError, and what `read_stated` does."""
+    from archipel.release.stated import NOTHING_STATED, read_stated
+
+    if path is None:
+        return NOTHING_STATED
+    with path.open("rb") as file:
+        return read_stated(file.read(MAX_STATED_BYTES))
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from archipel.release.index import Released
     from archipel.release.stated import Stated
 
-MAX_READ_BYTES = 1024 * 1024
-
 
 @click.command()
 @click.argument("place", metavar="DIR | RUN")
@@ -74,7 +72,7 @@ def command(
       archipel release summary bundle --eu
       archipel release summary secret-order --eu --stated release.toml --out summary.md
     """
-    from archipel.cli.release_sources import Place
+    from archipel.cli.release_sources import Place, stated_in
     from archipel.release.papers.eu_summary import eu_summary, still_to_be_stated
 
     if not is_eu:
@@ -92,7 +90,7 @@ def command(
     elif home is None:
         url = url or DEFAULT_LAB_URL
     with mending(ValueError, OSError):
-        stated = _stated(stated_path)
+        stated = stated_in(stated_path)
         where = Place(url, home, expect, max_gb, home_folder("release", scratch))
         text = eu_summary(_facts(where, name, stated, index is not None), stated, index)
         if out is not None:
@@ -129,15 +127,6 @@ def _index_in(folder: Path) -> "Released | None":
         raise Mendable(f"{path} is no index of a release: {named}: {fault['msg']}") from None
     except ValueError as error:
         raise Mendable(f"{path} is no index of a release: {error}") from None
-
-
-def _stated(path: Path | None) -> "Stated":
-    from archipel.release.stated import NOTHING_STATED, read_stated
-
-    if path is None:
-        return NOTHING_STATED
-    with path.open("rb") as file:
-        return read_stated(file.read(MAX_READ_BYTES))
 
 
 def _facts(place: "Place", name: str, stated: "Stated", in_release: bool) -> "Facts":

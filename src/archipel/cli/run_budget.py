@@ -1,27 +1,52 @@
 """What a run may cost: `run open --budget`, in two steps around the opening, so that no run opens without its credits."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from archipel.cli.credits import Amount, credits_words
-from archipel.cli.doors import Mendable, home_folder
-from archipel.cli.keys import load_key
+from archipel.cli.doors import Mendable
+from archipel.cli.grouped import as_one
+from archipel.cli.keys import operator_key
 from archipel.cli.lab_door import ask_lab
 
 if TYPE_CHECKING:
     from archipel.identity import Identity
     from archipel.records.recipe_form import RecipeForm
 
-BUDGET = click.option(
-    "--budget", type=Amount(), metavar="CREDITS",
-    help="Set so much of the wallet aside: the run spends no more, and what it leaves comes back [on account, without end].",
-)  # fmt: skip
-PAY_IN = click.option(
-    "--pay-in", is_flag=True,
-    help="With --budget: first enter as paid in from outside what the wallet lacks of it (reference: run NAME).",
-)  # fmt: skip
+
+class Budget(NamedTuple):
+    """What is set aside for a run."""
+
+    micro: int | None
+    """None: it has no end."""
+    pay_in: bool
+    """Whether what the wallet lacks of it is entered as paid in."""
+
+
+def _budget(budget: int | None, pay_in: bool) -> Budget:
+    if pay_in and budget is None:
+        raise click.UsageError("--pay-in goes with --budget CREDITS")
+    return Budget(budget, pay_in)
+
+
+budget_options = as_one(
+    "budget",
+    _budget,
+    click.option(
+        "--budget",
+        type=Amount(),
+        metavar="CREDITS",
+        help="Set so much of the wallet aside: the run spends no more, and what it leaves comes back [on account, without "
+        "end].",
+    ),
+    click.option(
+        "--pay-in",
+        is_flag=True,
+        help="With --budget: first enter as paid in from outside what the wallet lacks of it (reference: run NAME).",
+    ),
+)
 
 
 def provide(
@@ -38,7 +63,7 @@ def provide(
                 err=True,
             )
         return
-    own = sponsor(key)
+    own = operator_key(key)
     missing = budget - ask_lab(_wallet(url, own))
     if missing <= 0:
         return
@@ -71,13 +96,8 @@ def _tell_posted(recipe: "RecipeForm") -> None:
 def spend(url: str, key: Path | None, run: str, budget: int | None) -> None:
     """Set aside for a run that is open."""
     if budget is not None:
-        ask_lab(fund_run(url, sponsor(key), run, budget))
+        ask_lab(fund_run(url, operator_key(key), run, budget))
         click.echo(f"{credits_words(budget)} set aside for run {run}", err=True)
-
-
-def sponsor(key: Path | None) -> "Identity":
-    """Whose wallet pays: the operator's, or another's."""
-    return load_key(key or home_folder("lab", None, make=False) / "operator.key")
 
 
 async def fund_run(url: str, own: "Identity", run: str, micro: int) -> int:

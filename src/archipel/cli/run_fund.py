@@ -6,9 +6,10 @@ import click
 
 from archipel.cli.credits import Amount, credits_words
 from archipel.cli.doors import LAB, show
+from archipel.cli.keys import operator_key
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import run_names
-from archipel.cli.run_budget import fund_run, sponsor
+from archipel.cli.run_budget import fund_run
 
 
 @click.command()
@@ -34,7 +35,7 @@ def fund(name: str, micro: int, key: Path | None, lab_url: str, as_json: bool) -
       archipel run fund secret-order 50
       archipel run fund secret-order 0.25 --key sponsor.key --lab http://lab.example:8440
     """
-    own = sponsor(key)
+    own = operator_key(key)
     index = ask_lab(fund_run(lab_url, own, name, micro))
     facts = {"run": name, "funder": own.did, "micro": micro, "entry": index}
     text = f"{credits_words(micro)} set aside for run {name}, entry {index}"

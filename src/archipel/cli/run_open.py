@@ -2,17 +2,25 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from archipel.cli.doors import LAB, KeyName, Mendable, at_work, home_folder, mending, show
+from archipel.cli.grouped import as_one
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import recipe_names
-from archipel.cli.run_budget import BUDGET, PAY_IN, provide, spend
+from archipel.cli.run_budget import Budget, budget_options, provide, spend
 from archipel.cli.run_calibration import tell_audits
 from archipel.cli.run_engine import CALIBRATION, keep, misfit, stated, tell_fleet
-from archipel.cli.run_start import Start, makes_its_start, started, text_of_run
+from archipel.cli.run_start import (
+    First,
+    Start,
+    makes_its_start,
+    start_options,
+    started,
+    text_of_run,
+)
 
 if TYPE_CHECKING:
     from archipel.records.recipe_form import RecipeForm
@@ -21,41 +29,40 @@ if TYPE_CHECKING:
 MAX_NAMES_TRIED = 100
 
 
+class Keys(NamedTuple):
+    """Whose a run is, and who learns for it."""
+
+    trust: tuple[str, ...]
+    key: Path | None
+    home: Path | None
+
+
+key_options = as_one(
+    "keys",
+    Keys,
+    click.option(
+        "--trust",
+        multiple=True,
+        metavar="DID",
+        type=KeyName(),
+        help="Trusted role's key [this machine's].",
+    ),
+    click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]"),
+    click.option(
+        "--home",
+        type=click.Path(path_type=Path),
+        help="This machine's trusted role: its key, secrets and approvals [~/.archipel/update].",
+    ),
+)
+
+
 @click.command("open")
 @click.argument("recipe_name", metavar="RECIPE", shell_complete=recipe_names)
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Model directory of version 0 (see `archipel sft`).",
-)
-@click.option(
-    "--adapter",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Adapter's directory to go on from, over --weights, for a recipe with [adapter] [one that changes nothing yet].",
-)
-@click.option(
-    "--from",
-    "earlier",
-    metavar="RUN[@VERSION]",
-    help="Start from a version of an earlier run [its newest]; the optimiser begins anew.",
-)
+@start_options
 @click.option("--name", help="Another name than the recipe's: a name is used once at a lab.")
 @click.option("--seed", type=int, help="Another run seed: other tasks, in another order.")
-@click.option(
-    "--trust",
-    multiple=True,
-    metavar="DID",
-    type=KeyName(),
-    help="Trusted role's key [this machine's].",
-)
-@click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
-@click.option(
-    "--home",
-    type=click.Path(path_type=Path),
-    help="This machine's trusted role: its key, secrets and approvals [~/.archipel/update].",
-)
-@BUDGET
-@PAY_IN
+@key_options
+@budget_options
 @click.option(
     "--dry-run", is_flag=True, help="Print the resolved recipe and its digest; open nothing."
 )
@@ -68,16 +75,11 @@ MAX_NAMES_TRIED = 100
 @JSON
 def open_(
     recipe_name: str,
-    weights: Path | None,
-    adapter: Path | None,
-    earlier: str | None,
     name: str | None,
     seed: int | None,
-    trust: tuple[str, ...],
-    key: Path | None,
-    home: Path | None,
-    budget: int | None,
-    pay_in: bool,
+    first: First,
+    keys: Keys,
+    budget: Budget,
     dry_run: bool,
     unchecked: bool,
     lab_url: str,
@@ -98,38 +100,31 @@ def open_(
       archipel run open my.toml --weights start --budget 50 --pay-in
       archipel run open pretrain                        a recipe that makes its first weights
     """
-    if weights is not None and earlier is not None:
-        raise click.UsageError("--weights and --from each say what version 0 is; give one of them")
-    if adapter is not None and weights is None:
-        raise click.UsageError("--adapter lies over --weights; --from brings its own")
-    if pay_in and budget is None:
-        raise click.UsageError("--pay-in goes with --budget CREDITS")
     recipe = _recipe(recipe_name, name, seed)
-    if weights is None and earlier is None and not makes_its_start(recipe):
+    if first == (None, None) and not makes_its_start(recipe):
         raise click.UsageError(
             "give --weights DIR (archipel sft RECIPE makes one, archipel model fetch and import bring one), or --from "
             "RUN@VERSION"
         )
-    given = None if weights is None else Start(weights, adapter)
-    with started(given, earlier, recipe, lab_url, home) as start:
+    with started(*first, recipe, lab_url, keys.home) as start:
         _tell_rounding(start.weights)
         if not unchecked:
-            _check(recipe, start, trust, home)
+            _check(recipe, start, keys)
         if not dry_run:
             ask_lab(_refuse_used(lab_url, recipe.run.name))
-            provide(lab_url, key, recipe, budget, pay_in)
-        before = None if earlier is None else earlier.partition("@")[0]
-        recipe, why = stated(recipe, start.weights, home, before, lab_url)
+            provide(lab_url, keys.key, recipe, *budget)
+        before = None if first.earlier is None else first.earlier.partition("@")[0]
+        recipe, why = stated(recipe, start.weights, keys.home, before, lab_url)
         if dry_run:
             click.echo(json.dumps(_resolved(recipe, start.weights) | _sampled(why), indent=2))
             return
         keep(why, start.weights)
         tell_fleet(lab_url, recipe)
         tell_audits(recipe, start.weights)
-        receipt = _open(recipe, start, trust, key, home, lab_url)
-        spend(lab_url, key, recipe.run.name, budget)
+        receipt = _open(recipe, start, keys, lab_url)
+        spend(lab_url, keys.key, recipe.run.name, budget.micro)
     told = {"run": recipe.run.name, "recipe": recipe.digest, **receipt.model_dump(mode="json")}
-    told |= _sampled(why) | ({} if budget is None else {"budget_micro": budget})
+    told |= _sampled(why) | ({} if budget.micro is None else {"budget_micro": budget.micro})
     text = f"run {recipe.run.name} is open (ledger entry {receipt.index}); recipe {recipe.digest}"
     show(told, as_json, lambda: text)
 
@@ -152,7 +147,7 @@ def _recipe(place: str, name: str | None, seed: int | None) -> "RecipeForm":
     return recipe.model_copy(update={"run": header})
 
 
-def _check(recipe: "RecipeForm", start: Start, trust: tuple[str, ...], home: Path | None) -> None:
+def _check(recipe: "RecipeForm", start: Start, keys: Keys) -> None:
     """Every check that can be made before a node sees the run; all faults in one answer."""
     from archipel.cli.secrets import found_secret
     from archipel.records.recipe import Recipe
@@ -162,11 +157,11 @@ def _check(recipe: "RecipeForm", start: Start, trust: tuple[str, ...], home: Pat
     from archipel.work.opening import shortcomings as text_shortcomings
     from archipel.work.readiness import shortcomings
 
-    secret, missing = found_secret(recipe, home)
-    found = list([] if trust else missing)
+    secret, missing = found_secret(recipe, keys.home)
+    found = list([] if keys.trust else missing)
     if isinstance(recipe, Recipe):
         found += shortcomings(
-            recipe, start.weights, secret, adapter=start.adapter, learns_here=not trust
+            recipe, start.weights, secret, adapter=start.adapter, learns_here=not keys.trust
         )
     elif isinstance(recipe, PretrainRecipe):
         found += text_shortcomings(recipe, start.weights, at_work)
@@ -207,21 +202,14 @@ def _sampled(why: "Decision | None") -> dict[str, Any]:
     return {} if why is None else {"sampled_by": {"variant": why.variant, "why": why.why}}
 
 
-def _open(
-    recipe: "RecipeForm",
-    start: Start,
-    trust: tuple[str, ...],
-    key: Path | None,
-    home: Path | None,
-    lab_url: str,
-) -> Any:
-    from archipel.cli.keys import load_key
+def _open(recipe: "RecipeForm", start: Start, keys: Keys, lab_url: str) -> Any:
+    from archipel.cli.keys import operator_key
     from archipel.node.opening import Brought
     from archipel.node.operator import model_files, open_run
 
     with mending(OSError):
-        identity = load_key(key or home_folder("lab", None, make=False) / "operator.key")
-        trusted = trusted_keys(recipe.digest, trust, home)
+        identity = operator_key(keys.key)
+        trusted = trusted_keys(recipe.digest, keys.trust, keys.home)
     with mending(OSError, ValueError):
         left_out = misfit(start.weights)
         files = [each for each in model_files(*start) if each.name not in left_out]

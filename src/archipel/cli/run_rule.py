@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import LAB, home_folder
-from archipel.cli.keys import load_key
+from archipel.cli.doors import LAB
+from archipel.cli.keys import operator_key
 from archipel.cli.lab_door import ask_lab
 from archipel.cli.names import run_names
 
 if TYPE_CHECKING:
-    from archipel.identity import Identity
+    pass
 
 NAME = click.argument("name", shell_complete=run_names)
 KEY = click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
@@ -35,7 +35,7 @@ def pause(name: str, reason: str, key: Path | None, lab_url: str) -> None:
     """
     from archipel.node.operator import pause_run
 
-    ask_lab(pause_run(lab_url, _operator(key), name, reason))
+    ask_lab(pause_run(lab_url, operator_key(key), name, reason))
     click.echo(f"run {name} is paused; resume with `archipel run resume {name}`")
 
 
@@ -52,7 +52,7 @@ def resume(name: str, key: Path | None, lab_url: str) -> None:
     """
     from archipel.node.operator import resume_run
 
-    ask_lab(resume_run(lab_url, _operator(key), name))
+    ask_lab(resume_run(lab_url, operator_key(key), name))
     click.echo(f"run {name} goes on")
 
 
@@ -72,7 +72,7 @@ def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
     """
     from archipel.node.operator import stop_run
 
-    ask_lab(stop_run(lab_url, _operator(key), name, reason))
+    ask_lab(stop_run(lab_url, operator_key(key), name, reason))
     click.echo(f"run {name} is stopped")
 
 
@@ -92,10 +92,5 @@ def retry(name: str, key: Path | None, lab_url: str) -> None:
     """
     from archipel.node.operator import retry_run
 
-    ask_lab(retry_run(lab_url, _operator(key), name))
+    ask_lab(retry_run(lab_url, operator_key(key), name))
     click.echo(f"work of run {name} is handed out again")
-
-
-def _operator(key: Path | None) -> "Identity":
-    """Whose word it is."""
-    return load_key(key or home_folder("lab", None, make=False) / "operator.key")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from archipel.cli.doors import Mendable
 from archipel.cli.ledger_checked import CHECKPOINT, HEAD_FILE, LEDGER_FILE, Checked, read_ledger
@@ -22,13 +22,6 @@ class Shown(NamedTuple):
     history: "History"
     version: int
     is_over: bool
-
-
-class RunSource(Protocol):
-    """Looks at one run."""
-
-    def look(self) -> Shown | None:
-        """None: it gives no answer now, or nothing has changed."""
 
 
 class LabSource:

@@ -6,7 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import click
+
 from archipel.cli.doors import Mendable, at_work, home_folder, mending
+from archipel.cli.grouped import as_one
 from archipel.cli.lab_door import ask_lab
 
 if TYPE_CHECKING:
@@ -21,6 +24,44 @@ class Start(NamedTuple):
     """A whole model."""
     adapter: Path | None
     """What lies over it already."""
+
+
+class First(NamedTuple):
+    """What version 0 is made from, as it was said; neither: from random weights."""
+
+    start: Start | None
+    earlier: str | None
+    """RUN or RUN@VERSION."""
+
+
+def _first(weights: Path | None, adapter: Path | None, earlier: str | None) -> First:
+    if weights is not None and earlier is not None:
+        raise click.UsageError("--weights and --from each say what version 0 is; give one of them")
+    if adapter is not None and weights is None:
+        raise click.UsageError("--adapter lies over --weights; --from brings its own")
+    return First(None if weights is None else Start(weights, adapter), earlier)
+
+
+start_options = as_one(
+    "first",
+    _first,
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        help="Model directory of version 0 (see `archipel sft`).",
+    ),
+    click.option(
+        "--adapter",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        help="Adapter's directory to go on from, over --weights, for a recipe with [adapter] [one that changes nothing yet].",
+    ),
+    click.option(
+        "--from",
+        "earlier",
+        metavar="RUN[@VERSION]",
+        help="Start from a version of an earlier run [its newest]; the optimiser begins anew.",
+    ),
+)
 
 
 def makes_its_start(recipe: "RecipeForm") -> bool:

@@ -1,14 +1,14 @@
 """`archipel serve pool`: one model over several devices of its owner, behind the same APIs as on one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from archipel.cli.doors import Mendable, at_work, home_folder, mending, printable, show
 from archipel.cli.serve import command as itself
 from archipel.cli.serve_pool_status import FOLDER
-from archipel.cli.serve_shared import GIGABYTE, WORDS, use_threads, with_options
+from archipel.cli.serve_shared import GIGABYTE, opened, use_threads, with_options
 
 if TYPE_CHECKING:
     from archipel.serve.pool.stage import Gift
@@ -80,19 +80,11 @@ def command() -> None:
 def start(
     model: Path,
     name: str | None,
-    host: str,
-    port: int,
     pool_host: str,
     pool_port: int,
     numbers: str,
-    threads: int | None,
-    max_cache_gb: float,
-    max_new_tokens: int,
-    timeout_s: float,
-    keys_file: Path | None,
     give_gb: float | None,
-    detach: bool,
-    log: Path | None,
+    **given: Any,
 ) -> None:
     """Be the gateway of a pool that holds MODEL: prints a code for the first device, and where clients ask.
 
@@ -105,36 +97,29 @@ def start(
       archipel serve pool trained --give-gb 0 --numbers w7a15
       archipel serve pool trained --pool-host 0.0.0.0 --detach
     """
-    from archipel.cli.doors import keep_memory
-    from archipel.cli.serve_detached import say_detached
-    from archipel.cli.serve_open import keep_open, opening_at
+    from archipel.cli.serve_open import keep_open
+    from archipel.cli.serve_pool_running import Wanted, running
     from archipel.cli.serve_pool_status import say_how_to_join
 
-    if detach:
-        say_detached(click.get_current_context().meta[WORDS])
+    opening = opened(given | {"prove_offline": False})  # offline nobody could join
+    if opening is None:
         say_how_to_join()
         return
-    at_work("loading")
-    keep_memory()
-    opening = opening_at(host, port, keys_file, timeout_s, log)
-    from archipel.cli.serve_pool_running import Wanted, running
-
     wanted = Wanted(
         name or model.resolve().name,
         model,
         (pool_host, pool_port),
         numbers,
-        round(max_cache_gb * GIGABYTE),
-        max_new_tokens,
-        shows_codes=log is None,
+        round(given["max_cache_gb"] * GIGABYTE),
+        given["max_new_tokens"],
+        shows_codes=given["log"] is None,
     )
-    use_threads(threads)
+    use_threads(given["threads"])
     gift = _gift(give_gb)
     with running(wanted, gift, home_folder(FOLDER, None)) as (one, said):
         keep_open(opening, {wanted.name: one}, said)
 
 
-# Offline nobody could join.
 with_options(
     start,
     itself,

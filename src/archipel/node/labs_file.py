@@ -97,8 +97,9 @@ class Paid:
     busy_s: float = 0.0
 
 
-def read_labs(home: Path, given: Sequence[str] = ()) -> Labs:
-    """What `home/labs.toml` says, and the labs given besides; one that both name is as the file says.
+def read_labs(home: Path, given: Sequence[str] = (), keys: Mapping[str, str] | None = None) -> Labs:
+    """What `home/labs.toml` says, and the labs given besides; one that both name is as the file says. keys: of labs that
+    are given, those that they must have.
 
     Raises:
         BadLabs: there is none, the file is no such file, or two entries share an address.
@@ -114,7 +115,8 @@ def read_labs(home: Path, given: Sequence[str] = ()) -> Labs:
     known = parse_labs(data, str(path)) if data else None
     served = list(known.labs) if known is not None else []
     taken = {address for each in served for address in addresses(each)}
-    served += [Served(at=text) for text in given if taken.isdisjoint(lab_addresses(text))]
+    others = [text for text in given if taken.isdisjoint(lab_addresses(text))]
+    served += [Served(at=text, key=(keys or {}).get(text)) for text in others]
     if len(served) > MAX_LABS:
         raise BadLabs(f"{len(served)} labs; a node serves at most {MAX_LABS}")
     found = Labs(rules=known.rules if known is not None else Weighing(), labs=tuple(served))

@@ -5,7 +5,7 @@ is no such file is refused once, in one sentence, and what was read before stays
 now is tried again at each look.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from archipel.node.labs_file import FILE, Labs, read_labs
@@ -17,13 +17,15 @@ Stamp = tuple[int, int, int] | None
 class LabsWatch:
     """Of one node's home."""
 
-    def __init__(self, home: Path, given: Sequence[str] = ()) -> None:
-        """given: labs of the command line, which stay. Raises BadLabs, OSError: as `read_labs`."""
-        self._home, self._given = home, tuple(given)
+    def __init__(
+        self, home: Path, given: Sequence[str] = (), keys: Mapping[str, str] | None = None
+    ) -> None:
+        """given: labs of the command line, which stay, and keys of some. Raises BadLabs, OSError: as `read_labs`."""
+        self._home, self._given, self._keys = home, tuple(given), keys
         self._read = self._seen = self._stamp()
         self._unread = ""
         """Why it could not be read, as was said last."""
-        self.labs = read_labs(home, given)
+        self.labs = read_labs(home, given, keys)
         """As read last."""
 
     def look(self) -> Labs | None:
@@ -39,7 +41,7 @@ class LabsWatch:
             return None
         before, self._read = self._read, stamp
         try:
-            found = read_labs(self._home, self._given)
+            found = read_labs(self._home, self._given, self._keys)
         except (OSError, MemoryError) as error:
             self._read, said = before, self._unread
             self._unread = repr(error)

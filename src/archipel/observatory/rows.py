@@ -55,9 +55,10 @@ Unknown = Literal["unknown"]
 Text = Annotated[
     str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS), AfterValidator(plain_text)
 ]
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,199}$")]
+_ID = r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]*$"
+Id = Annotated[str, Field(pattern=_ID, max_length=MAX_ID_CHARACTERS)]
 """Of a model, an organisation or a source. A model on Hugging Face has its address there (`org/name`)."""
-RowId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,499}$")]
+RowId = Annotated[str, Field(pattern=_ID, max_length=MAX_ROW_ID_CHARACTERS)]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 """A metric, benchmark, leaderboard, scheme: lower case, `_` between words."""
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(real_day)]

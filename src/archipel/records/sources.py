@@ -4,8 +4,6 @@ Law: nothing here is believed. A chunk that hashes to what the lab said is passe
 digest says what it is; a peer's address is judged by whoever dials it (`node.addresses`).
 """
 
-import hashlib
-from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
@@ -83,8 +81,3 @@ def chunk_bytes(size: int) -> int:
 def num_chunks(size: int) -> int:
     """How many chunks a blob of `size` bytes has."""
     return -(-size // chunk_bytes(size))
-
-
-def chunk_digests(parts: Iterator[bytes]) -> tuple[str, ...]:
-    """SHA-256 of each part, as `BlobSources` says them."""
-    return tuple(hashlib.sha256(part).hexdigest() for part in parts)

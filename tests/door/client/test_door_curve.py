@@ -13,7 +13,6 @@ from archipel.door.client.learning import Pupil, learn
 from archipel.door.client.remote import ADAM
 from archipel.door.local.fitting import Limits
 from archipel.door.local.hands import LocalHands, served_as
-from archipel.door.local.loading import rounded
 from archipel.door.local.opening import OverBase
 from archipel.door.wire.bodies import ALPHA, LoraConfig
 from archipel.model.adapter import adapt, trained
@@ -21,6 +20,7 @@ from archipel.model.adapter_files import read_adapter
 from archipel.records.adapter import TARGETS
 from archipel.records.recipe import SupervisedSection
 from archipel.training.sft import SupervisedStage, supervise
+from archipel.work.resident import frozen
 from door_line import door_with, line_to
 from engine.engine_models import decoder_of, lively_state
 from one_base import CONFIG, NAME, base_of
@@ -43,7 +43,7 @@ def examples() -> tuple[Example, ...]:
 
 def centrally(seen: tuple[Example, ...]) -> tuple[list[float], dict[str, torch.Tensor]]:
     """By `archipel sft --adapter`'s own loop: losses, and the adapter."""
-    model = rounded(decoder_of(CONFIG, lively_state(CONFIG)))
+    model = frozen(decoder_of(CONFIG, lively_state(CONFIG)))
     form = LoraConfig(rank=COURSE.rank, train_unembed=False).form
     assert (form.alpha, form.targets) == (ALPHA, TARGETS)
     adapt(model, form, COURSE.seed)

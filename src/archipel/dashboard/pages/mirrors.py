@@ -3,13 +3,20 @@
 from archipel.dashboard.pages import paths, wording
 from archipel.dashboard.pages.asked import Sight
 from archipel.dashboard.pages.value import Cell, Column, Figure, Notice, Page, Section, Table, Tone
-from archipel.records.mirror_documents import STANDINGS, MirrorFault, MirrorView, Standing
+from archipel.records.mirror_documents import (
+    MAX_WORDS,
+    STANDINGS,
+    MirrorFault,
+    MirrorView,
+    Standing,
+)
 
 _TONES: dict[Standing, Tone] = {"silent": "warn", "followed": "good", "new": "quiet"}
 """The others are bad."""
 _COLUMNS = (
     *(Column("Mirror"), Column("Lab"), Column("Stands"), Column("Entries", is_number=True)),
-    *(Column("Newest head seen"), Column("Answered"), Column("Blobs"), Column("Reason")),
+    *(Column("Newest head seen"), Column("Answered"), Column("Blobs")),
+    *(Column("All of them up to entry", is_number=True), Column("Reason")),
 )
 _FAULT_COLUMNS = tuple(map(Column, ("Mirror", "Seen", "What", "Evidence")))
 
@@ -23,7 +30,7 @@ def mirrors(sight: Sight) -> Page:
         "Mirrors", paths.path("mirrors"), "mirrors", sight.look.size,
         "Other labs, as this one has seen them: whoever continues one of them can do so from here.",
         figures=_figures(views),
-        notices=tuple(_notice(view) for view in bad),
+        notices=(*map(_notice, bad), *(_goes_on(view) for view in views if view.continued)),
         sections=(
             Section("mirrors", "Labs", tables=(Table("mirrors", "Mirrors that are kept here", _COLUMNS, tuple(_row(view, sight.look.now_ms) for view in views),
                 empty="No other lab is mirrored here: `archipel lab start --mirror URL` keeps one."),)),
@@ -49,6 +56,10 @@ def _notice(view: MirrorView) -> Notice:
     return Notice(f"the lab of mirror {view.name} {STANDINGS[view.standing]}", "bad")
 
 
+def _goes_on(view: MirrorView) -> Notice:
+    return Notice(f"mirror {view.name}: {wording.shown(view.continued, MAX_WORDS)}", "warn")
+
+
 def _row(view: MirrorView, now_ms: int) -> tuple[Cell, ...]:
     text, tone = STANDINGS[view.standing], _TONES.get(view.standing, "bad")
     silent_s = max(now_ms - view.since_ms, 0) / 1000 if view.since_ms else 0.0
@@ -62,6 +73,7 @@ def _row(view: MirrorView, now_ms: int) -> tuple[Cell, ...]:
         Cell(_at(view.head_ms), view.head_ms or None),
         Cell(_at(view.answered_ms), view.answered_ms or None),
         Cell(f"{wording.count(blobs.kept)} of {wording.count(blobs.wanted)}, {wording.octets(blobs.kept_bytes)}", blobs.kept),
+        Cell(wording.count(view.complete), view.complete),
         Cell(wording.shown(view.reason, 200)),
     )  # fmt: skip
 

@@ -21,7 +21,6 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 CONNECT_S, SILENCE_S = 10.0, 90.0
 PASSING = frozenset({408, 409, 429})
 POLL_AGAIN = 408
-OUT_OF_MEANS = 402
 
 
 class DoorLost(Exception):

@@ -7,8 +7,6 @@ bf16 values in fp32, so that what is sampled is what is trained.
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from archipel.door.hands import CannotDo
 from archipel.door.local.adapters import Bounds, InEngine
 from archipel.door.local.fitting import Limits, Parted, check_base, part, token_bytes
@@ -20,6 +18,7 @@ from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_config, read_model
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer
+from archipel.work.resident import frozen
 from archipel.work.room import free_bytes
 
 
@@ -58,7 +57,7 @@ def load_base(folder: Path, limits: Limits) -> Base:
             )
         config = read_config(folder)
         check_base(config, limits, free_bytes())
-        decoder = rounded(read_model(folder))
+        decoder = frozen(read_model(folder))
         engine = LocalEngine(config, limits=_engine_limits(limits))
         engine.load({name: each.detach() for name, each in decoder.named_parameters()})
     except (InvalidModel, InvalidConfig, WrongWeights) as error:
@@ -66,15 +65,6 @@ def load_base(folder: Path, limits: Limits) -> Base:
     adapters = InEngine(engine, Bounds(limits.max_adapters, limits.max_adapter_bytes))
     parted = part(config, limits, free_bytes())
     return Base(folder, config, decoder, engine, adapters, _tokenizer(folder), parted)
-
-
-@torch.no_grad()
-def rounded(decoder: Decoder) -> Decoder:
-    """The same one, frozen, with bf16 values: what is trained over a base is trained over what is sampled."""
-    for parameter in decoder.parameters():
-        parameter.requires_grad_(False)
-        parameter.copy_(parameter.to(torch.bfloat16))
-    return decoder.eval()
 
 
 def _engine_limits(limits: Limits) -> EngineLimits:

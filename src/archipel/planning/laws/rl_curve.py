@@ -35,16 +35,6 @@ def pass_rate(hours: Numbers, curve: Curve) -> Numbers:
     return curve.start + (curve.asymptote - curve.start) * rise
 
 
-def learning_flop(active_params: Numbers, tokens: Numbers) -> Numbers:
-    """FLOP of learning from rollout tokens."""
-    return LEARN * active_params * tokens
-
-
-def generation_flop(active_params: Numbers, tokens: Numbers) -> Numbers:
-    """FLOP of generating rollout tokens."""
-    return GENERATE * active_params * tokens
-
-
 def generation_inefficiency(hours_ratio: Numbers) -> Numbers:
     """How many times the accelerator-time of a training FLOP a generated FLOP takes.
 

@@ -49,8 +49,3 @@ class MergeTerms:
     def fewest(self) -> int:
         """Contributions that one merge takes after its gates."""
         return AGGREGATES[self.aggregate].fewest(self.faulty)
-
-    @property
-    def fewest_members(self) -> int:
-        """Members with which faulty ones cannot stall a run by being refused: `fewest`, and as many faulty ones."""
-        return self.fewest + self.faulty
