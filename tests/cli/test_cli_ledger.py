@@ -296,7 +296,7 @@ def test_what_a_lab_says_over_http_is_bounded_and_has_to_match_its_head(
 def test_an_answer_that_drips_is_cut(
     lying_lab: Callable[[Answers], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_reader, "ANSWER_LIMIT_S", 0.0)
+    monkeypatch.setattr(ledger_reader.LedgerReader, "LIMIT_S", 0.0)
     _refused(_replay("--lab", lying_lab({})), "no whole answer in 0 s")
 
 

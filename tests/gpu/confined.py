@@ -40,7 +40,7 @@ def conditions() -> dict[str, calls.OnlyIf]:
 
 
 def refused() -> dict[str, calls.Numbers]:
-    return {**calls.ALWAYS, **calls.SOCKET, **calls.FORK}
+    return {**calls.ALWAYS, **calls.SOCKET, **calls.CONNECT, **calls.FORK}
 
 
 NEW_PROCESSES = "new processes"
@@ -50,16 +50,19 @@ CALLS = (*refused(), *conditions(), NEW_PROCESSES)
 def refuse_alone(name: str) -> None:
     """For this process, and of all calls this one."""
     every, own = refused(), conditions()
-    calls.ALWAYS = {name: every[name]} if name in every else {}
+    is_socket = name in calls.SOCKET  # of which one kind is left to whoever has a driver
+    calls.ALWAYS = {name: every[name]} if name in every and not is_socket else {}
     calls.OF_ITSELF = (own[name],) if name in own else ()
     calls.FORK, calls.of_process = {}, lambda pid: ()
     _refuse_new_privileges()
-    seccomp.refuse(seccomp.Allowance(network=True, new_processes=name != NEW_PROCESSES))
+    seccomp.refuse(
+        seccomp.Allowance(network=not is_socket, new_processes=name != NEW_PROCESSES, driver=True)
+    )
 
 
 def fence(folder: Path, grant: str | None) -> None:
     def rules() -> Iterator[tuple[Path, int]]:
-        yield from _Confinement(Limits(), (), (folder,), False)._rules()
+        yield from _Confinement(Limits(), (), (folder,), False, True)._rules()
         if grant is not None:
             path, rights = GRANTS[grant]
             yield Path(path), rights

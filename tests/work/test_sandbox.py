@@ -10,57 +10,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from archipel import source_environment
 from archipel.work.sandbox import Limits, Report, SandboxError, confinement, restrict
-
-PROLOGUE = """
-import json, os, signal, socket, sys, threading, time
-from pathlib import Path
-from archipel.work.sandbox import Limits, restrict
-def attempt(action):
-    try:
-        action()
-        return "done"
-    except BaseException as error:
-        return type(error).__name__
-def say(**facts):
-    print(json.dumps(facts), flush=True)
-"""
+from work.confined import HOLDING, PROLOGUE, in_child, needs, plain
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="confinement takes Linux"
 )
-
-
-def _in_child(program: str, *arguments: Any, timeout_s: float = 60) -> dict[str, Any]:
-    """What `program` says last, run in a child that knows nothing but its source."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROLOGUE + program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env=source_environment(),
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def _report() -> dict[str, Any]:
-    limits = "Limits(address_space_bytes=2**32, cpu_s=100, file_bytes=2**30)"
-    return _in_child(f"say(**{{name: True for name in restrict({limits}).holding()}})")
-
-
-HOLDING = _report() if sys.platform.startswith("linux") else {}
-
-
-def needs(*protections: str) -> pytest.MarkDecorator:
-    """Skip where this kernel does not offer what the test is about."""
-    missing = [name for name in protections if name not in HOLDING]
-    return pytest.mark.skipif(bool(missing), reason=f"this kernel does not offer {missing}")
 
 
 def test_what_every_linux_offers_always_holds() -> None:
@@ -93,7 +51,7 @@ def test_a_confined_child_reaches_no_listening_socket(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "door"))
         unix.listen()
-        facts = _in_child(_plain(program), tcp.getsockname()[1], tmp_path / "door")
+        facts = in_child(plain(program), tcp.getsockname()[1], tmp_path / "door")
     assert facts.pop("before") == "done"
     assert facts.pop("network") is True
     assert set(facts.values()) == {"PermissionError"}, facts
@@ -108,7 +66,7 @@ def test_a_network_that_is_asked_for_stays_open() -> None:
     )
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
-        facts = _in_child(_plain(program), server.getsockname()[1])
+        facts = in_child(plain(program), server.getsockname()[1])
     assert facts == {"network": False, "tcp": "done"}
 
 
@@ -119,7 +77,7 @@ def test_an_inherited_socket_is_reported() -> None:
     say(network=report.network, reasons=report.reasons)
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
-        facts = _in_child(_plain(program), server.getsockname()[1])
+        facts = in_child(plain(program), server.getsockname()[1])
     assert facts["network"] is False
     assert "inherited sockets" in facts["reasons"][-1]
 
@@ -175,7 +133,7 @@ def test_a_confined_child_reads_and_writes_only_what_it_was_given(tmp_path: Path
         allowed={name: attempt(action) for name, action in allowed.items()},
     )
     """
-    facts = _in_child(_plain(program), tmp_path)
+    facts = in_child(plain(program), tmp_path)
     assert {
         n: r for n, r in facts["denied"].items() if r not in ("PermissionError", "OSError")
     } == {}
@@ -202,7 +160,7 @@ def test_a_confined_child_touches_no_other_process_and_starts_none() -> None:
         system=os.system("true"),
     )
     """
-    facts = _in_child(_plain(program), os.getpid())
+    facts = in_child(plain(program), os.getpid())
     assert facts.pop("threads") == 1
     assert facts.pop("system") != 0
     assert set(facts.values()) == {"PermissionError"}
@@ -233,9 +191,9 @@ SHARED = """
 
 def _may_mount() -> bool:
     """Whether this system lets a process like this one have mounts of its own."""
-    program = _plain(SHARED).partition("limits =")[0]
+    program = plain(SHARED).partition("limits =")[0]
     program += "from archipel.work.sandbox.shared_memory import own_shared_memory\n"
-    told = _in_child(program + "say(mine=attempt(lambda: own_shared_memory([])))")
+    told = in_child(program + "say(mine=attempt(lambda: own_shared_memory([])))")
     return told["mine"] == "done"
 
 
@@ -247,7 +205,7 @@ def test_shared_memory_of_its_own_holds_nothing_of_others_and_leaves_nothing(
     if not _may_mount():
         pytest.skip("no mounts of its own for a process here")
     with tempfile.NamedTemporaryFile("w", dir="/dev/shm", prefix="archipel-") as file:
-        facts = _in_child(_plain(SHARED), file.name)
+        facts = in_child(plain(SHARED), file.name)
         assert facts.pop("before") == "FileNotFoundError"
     assert (facts.pop("reasons"), facts.pop("found"), facts.pop("handed")) == ([], [], "mine")
     assert set(facts.values()) == {"PermissionError"}, facts
@@ -279,7 +237,7 @@ def test_shared_memory_and_other_processes_are_open_only_to_what_splits_its_mode
         others=attempt(lambda: Path(f"/proc/{os.getppid()}/cmdline").read_bytes()),
     )
     """
-    facts = _in_child(_plain(program), tmp_path, devices)
+    facts = in_child(plain(program), tmp_path, devices)
     Path("/dev/shm/archipel-must-not-stay").unlink(missing_ok=True)
     assert facts.pop("claimed_through_ray") == 0
     if devices == 1:
@@ -295,7 +253,7 @@ def test_a_home_in_shared_memory_is_not_hidden_from_its_own_work() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="archipel-") as folder:
         file = Path(folder, "scratch")
         file.write_text("x")
-        facts = _in_child(_plain(SHARED), file, folder)
+        facts = in_child(plain(SHARED), file, folder)
         Path("/dev/shm/archipel-must-not-stay").unlink()
     assert facts["before"] == "done"
     assert any(f"{folder} lies in /dev/shm" in each for each in facts["reasons"])
@@ -308,7 +266,7 @@ def test_a_confined_child_has_no_privileges_left() -> None:
     lines = dict(line.split(":\\t") for line in Path("/proc/self/status").read_text().splitlines())
     say(**{name: lines[name].strip() for name in ("CapEff", "CapPrm", "CapInh", "NoNewPrivs")})
     """
-    facts = _in_child(_plain(program))
+    facts = in_child(plain(program))
     assert facts.pop("NoNewPrivs") == "1"
     assert {int(value, 16) for value in facts.values()} == {0}
 
@@ -320,7 +278,7 @@ def test_memory_is_bounded() -> None:
     say(memory=report.memory, small=attempt(lambda: bytearray(2**20)),
         large=attempt(lambda: bytearray(500 * 2**20)))
     """
-    facts = _in_child(_plain(program))
+    facts = in_child(plain(program))
     assert facts == {"memory": True, "small": "done", "large": "MemoryError"}
 
 
@@ -332,7 +290,7 @@ def test_processor_time_is_bounded() -> None:
         pass
     """
     done = subprocess.run(
-        [sys.executable, "-c", PROLOGUE + _plain(program)], capture_output=True, timeout=60
+        [sys.executable, "-c", PROLOGUE + plain(program)], capture_output=True, timeout=60
     )
     assert json.loads(done.stdout) == {"cpu_time": True}
     assert -done.returncode in (signal.SIGXCPU, signal.SIGKILL)
@@ -351,7 +309,7 @@ def test_open_files_file_sizes_and_core_dumps_are_bounded(tmp_path: Path) -> Non
         core=resource.getrlimit(resource.RLIMIT_CORE),
     )
     """
-    facts = _in_child(_plain(program), tmp_path)
+    facts = in_child(plain(program), tmp_path)
     assert facts == {
         "holds": [True, True, True],
         "files": "OSError",
@@ -363,7 +321,7 @@ def test_open_files_file_sizes_and_core_dumps_are_bounded(tmp_path: Path) -> Non
 
 @needs("dies_with_parent")
 def test_a_confined_child_dies_with_its_parent() -> None:
-    child = PROLOGUE + _plain(
+    child = PROLOGUE + plain(
         """
         restrict(Limits())
         print(os.getpid(), flush=True)
@@ -399,7 +357,7 @@ def test_torch_imports_and_multiplies_inside(tmp_path: Path) -> None:
     read = load_file(Path(sys.argv[1]) / "product.safetensors")["product"]
     say(value=read[7, 7].item(), holding=report.holding())
     """
-    facts = _in_child(_plain(program), tmp_path, timeout_s=120)
+    facts = in_child(plain(program), tmp_path, timeout_s=120)
     assert facts["value"] == 300
     assert {"file_reads", "network", "memory"} <= set(facts["holding"])
 
@@ -422,7 +380,7 @@ def test_an_ordinary_user_is_confined_as_root_is() -> None:
         read=attempt(lambda: Path(sys.argv[1]).read_text()),
     )
     """
-    facts = _in_child(_plain(program), "/etc/hostname")
+    facts = in_child(plain(program), "/etc/hostname")
     assert facts["user"] == 12345
     assert set(facts["holding"]) == set(HOLDING), facts["reasons"]
     assert facts["tcp"] == facts["read"] == "PermissionError"
@@ -433,7 +391,7 @@ def test_confinement_after_threads_have_started_is_refused() -> None:
     threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
     say(outcome=attempt(lambda: restrict(Limits())))
     """
-    assert _in_child(_plain(program)) == {"outcome": SandboxError.__name__}
+    assert in_child(plain(program)) == {"outcome": SandboxError.__name__}
 
 
 def test_elsewhere_than_on_linux_nothing_holds_and_nothing_fails(
@@ -455,7 +413,7 @@ def test_what_the_kernel_does_not_offer_is_reported_and_the_rest_holds() -> None
     report = restrict(Limits(address_space_bytes=2**30))
     say(holding=report.holding(), reasons=report.reasons)
     """
-    facts = _in_child(_plain(program))
+    facts = in_child(plain(program))
     assert {"memory", "no_core_dump", "no_new_privileges"} <= set(facts["holding"])
     assert not {"network", "file_reads", "file_writes", "processes"} & set(facts["holding"])
     assert [reason.partition(":")[0] for reason in facts["reasons"]] == [
@@ -470,13 +428,6 @@ def test_what_the_kernel_does_not_offer_is_reported_and_the_rest_holds() -> None
 def test_a_report_names_only_what_holds() -> None:
     report = Report(memory=True, landlock_version=1, reasons=("why",))
     assert report.holding() == ("memory",)
-
-
-def _plain(program: str) -> str:
-    """The program without the indentation it has here."""
-    lines = program.splitlines()
-    indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-    return "\n".join(line[indent:] for line in lines)
 
 
 @needs("system_calls")
@@ -511,7 +462,7 @@ def test_limits_priorities_and_places_of_others_cannot_be_set() -> None:
     )
     """
     for options in ((), ("open",)):
-        facts = _in_child(_plain(program), *options)
+        facts = in_child(plain(program), *options)
         assert set(facts["own"].values()) == {"done"}
         assert set(facts["others"].values()) == {"PermissionError"}, facts["others"]
 
@@ -529,7 +480,7 @@ def test_where_processes_meet_the_schedule_of_others_is_passed_over_and_stays() 
         priority=attempt(lambda: os.setpriority(os.PRIO_PROCESS, other, 19)),
     )
     """
-    facts = _in_child(_plain(program))
+    facts = in_child(plain(program))
     assert facts["before"] == facts["after"] != os.SCHED_BATCH
     assert (facts["told"], facts["priority"]) == ("done", "PermissionError")
 
@@ -551,7 +502,7 @@ def test_times_and_attributes_of_files_cannot_be_set(tmp_path: Path) -> None:
         remove=attempt(lambda: os.removexattr(key, "user.mark")),
     )
     """
-    assert set(_in_child(_plain(program), key, tmp_path).values()) == {"PermissionError"}
+    assert set(in_child(plain(program), key, tmp_path).values()) == {"PermissionError"}
     assert key.stat().st_mtime == 5
     assert os.listxattr(key) == []
 
@@ -564,7 +515,7 @@ def test_nothing_in_memory_outlives_its_maker() -> None:
     restrict(Limits())
     say(made=[libc.shmget(0, 4096, 0o1600), libc.semget(0, 1, 0o1600), libc.msgget(0, 0o1600)])
     """
-    assert _in_child(_plain(program)) == {"made": [-1, -1, -1]}
+    assert in_child(plain(program)) == {"made": [-1, -1, -1]}
 
 
 @needs("network")
@@ -584,8 +535,8 @@ def test_threads_of_an_ordinary_user_are_bounded_and_root_s_are_said_not_to_be()
     say(holds=report.threads, outcome=attempt(many), reasons=report.reasons)
     os._exit(0)
     """
-    assert "user namespace" in str(_in_child(_plain(program))["reasons"])
-    facts = _in_child(_plain(program), "user")
+    assert "user namespace" in str(in_child(plain(program))["reasons"])
+    facts = in_child(plain(program), "user")
     assert (facts["holds"], facts["outcome"]) == (True, "RuntimeError"), facts
 
 
@@ -606,7 +557,7 @@ def test_a_confined_child_may_confine_what_it_starts_further() -> None:
     )
     say(said=done.stdout, failed=done.stderr)
     """
-    facts = _in_child(_plain(program), Path(confinement.__file__).parents[3])
+    facts = in_child(plain(program), Path(confinement.__file__).parents[3])
     assert facts["failed"] == ""
     for name in ("file_reads", "network", "system_calls", "no_new_processes", "processes"):
         assert name in facts["said"]

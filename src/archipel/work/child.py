@@ -235,6 +235,7 @@ def confine(setup: Setup, *, meets_others: bool = False) -> tuple[str, ...]:
         ],
         network=needs_network,
         own_shared_memory=is_spread and setup.spread.by == "processes",
+        driver=setup.device.partition(":")[0] == "cuda",
     )
     if (
         is_spread and setup.spread.by == "ray"

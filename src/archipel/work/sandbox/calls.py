@@ -10,6 +10,7 @@ from dataclasses import dataclass
 Numbers = tuple[int | None, int | None]
 
 SOCKET: Mapping[str, Numbers] = {"socket": (41, 198)}
+CONNECT: Mapping[str, Numbers] = {"connect": (42, 203)}
 FORK: Mapping[str, Numbers] = {"fork": (57, None), "vfork": (58, None)}
 CLONE: Numbers = (56, 220)
 CLONE3: Numbers = (435, 435)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from archipel.work.sandbox import kernel, landlock, seccomp
 from archipel.work.sandbox.offline import leave_network
-from archipel.work.sandbox.runtime import device_paths, readable_paths
+from archipel.work.sandbox.runtime import PROCESS, THREADS, device_paths, readable_paths
 from archipel.work.sandbox.shared_memory import own_shared_memory as take_shared_memory
 
 
@@ -89,6 +89,7 @@ def restrict(
     writable: Sequence[Path] = (),
     network: bool = False,
     own_shared_memory: bool = False,
+    driver: bool = False,
 ) -> Report:
     """Confine this process and all it will start, for good.
 
@@ -101,6 +102,7 @@ def restrict(
         writable: files and folders that may be read and changed.
         network: True leaves the network open.
         own_shared_memory: where this system allows it, what is in `/dev/shm` is this process's own.
+        driver: an accelerator's library starts here: it names its threads, and listens at a Unix socket.
 
     Raises:
         SandboxError: other threads are running; most restrictions would not bind them.
@@ -109,7 +111,7 @@ def restrict(
         return Report(reasons=(f"nothing is confined on {sys.platform}; it takes Linux",))
     if _num_threads() > 1:
         raise SandboxError("other threads are running: call restrict before anything starts them")
-    confinement = _Confinement(limits, tuple(readable), tuple(writable), network)
+    confinement = _Confinement(limits, tuple(readable), tuple(writable), network, driver)
     if own_shared_memory:
         confinement.take_shared_memory()
     return confinement.run()
@@ -119,16 +121,14 @@ class _Confinement:
     """The steps, in the only order that works; each adds what it achieved."""
 
     def __init__(
-        self,
-        limits: Limits,
-        readable: tuple[Path, ...],
-        writable: tuple[Path, ...],
-        is_network_allowed: bool,
-    ) -> None:
+        self, limits: Limits, readable: tuple[Path, ...], writable: tuple[Path, ...], is_network_allowed: bool,
+        has_driver: bool = False,
+    ) -> None:  # fmt: skip
         self._limits = limits
         self._readable = readable
         self._writable = writable
         self._is_network_allowed = is_network_allowed
+        self._has_driver = has_driver
         self._held: dict[str, bool] = {}
         self._reasons: list[str] = []
         self._landlock_version = 0
@@ -197,6 +197,8 @@ class _Confinement:
         _Bound(resource.RLIMIT_NPROC, self._limits.threads or 1, 0).apply()
 
     def _fence(self) -> None:
+        for path in filter(Path.exists, (PROCESS, THREADS)):
+            os.open(path, os.O_PATH | os.O_CLOEXEC)  # for good: Linux forgets, and rules do not
         self._landlock_version = landlock.fence(
             self._rules(), is_network_allowed=self._is_network_allowed
         )
@@ -211,10 +213,14 @@ class _Confinement:
             yield path, landlock.WRITE
         for path in device_paths():
             yield path, landlock.DEVICE
+        if self._has_driver:
+            yield THREADS, landlock.CHANGE
 
     def _refuse_calls(self) -> None:
         allowance = seccomp.Allowance(
-            network=self._is_network_allowed, new_processes=self._limits.may_start_processes
+            network=self._is_network_allowed,
+            new_processes=self._limits.may_start_processes,
+            driver=self._has_driver,
         )
         seccomp.refuse(allowance)
 

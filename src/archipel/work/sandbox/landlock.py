@@ -30,6 +30,8 @@ _SCOPE_ABSTRACT_SOCKETS, _SCOPE_SIGNALS = 1 << 0, 1 << 1
 READ = _EXECUTE | _READ_FILE | _READ_DIR
 """Execute too: a shared library is mapped executable, and no_new_privs takes the harm out."""
 WRITE = READ | _WRITE_FILE | (_REMOVE_MAKE_BITS & ~_MAKE_DEVICE_BITS) | _REFER | _TRUNCATE
+CHANGE = READ | _WRITE_FILE | _TRUNCATE
+"""What is there may be changed, and nothing made or removed."""
 DEVICE = _READ_FILE | _WRITE_FILE | _IOCTL_DEVICE
 _FILE_BITS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
 """What a rule on a single file may name."""

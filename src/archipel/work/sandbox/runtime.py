@@ -49,6 +49,9 @@ _ACCELERATORS = (
     "accel/*",
 )
 
+PROCESS, THREADS = Path("/proc/self"), Path("/proc/self/task")
+"""This process's own: what the system says of it; its threads' names, and what else it may say of itself."""
+
 
 def readable_paths() -> Iterator[Path]:
     """The interpreter, its packages, this package, and what the system offers everyone."""

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import platform
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ from archipel.work.sandbox import calls, kernel
 
 _SECCOMP_SET_MODE_FILTER = 1
 _LOAD_WORD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_AND = 0x54
 _OFFSET_NUMBER, _OFFSET_ARCHITECTURE, _OFFSET_FIRST_ARGUMENT = 0, 4, 16
 _ALLOW, _KILL_PROCESS = 0x7FFF0000, 0x80000000
 _REFUSE = 0x00050000 | errno.EPERM
 _UNKNOWN = 0x00050000 | errno.ENOSYS
 _PASS_OVER = 0x00050000  # nothing is done, and no error told
 _CLONE_THREAD = 0x00010000
+_SOCKET_KIND = 0xF  # of a socket's type; above it flags
 _X32_BIT = 0x40000000  # the x86-64 kernel's second system call table
 
 _AUDIT_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -45,6 +48,9 @@ class Allowance:
     network: bool = False
     new_processes: bool = False
     """Without them signals go to the calling process only."""
+    driver: bool = False
+    """Of an accelerator: one kind of Unix socket, to be found by, not to reach anybody. libcuda offers its descriptor of unified
+    memory to processes that share memory with it, and does not start where it cannot."""
     writing: bool = True
     """Opening files to write them; what is open already may be written."""
 
@@ -97,7 +103,10 @@ def _body(machine: str, allowance: Allowance) -> Iterator[_Line]:
     names = dict(calls.ALWAYS)
     conditions = calls.OF_ITSELF
     are_meeting = allowance.network and allowance.new_processes
-    if not allowance.network:
+    if allowance.driver and not allowance.network:
+        names |= calls.CONNECT
+        yield from _listening_only(column)
+    elif not allowance.network:
         names |= calls.SOCKET
     if not allowance.new_processes:
         names |= calls.FORK
@@ -151,6 +160,20 @@ def _threads_only(column: int) -> Iterator[_Line]:
     if clone is not None and clone3 is not None:
         yield from _returned(clone3, _UNKNOWN)
         yield from _flags(clone, 0, _CLONE_THREAD, (_ALLOW, _REFUSE))
+
+
+def _listening_only(column: int) -> Iterator[_Line]:
+    """Sockets of Unix that only a connection makes useful; whoever may not connect can but wait for one."""
+    number = calls.SOCKET["socket"][column]
+    if number is not None:
+        yield (_JUMP_EQUAL, 0, 7, number)
+        yield (_LOAD_WORD, 0, 0, _OFFSET_FIRST_ARGUMENT)
+        yield (_JUMP_EQUAL, 0, 4, socket.AF_UNIX)
+        yield (_LOAD_WORD, 0, 0, _OFFSET_FIRST_ARGUMENT + 8)
+        yield (_AND, 0, 0, _SOCKET_KIND)
+        yield (_JUMP_EQUAL, 0, 1, socket.SOCK_SEQPACKET)
+        yield (_RETURN, 0, 0, _ALLOW)
+        yield (_RETURN, 0, 0, _REFUSE)
 
 
 def _reading_only(column: int) -> Iterator[_Line]:
