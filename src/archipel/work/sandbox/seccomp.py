@@ -1,7 +1,8 @@
 """Seccomp: system calls that work never needs fail with EPERM.
 
 Law: a short list of refusals (`calls`), for what namespaces and Landlock leave open: sockets of every
-family (a Unix socket in the file system or a virtual machine's vsock passes a network namespace),
+family (a Unix socket in the file system or a virtual machine's vsock passes a network namespace; of these a driver
+may listen at one kind),
 io_uring (which would open sockets around this filter), other processes' memory, descriptors, limits
 and priorities, changes of mode, owner, times and attributes by path, and parts of the kernel with a
 history of holes. A later filter only adds refusals to an earlier one.
