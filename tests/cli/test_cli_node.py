@@ -57,6 +57,10 @@ def _status(home: Path, *options: str) -> str:
 def test_status_offline_says_what_was_last_heard(tmp_path: Path) -> None:
     assert "it never joined a lab" in _status(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+    with alone_in(tmp_path):
+        beginning = _status(tmp_path, "--offline")
+    assert "no work of it was taken, returned or lost" in beginning, "it joins now"
+    assert "never joined" not in beginning
     _earned(tmp_path, "http://127.0.0.1:9", "did:key:zLab")
     text = _status(tmp_path, "--offline")
     assert "it is not money" in text, "what a credit is for is said where it is shown"

@@ -103,6 +103,8 @@ def status(
             lines += _lab_lines(each, heard.get(each.lab, {}), days)
         if found:
             lines += ["", CREDIT]
+        elif running or account.places:
+            lines += ["", "no work of it was taken, returned or lost at a lab yet"]
         else:
             lines.append("it never joined a lab; to join one: archipel node join http://LAB:8440")
         return printable("\n".join(lines))
