@@ -107,15 +107,18 @@ def status(
         ]
         for each in found:
             lines += _lab_lines(each, now[each.lab], heard.get(each.lab, {}), days)
-        if found:
-            lines += ["", CREDIT]
-        elif running or account.places:
-            lines += ["", "no work of it was taken, returned or lost at a lab yet"]
-        else:
-            lines.append("it never joined a lab; to join one: archipel node join http://LAB:8440")
+        lines += _last_lines(bool(found), running or bool(account.places))
         return printable("\n".join(lines))
 
     show(result, as_json, text)
+
+
+def _last_lines(has_accounts: bool, has_begun: bool) -> list[str]:
+    if has_accounts:
+        return ["", CREDIT]
+    if has_begun:
+        return ["", "no work of it was taken, returned or lost at a lab yet"]
+    return ["it never joined a lab; to join one: archipel node join http://LAB:8440"]
 
 
 def _continued(account: "Account", now: tuple[str, str]) -> dict[str, Any]:
