@@ -95,7 +95,8 @@ class BlobDoor:
             )
         except OSError as error:
             # asyncio wraps the system's words in its own; a name that is not found has a negative number
-            said = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or error
+            number = error.errno or 0
+            said = os.strerror(number) if number > 0 else error.strerror or error
             raise OSError(
                 f"cannot pass blobs on at {host} port {port}: {said}; choose another --serve-blobs"
             ) from None

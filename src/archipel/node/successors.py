@@ -219,7 +219,7 @@ def followed_in(home: Path) -> dict[tuple[str, str], tuple[str, str]]:
     Raises:
         Unreadable, OSError: what is kept cannot be read.
     """
-    followed = {}
+    followed: dict[tuple[str, str], tuple[str, str]] = {}
     for path in (home / FILE, *sorted((home / FOLDER).glob(f"*/{FILE}"))):
         for place, kept in (read_json(path) or {}).items():
             if not isinstance(kept, dict) or not isinstance(address := kept.get("turned"), str):
