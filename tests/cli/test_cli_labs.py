@@ -77,7 +77,13 @@ def test_a_card_is_set_shown_written_and_withdrawn(home: Path) -> None:
     assert "withdrawn" in say("lab", "card", "--withdraw").output
     for wrong in ("nonsense", "colour=red"):
         assert say("lab", "card", "--set", wrong).exit_code == 2
-    for wrong in ("address=http://lab.example", "days=1000", "witness=k w", "days=many"):
+    for wrong in (
+        "address=http://lab.example",
+        "days=1000",
+        "witness=k w",
+        "witness=w.example",
+        "days=many",
+    ):
         assert isinstance(say("lab", "card", "--set", wrong).exception, Mendable)
 
 
@@ -105,6 +111,9 @@ def test_cards_are_taken_in_shown_forgotten_and_exported(home: Path) -> None:
     assert isinstance(say("labs", "show", one.did).exception, Mendable)
     assert say("labs", "--json", "show", one.did).exit_code == 2
     assert isinstance(say("labs", "--directory", str(home / "none")).exception, Mendable)
+    assert say("labs", "forget", other.did).exit_code == 0
+    only = str(say("labs", "--directory", str(file)).exception)
+    assert ("2 labs were forgotten by hand" in only, "labs add SOURCE" in only) == (True, True)
 
 
 def test_a_lab_is_named_by_its_key_wherever_an_address_is_asked_for(home: Path) -> None:

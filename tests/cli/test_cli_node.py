@@ -18,6 +18,7 @@ from archipel.cli.node_service import quoted, unit_of
 from archipel.cli.node_status import _heard
 from archipel.node.earnings import Earnings, accounts
 from archipel.node.home import alone_in
+from archipel.node.small_files import write_json
 from archipel.node.totals import Totals
 from archipel.records.statements import NodeJoined
 from live import live
@@ -57,6 +58,10 @@ def _status(home: Path, *options: str) -> str:
 def test_status_offline_says_what_was_last_heard(tmp_path: Path) -> None:
     assert "it never joined a lab" in _status(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+    with alone_in(tmp_path):
+        beginning = _status(tmp_path, "--offline")
+    assert "no work of it was taken, returned or lost" in beginning, "it joins now"
+    assert "never joined" not in beginning
     _earned(tmp_path, "http://127.0.0.1:9", "did:key:zLab")
     text = _status(tmp_path, "--offline")
     assert "it is not money" in text, "what a credit is for is said where it is shown"
@@ -88,17 +93,44 @@ def test_status_asks_each_lab_and_believes_no_other_at_its_address(
 
     async def story() -> None:
         async with live(world) as url:
+
+            def where() -> dict[str, tuple[str, str]]:
+                return {each.lab: (each.lab, each.url) for each in accounts(tmp_path)}
+
             _earned(tmp_path, url, world.state.lab)
             _earned(tmp_path, url, "did:key:zOther")
-            heard = await _heard(accounts(tmp_path))
+            heard = await _heard(accounts(tmp_path), where())
             assert "another lab answers" in heard["did:key:zOther"]["no_answer"]
             assert "not-found" in heard[world.state.lab]["no_answer"]
             joined = world.statement(identity("node"), NodeJoined, capabilities=CAPABILITIES)
             await world.lab.submit(envelope(identity("node"), joined))
-            heard = await _heard(accounts(tmp_path))
+            heard = await _heard(accounts(tmp_path), where())
             assert heard[world.state.lab]["balance_micro"] == 0
 
     world.await_(story())
+
+
+def test_status_names_the_lab_that_is_followed_and_asks_it_instead(tmp_path: Path) -> None:
+    """As `Successors` keeps it, in a home of one lab and in one of several."""
+    gone, there, old, new = (
+        "http://127.0.0.1:9",
+        "http://127.0.0.1:7",
+        "did:key:zOld",
+        "did:key:zNew",
+    )
+    kept = {"lab": new, "earlier": [[old, []]], "turned": there}
+    for folder in (".", "serving/one"):
+        home = tmp_path / folder.replace("/", "-")
+        _earned(home, gone, old)
+        (home / folder).mkdir(parents=True, exist_ok=True)
+        write_json(home / folder / "successors.json", {gone: kept, "http://b": {"lab": "x"}})
+        text = _status(home)
+        assert f"continued by {new} at {there}, for which this node works now" in text
+        assert f"no answer now: {there}: " in text
+        (lab,) = json.loads(_status(home, "--offline", "--json"))["labs"]
+        assert lab["followed"] == {"lab": new, "url": there}
+        write_json(home / folder / "successors.json", {gone: kept | {"turned": None}})
+        assert "continued" not in _status(home, "--offline")
 
 
 def test_a_damaged_account_is_one_sentence(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import urllib.request
 from collections import deque
 from functools import partial
@@ -28,9 +29,27 @@ def test_what_cannot_be_served_is_said_before_anything_starts(tmp_path: Path) ->
         ([], "name one with --lab URL"),
         (["--lab", NOBODY, "--serve-blobs", "127.0.0.1:65530"], f"doors of {MAX_LABS} labs"),
     ):
-        shown = CliRunner().invoke(command, ["node", "start", *home, *words])
-        assert shown.exit_code != 0
-        assert said in f"{shown.output}{shown.exception}"
+        assert said in _refused([*home, *words])
+
+
+def _refused(words: list[str]) -> str:
+    shown = CliRunner().invoke(command, ["node", "start", *words])
+    assert shown.exit_code != 0
+    return f"{shown.output}{shown.exception}"
+
+
+def test_a_port_that_is_taken_is_named_with_the_option_that_gives_another(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for option, place in (
+            ("--metrics-port", str(port)),
+            ("--serve-blobs", f"127.0.0.1:{port}"),
+        ):
+            said = _refused(["--home", str(tmp_path), "--lab", NOBODY, option, place])
+            assert f"127.0.0.1 port {port}: Address already in use; choose another {option}" in said
+            assert "Errno" not in said
 
 
 def test_the_last_deadline_begins_at_the_second_ctrl_c_whatever_hurry_one_agent_is_in(

@@ -22,7 +22,7 @@ from archipel.ledger.storage import LedgerCorrupt
 from archipel.ledger.tree_head import sign_tree_head
 from archipel.ledger.verification import lab_key
 from archipel.records.statements import NodesForgotten
-from archipel.records.succession import Successor, SuccessorsNamed
+from archipel.records.succession import MAX_SUCCESSORS, Successor, SuccessorsNamed
 from people import envelope, identity
 from small_ledger import LAB, grow
 
@@ -90,14 +90,23 @@ def test_a_home_is_made_from_a_mirror_and_verifies_with_both_labs_heads(
 ) -> None:
     mirror = mirrored(first / "ledger.sqlite", tmp_path / "mirror")
     home = tmp_path / "next"
+    words = ("lab", "succeed", mirror, "--home", home)
+    code, _, err = typed(*words, "--dry-run")
+    assert (code, f"there is no {home / 'lab.key'}" in err, home.exists()) == (1, True, False)
     home.mkdir(mode=0o700)
     did = Identity.load_or_create(home / "lab.key").did
-    words = ("lab", "succeed", mirror, "--home", home)
+    code, _, err = typed(*words, "--dry-run")
+    assert (code, f"none of {did} may continue this ledger" in err) == (1, True)
+    assert [each.name for each in home.iterdir()] == ["lab.key"], "a dry run makes no key"
     code, _, err = typed(*words)
     assert code == 1
     assert "may continue this ledger" in err
     assert not (home / "ledger.sqlite").exists()
     paper = agreed(tmp_path, mirror, did)
+    none = tmp_path / "none.json"
+    none.write_text("{}")
+    code, _, err = typed(*words, "--agreement", none)
+    assert (code, f"{none} is no agreement" in err) == (1, True)
     code, told, err = typed(*words, "--agreement", paper, "--dry-run")
     assert (code, told["written"]) == (0, False), err
     assert not (home / "ledger.sqlite").exists()
@@ -216,3 +225,12 @@ def test_a_mirror_goes_on_under_the_successors_head_and_under_no_other_labs(
         with pytest.raises(LedgerCorrupt, match="no entry between says"):
             list(succeeding(told, LAB.did, other.did))
     assert list(succeeding([plain], LAB.did, LAB.did)) == [plain]
+
+
+def test_whoever_is_named_as_a_successor_is_named_by_a_key(tmp_path: Path) -> None:
+    HEIR.save(tmp_path / "operator.key")
+    words = ("lab", "name-successors", "--key", tmp_path / "operator.key")
+    code, _, err = typed(*words, "heir=https://next.example")
+    assert (code, "got 'heir'; expected did:key:z6Mk" in err, "pydantic" in err) == (2, True, False)
+    code, _, err = typed(*words, *[HEIR.did] * (MAX_SUCCESSORS + 1))
+    assert (code, f"at most {MAX_SUCCESSORS} and" in err) == (2, True)

@@ -15,7 +15,14 @@ from click.testing import CliRunner
 from archipel import source_environment
 from archipel.cli import archipel as program
 from archipel.cli.archipel import command
-from archipel.cli.doors import Mendable, child_environment, home_folder, printable, readable_folders
+from archipel.cli.doors import (
+    Mendable,
+    child_environment,
+    home_folder,
+    mending,
+    printable,
+    readable_folders,
+)
 from archipel.cli.lacking import UNIX, ended_by
 from archipel.cli.recipes import find_recipe, shipped_recipes
 
@@ -161,6 +168,11 @@ def test_a_file_that_may_not_be_used_is_one_sentence(
     error = PermissionError(13, "Permission denied", str(tmp_path))
     assert ended_by(error) == 1
     assert capsys.readouterr().err == f"archipel: {tmp_path}: Permission denied\n"
+    said = rf"^{tmp_path}: Permission denied; see to its owner"
+    with pytest.raises(Mendable, match=said), mending(OSError):
+        raise error
+    with pytest.raises(Mendable, match=r"^nothing there$"), mending(OSError):
+        raise OSError("nothing there")
 
 
 @pytest.mark.parametrize(

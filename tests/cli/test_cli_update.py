@@ -1,5 +1,6 @@
 """`archipel update secret` and the engines of `archipel node join`: what is missing is said, or made, at once."""
 
+import socket
 import stat
 from pathlib import Path
 
@@ -106,3 +107,18 @@ def test_what_the_learner_keeps_for_each_shape_is_bounded(
     (settings,) = started
     caches = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
     assert all(int(settings.environment[name]) <= 64 for name in caches)
+
+
+def test_a_place_where_ranks_cannot_meet_is_refused_before_a_node_begins(
+    secrets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        words = ("--ranks", "1", "--hosts", "2", "--rendezvous", place)
+        assert called("update", "join", "http://127.0.0.1:7", *words) == 1
+    said = capsys.readouterr().err
+    assert f"ranks cannot meet at {place}" in said
+    assert "in use; name another --rendezvous" in said
+    assert not (secrets.parent / "node.key").exists()

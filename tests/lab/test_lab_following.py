@@ -112,6 +112,19 @@ def test_a_follower_leads_once_nobody_does_and_begins_with_what_it_folded() -> N
     world.close()
 
 
+def test_a_database_that_is_away_is_said_once_for_each_reason_and_again_when_it_was_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    away, starts = LedgerUnavailable("it is away"), LedgerUnavailable("it starts")
+    shown = (away, away, away, starts, starts, LED, away, away, FREE)
+    follower = follower_of(world, Seen(*shown), lambda: world.lab.log)
+    world.await_(asyncio.wait_for(follower.go_on(), 20))
+    said = [each.__dict__["reason"] for each in caplog.records if "who leads" in each.message]
+    assert said == ["it is away", "it starts", "it is away"]
+    world.close()
+
+
 def test_what_was_folded_goes_on_with_the_entries_after_it_and_no_others() -> None:
     world = World()
     warm = world.state

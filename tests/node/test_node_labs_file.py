@@ -59,6 +59,8 @@ def test_the_file_on_the_page_is_one() -> None:
         ('[[labs]]\nat = "ftp://a"', "ftp"),
         ('[[labs]]\nat = "http://a"\n[[labs]]\nat = "http://b,http://A:80"', "twice"),
         ("[rules]\nprice = true", "labs"),
+        ("[rules]\nprize = true", "rules.prize: unknown key; remove it or check its spelling"),
+        ('[[labs]]\nat = "http://a"\nweight = "a"', "labs.0.weight: got 'a', expected a float"),
         ("x =", "no TOML"),
         (f"x = {'1' * 5000}", "no TOML.*4300 digits"),
     ],

@@ -82,7 +82,7 @@ def place_of(url: str, region: str | None = None, endpoint: str | None = None) -
     unknown = sorted(asked.keys() - {"endpoint", "region", "public"})
     if unknown or parts.fragment:
         raise BadPlace(
-            f"{url!a:.200} says {unknown or ['#']}; expected only endpoint, region and public, as {FORM}"
+            f"{url!a:.200} says {', '.join(unknown) or '#'}; expected only endpoint, region and public, as {FORM}"
         )
     prefix = parts.path.strip("/")
     where = asked.get("region") or region or DEFAULT_REGION

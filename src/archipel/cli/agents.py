@@ -38,7 +38,9 @@ PRESENTED = (
 )
 """What a node shows that others signed."""
 METRICS = click.option(
-    "--metrics-port", type=int, help="Serve Prometheus metrics on 127.0.0.1:PORT."
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    help="Serve Prometheus metrics on 127.0.0.1:PORT.",
 )
 
 
@@ -166,5 +168,9 @@ def serve_metrics(collector: Any, port: int) -> None:
 
     registry = CollectorRegistry()
     registry.register(collector)
-    with mending(OSError):
+    try:
         start_http_server(port, addr="127.0.0.1", registry=registry)
+    except OSError as error:
+        raise Mendable(
+            f"cannot listen on 127.0.0.1 port {port}: {error.strerror or error}; choose another --metrics-port"
+        ) from None

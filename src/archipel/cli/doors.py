@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import json
 import math
 import os
@@ -237,13 +238,25 @@ def until_ctrl_c() -> Iterator[None]:
         click.echo("stopped", err=True)
 
 
+ADVICE = {
+    errno.EACCES: "; see to its owner and mode, or name another place",
+    errno.EROFS: "; name a place that can be written",
+    errno.ENOTDIR: "; name another place",
+    errno.ENOSPC: "; make room there and try again",
+}
+"""What the system said of a file -> what to do about it."""
+
+
 @contextlib.contextmanager
 def mending(*errors: type[Exception]) -> Iterator[None]:
     """Let these errors end as one sentence."""
     try:
         yield
     except errors as error:
-        raise Mendable(str(error) or type(error).__name__) from None
+        said = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            said = f"{error.filename}: {error.strerror}" + ADVICE.get(error.errno or 0, "")
+        raise Mendable(said) from None
 
 
 def printable(text: str) -> str:

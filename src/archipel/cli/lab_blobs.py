@@ -85,6 +85,8 @@ def open_blobs(
 
     if url is None or "://" not in url:
         place = folder / "blobs" if url is None else Path(url)
+        if place.exists() and not place.is_dir():
+            raise Mendable(f"--blobs {place}: a file; expected a folder, or s3://BUCKET/PREFIX")
         if lab is not None:
             say_place(folder, None)
         return BlobStore(place, quota_bytes=quota, reserve_bytes=quota // 4)

@@ -106,15 +106,14 @@ def _words(
     from pydantic import ValidationError
 
     from archipel.directory.own import CardWords
+    from archipel.records.recipe_faults import explain
 
     said: dict[str, Any] = {} if before is None else before.model_dump(mode="json")
     said["is_withdrawn"] = withdraw
     try:
         words = CardWords.model_validate(said | _set(settings), strict=False)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(each) for each in first["loc"])
-        raise Mendable(f"{where}: {first['msg']}") from None
+        raise Mendable(explain(error)) from None
     if not words.is_withdrawn and not words.addresses:
         raise Mendable("a card needs an address: --set address=https://..., where others reach it")
     return words
@@ -135,7 +134,16 @@ def _set(settings: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _witness(value: str) -> Mapping[str, str]:
+    """Raises Mendable: its first word is no key line."""
+    from archipel.ledger.signed_note import BadNote, NoteKey
+
     key, _, address = value.partition(" ")
+    try:
+        NoteKey.from_text(key)
+    except BadNote as error:
+        raise Mendable(
+            f"--set witness: got {key!r:.80}; {error}, as `archipel ledger witness` prints it"
+        ) from None
     return {"key": key} | ({"address": address.strip()} if address.strip() else {})
 
 

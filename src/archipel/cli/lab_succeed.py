@@ -8,7 +8,7 @@ import click
 
 from archipel.cli.clock import clock_ms
 from archipel.cli.doors import Mendable, at_work, home_folder, mending, show
-from archipel.cli.keys import load_or_make_key, name_of_key
+from archipel.cli.keys import load_key, load_or_make_key, name_of_key
 from archipel.cli.lab_door import JSON
 from archipel.cli.lab_succeed_head import Mirrored, left_out, left_out_words, mirrored
 from archipel.plurals import counted
@@ -81,9 +81,8 @@ def succeed(
     from archipel.lab.taking_over import entry_of, succession_of, take_over
 
     with took_in():
-        target = home_folder("lab", home)
-        identity = load_or_make_key(target / "lab.key")
-        operator = name_of_key(target / "operator.key", make=True)
+        target = home_folder("lab", home, make=not dry_run)
+        identity, operator = _keys(target, dry_run)
         signed = [_agreement(path) for path in agreements]
         found = mirrored(folder, as_far_as, target / BLOBS, _agreed_size(signed))
         head = found.checked.head
@@ -100,6 +99,23 @@ def succeed(
     told = _told(target, found, verdict, copied, identity)
     told |= {"missing": list(missing), "left_out": left_out(found)}
     show(told, as_json, lambda: "\n".join(_words(told, found.blobs)))
+
+
+def _keys(home: Path, dry_run: bool) -> "tuple[Identity, str]":
+    """The successor's key and its operator's did, made where they are missing; a dry run makes none.
+
+    Raises Mendable: it would have to make the key that somebody was to name before.
+    """
+    own, operator = home / "lab.key", home / "operator.key"
+    if not dry_run:
+        return load_or_make_key(own), name_of_key(operator, make=True)
+    if not own.exists():
+        raise Mendable(
+            f"there is no {own}, and --dry-run makes none; lay the key there that was named as the successor, "
+            f"or make one: archipel operator new --key {own}"
+        )
+    identity = load_key(own)
+    return identity, name_of_key(operator) if operator.exists() else identity.did
 
 
 def _judged(found: Mirrored, entry: Any) -> "tuple[LabState, Judged]":
@@ -157,7 +173,12 @@ def _agreement(path: Path) -> "Signed":
         data = file.read(MAX_AGREEMENT_BYTES + 1)
     if len(data) > MAX_AGREEMENT_BYTES:
         raise Mendable(f"{path} has more than {MAX_AGREEMENT_BYTES} bytes, which no agreement has")
-    return signed_from(data)
+    try:
+        return signed_from(data)
+    except ValueError as error:
+        raise Mendable(
+            f"{path} is no agreement: {error}; make one with `archipel lab agree`"
+        ) from None
 
 
 def took_in() -> Any:

@@ -102,12 +102,17 @@ def name_successors(
       archipel lab name-successors did:key:z6Mk...=https://next.example did:key:z6Mk...
     """
     from archipel.node.address import BadAddress, lab_address
-    from archipel.records.succession import Successor
+    from archipel.records.succession import MAX_ASKED, MAX_SUCCESSORS, Successor
 
+    if len(successors) > MAX_SUCCESSORS or len(ask) > MAX_ASKED:
+        raise click.UsageError(
+            f"{len(successors)} successors and {len(ask)} times --ask; at most {MAX_SUCCESSORS} and {MAX_ASKED}"
+        )
     named = []
     with mending(BadAddress, ValueError):
         for each in successors:
             did, _, url = each.partition("=")
+            did = KeyName().convert(did, None, None)
             named.append(Successor(did=did, address=lab_address(url) if url else None))
         elsewhere = tuple(map(lab_address, ask))
     own = operator_key(key)

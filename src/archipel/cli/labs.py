@@ -71,7 +71,13 @@ def command(
             )
         return
     folder = home_folder("labs", home)
-    shown = refreshed(folder, directories).shown()
+    known = refreshed(folder, directories)
+    shown = known.shown()
+    if not shown and known.forgotten and not as_json:
+        raise Mendable(
+            f"no lab is shown here, and {counted(len(known.forgotten), 'lab was', 'labs were')} forgotten by hand; "
+            "show one again: archipel labs add SOURCE"
+        )
     _show(shown, _live(shown) if live else {}, _openness(releases), as_json)
 
 

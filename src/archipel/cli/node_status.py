@@ -12,7 +12,7 @@ from archipel.cli.doors import home_folder, mending, printable, show
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from archipel.node.earnings import Account
     from archipel.node.pledged import Pledged
@@ -71,6 +71,7 @@ def status(
     from archipel.node.patience import NodeFailed
     from archipel.node.pledged import kept_pledges
     from archipel.node.small_files import Unreadable
+    from archipel.node.successors import followed_in
 
     folder = home_folder("node", home, make=False)
     with mending(Unreadable, NodeFailed, OSError):
@@ -78,15 +79,20 @@ def status(
         running = is_taken(folder)
         account, pledged = read_account(folder), kept_pledges(folder, time.time())
         back = [] if check else list(went_back(folder))
+        followed = {} if check else followed_in(folder)
     state = f"{folder}: {'a node runs here now' if running else 'no node runs here now'}"
     if check:
         show({"home": str(folder), "running": running}, as_json, lambda: state)
         context.exit(0 if running else 1)
-    heard = {} if offline else asyncio.run(_heard(found))
+    now = {each.lab: followed.get((each.url, each.lab), (each.lab, each.url)) for each in found}
+    heard = {} if offline else asyncio.run(_heard(found, now))
     result = {
         "home": str(folder),
         "running": running,
-        "labs": [as_document(each) | heard.get(each.lab, {}) for each in found],
+        "labs": [
+            as_document(each) | _continued(each, now[each.lab]) | heard.get(each.lab, {})
+            for each in found
+        ],
         "machine": None if not account.places else asdict(account),
         "pledges": [asdict(each) for each in pledged],
         "went_back": [asdict(each) | {"folder": str(each.folder)} for each in back],
@@ -100,38 +106,51 @@ def status(
             for each in back
         ]
         for each in found:
-            lines += _lab_lines(each, heard.get(each.lab, {}), days)
-        if found:
-            lines += ["", CREDIT]
-        else:
-            lines.append("it never joined a lab; to join one: archipel node join http://LAB:8440")
+            lines += _lab_lines(each, now[each.lab], heard.get(each.lab, {}), days)
+        lines += _last_lines(bool(found), running or bool(account.places))
         return printable("\n".join(lines))
 
     show(result, as_json, text)
 
 
-async def _heard(found: "list[Account]") -> dict[str, dict[str, Any]]:
-    """Lab -> what it says now, or why it says nothing."""
-    answers = await asyncio.gather(*(_ask(each) for each in found))
+def _last_lines(has_accounts: bool, has_begun: bool) -> list[str]:
+    if has_accounts:
+        return ["", CREDIT]
+    if has_begun:
+        return ["", "no work of it was taken, returned or lost at a lab yet"]
+    return ["it never joined a lab; to join one: archipel node join http://LAB:8440"]
+
+
+def _continued(account: "Account", now: tuple[str, str]) -> dict[str, Any]:
+    """Which lab it is by now, and where, if another one continues it."""
+    lab, url = now
+    return {} if url == account.url else {"followed": {"lab": lab, "url": url}}
+
+
+async def _heard(
+    found: "list[Account]", now: "Mapping[str, tuple[str, str]]"
+) -> dict[str, dict[str, Any]]:
+    """Lab -> what it, or the one that continues it, says now, or why it says nothing. now: lab -> that one's key and address."""
+    answers = await asyncio.gather(*(_ask(each.node, *now[each.lab]) for each in found))
     return {each.lab: answer for each, answer in zip(found, answers, strict=True)}
 
 
-async def _ask(account: "Account") -> dict[str, Any]:
+async def _ask(node: str, key: str, url: str) -> dict[str, Any]:
     from archipel.node.address import BadAddress
     from archipel.node.client import LabReader
     from archipel.node.exchange import LabRefused, LabUnreachable
     from archipel.records.documents import NodeView
 
     try:
-        async with asyncio.timeout(ASK_LIMIT_S), LabReader(account.url) as lab:
+        async with asyncio.timeout(ASK_LIMIT_S), LabReader(url) as lab:
             await lab.meet()
-            if lab.lab != account.lab:
-                return {"no_answer": f"another lab answers at {account.url} now: {lab.lab}"}
-            view = await lab.read(NodeView, f"/nodes/{account.node}")
+            if lab.lab != key:
+                return {"no_answer": f"another lab answers at {url} now: {lab.lab}"}
+            view = await lab.read(NodeView, f"/nodes/{node}")
     except (LabUnreachable, LabRefused, BadAddress) as error:
         return {"no_answer": str(error)}
     except TimeoutError:
-        return {"no_answer": f"{account.url}: no answer within {ASK_LIMIT_S:.0f} s"}
+        return {"no_answer": f"{url}: no answer within {ASK_LIMIT_S:.0f} s"}
     places = [each.model_dump(mode="json") for each in view.places]
     return {
         "balance_micro": view.credit_micro,
@@ -140,8 +159,13 @@ async def _ask(account: "Account") -> dict[str, Any]:
     }
 
 
-def _lab_lines(account: "Account", heard: dict[str, Any], days: int) -> list[str]:
-    lines = ["", f"lab {account.lab} at {account.url}", f"  {_balance(account, heard)}"]
+def _lab_lines(
+    account: "Account", now: tuple[str, str], heard: dict[str, Any], days: int
+) -> list[str]:
+    lines = ["", f"lab {account.lab} at {account.url}"]
+    if _continued(account, now):
+        lines.append(f"  continued by {now[0]} at {now[1]}, for which this node works now")
+    lines.append(f"  {_balance(account, heard)}")
     if "no_answer" in heard:
         lines.append(f"  no answer now: {heard['no_answer']}")
     lines += [f"  {_place(each)}" for each in heard.get("places", ())]

@@ -16,8 +16,8 @@ from archipel.cli.doors import (
 from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
 from archipel.cli.lab_door import MIRRORS
+from archipel.cli.update_ranks import check_free, ranks_of, site_options
 from archipel.cli.update_ranks import ranks as lend_ranks
-from archipel.cli.update_ranks import ranks_of, site_options
 
 if TYPE_CHECKING:
     from archipel.node.ranks import Ranks
@@ -105,7 +105,10 @@ def _kinds(said: str | None) -> tuple[str, ...]:
 
 def _ranks(given: dict[str, Any]) -> "Ranks":
     hosts, rendezvous = given.pop("hosts"), given.pop("rendezvous")
-    return ranks_of(given["device"], given.pop("ranks"), (hosts, 0, rendezvous))
+    ranks = ranks_of(given["device"], given.pop("ranks"), (hosts, 0, rendezvous))
+    if hosts > 1:
+        check_free(rendezvous)
+    return ranks
 
 
 def _trusted(given: dict[str, Any], home: Path | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`archipel update ranks`: a further host of an update that several share; and how `update join` is told of them."""
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import click
 
 from archipel.cli.doors import (
     FEW_SHAPES,
+    Mendable,
     at_work,
     child_environment,
     home_folder,
@@ -73,6 +75,20 @@ def ranks_of(device: str, ranks: int, site: tuple[int, int, str]) -> "Ranks":
         )
     require_device(device if device == "cpu" else f"{device}:{ranks - 1}")
     return shared
+
+
+def check_free(meeting: str) -> None:
+    """meeting: HOST:PORT, where this host is the first. Raises Mendable: another program listens at that port here."""
+    port = int(meeting.rpartition(":")[2])
+    with socket.socket() as tried:  # the store of ranks listens at every address
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("", port))
+        except OSError as error:
+            raise Mendable(
+                f"ranks cannot meet at {meeting}: port {port} of this machine: {error.strerror}; "
+                "name another --rendezvous, the same on all hosts"
+            ) from None
 
 
 @click.command()

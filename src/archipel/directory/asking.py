@@ -76,7 +76,8 @@ class Asker:
                     if len(body) > most:
                         raise NoSource(f"{url} answered with more than {most} bytes")
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
-            raise NoSource(f"{url}: {str(error) or type(error).__name__:.200}") from None
+            said = str(error) or type(error).__name__
+            raise NoSource(f"{url}: {said:.200}; check the address and that it runs") from None
         return bytes(body)
 
 

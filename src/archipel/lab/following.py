@@ -61,6 +61,8 @@ class Follower:
         self._warm: LabState | None = None
         self._head: TreeHead | None = None
         """Covers it."""
+        self._warned: dict[str, str] = {}
+        """What does not go on now -> why, as the log says already."""
 
     @property
     def is_over(self) -> bool:
@@ -105,7 +107,15 @@ class Follower:
         except LedgerInUse:  # somebody was faster
             return
         except LedgerUnavailable as error:
-            logger.warning("cannot see who leads", extra={"reason": str(error)})
+            self._warn("cannot see who leads", error)
+        else:
+            self._warned.pop("cannot see who leads", None)
+
+    def _warn(self, what: str, error: LedgerUnavailable) -> None:
+        """Once for each reason: a database may be away for days, and is asked twice a second."""
+        if self._warned.get(what) != str(error):
+            self._warned[what] = str(error)
+            logger.warning(what, extra={"reason": str(error)})
 
     async def _grow(self) -> None:
         while True:
@@ -117,7 +127,9 @@ class Follower:
                     await folding
                     raise
                 except LedgerUnavailable as error:
-                    logger.warning("cannot follow", extra={"reason": str(error)})
+                    self._warn("cannot follow", error)
+                else:
+                    self._warned.pop("cannot follow", None)
             await asyncio.sleep(GROW_S)
 
     def _fold(self) -> None:

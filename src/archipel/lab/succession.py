@@ -80,7 +80,7 @@ def judged(state: LabState, agreed: Iterable[str]) -> Judged:
     goes_on = tuple(name for name, why in found if why is None)
     if not goes_on and not _is_named(state, agreed) and not _is_rest_agreed(state, runs, agreed):
         raise ValueError(
-            f"none of {sorted(agreed)} may continue this ledger: the lab named {_words(_dids(state))}, and "
+            f"none of {_words(tuple(sorted(agreed)))} may continue this ledger: the lab named {_words(_dids(state))}, and "
             + ("; ".join(f"{name}: {why}" for name, why in found) or "no run is open")
         )
     return Judged(goes_on, tuple((name, why) for name, why in found if why is not None))

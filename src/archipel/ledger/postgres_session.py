@@ -33,6 +33,11 @@ _ERRORS: tuple[tuple[tuple[type[Exception], ...], type[LedgerError], str], ...] 
     ((errors.DataCorrupted, errors.IndexCorrupted), LedgerCorrupt, "restore it from a copy"),
     ((errors.InsufficientPrivilege,), LedgerUnavailable, "grant this user the right"),
     ((errors.UniqueViolation,), LedgerInUse, "another program wrote to this log"),
+    (
+        (psycopg.OperationalError,),
+        LedgerUnavailable,
+        "see to the database, and to its address and user, then try again",
+    ),
 )
 _KEEPALIVES = {"idle": 2, "interval": 1, "count": 3}
 """Seconds of silence until the peer is asked, seconds between two questions, questions without an answer."""

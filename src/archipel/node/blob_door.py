@@ -6,6 +6,7 @@ connection. Law: connections, waiting and bytes a second are bounded; what is se
 
 import asyncio
 import contextlib
+import os
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -88,9 +89,17 @@ class BlobDoor:
     async def open(self) -> AsyncIterator[None]:
         """Listens meanwhile. Raises OSError: the address is taken, or not this machine's."""
         host, port = self._place
-        self._server = await asyncio.start_server(
-            self._serve, host, port, limit=MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS
-        )
+        try:
+            self._server = await asyncio.start_server(
+                self._serve, host, port, limit=MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS
+            )
+        except OSError as error:
+            # asyncio wraps the system's words in its own; a name that is not found has a negative number
+            number = error.errno or 0
+            said = os.strerror(number) if number > 0 else error.strerror or error
+            raise OSError(
+                f"cannot pass blobs on at {host} port {port}: {said}; choose another --serve-blobs"
+            ) from None
         self._serving = Serving(port=self._server.sockets[0].getsockname()[1], rate=self._rate)
         try:
             yield

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from archipel.node.address import BadAddress, lab_addresses
 from archipel.records.compute import Purpose
 from archipel.records.fields import Did
+from archipel.records.recipe_faults import explain
 
 FILE = "labs.toml"
 MAX_LABS = 32
@@ -133,9 +134,7 @@ def parse_labs(data: bytes, source: str) -> Labs:
     try:
         found = Labs.model_validate(tomllib.loads(data.decode()))
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, fault["loc"])) or "the file"
-        raise BadLabs(f"{source}, {where}: {fault['msg']}") from None
+        raise BadLabs(f"{source}, {explain(error)}") from None
     except (ValueError, RecursionError) as error:  # TOML's own is one; so is 5,000 digits
         raise BadLabs(f"{source} is no TOML: {error!s:.200}") from None
     _check_apart(found)

@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from archipel.node.addresses import check_successor
 from archipel.node.client import LabClient, LabReader
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.known_labs import check_lab
+from archipel.node.lab_part import FOLDER
 from archipel.node.open_runs import OpenRuns
 from archipel.node.patience import NodeFailed
 from archipel.node.peers import resolved
@@ -207,6 +209,27 @@ class Successors:
         self._known = known
         if now != before and (self._place in kept or len(kept) < MAX_LABS):
             write_json(self._home / FILE, kept | {self._place: now})
+
+
+def followed_in(home: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    """(address that the operator named, key of a lab that was there) -> (key, address) of the lab that is followed instead.
+
+    home: of a node, which may serve several labs.
+
+    Raises:
+        Unreadable, OSError: what is kept cannot be read.
+    """
+    followed: dict[tuple[str, str], tuple[str, str]] = {}
+    for path in (home / FILE, *sorted((home / FOLDER).glob(f"*/{FILE}"))):
+        for place, kept in (read_json(path) or {}).items():
+            if not isinstance(kept, dict) or not isinstance(address := kept.get("turned"), str):
+                continue
+            try:
+                labs = [str(kept["lab"]), *(str(lab) for lab, _ in kept["earlier"])]
+            except (KeyError, TypeError, ValueError) as error:
+                raise Unreadable(f"{path} is of another form ({error!r:.200})") from None
+            followed |= {(place, lab): (labs[0], address) for lab in labs}
+    return followed
 
 
 def _words(known: Known) -> dict[str, Any]:
