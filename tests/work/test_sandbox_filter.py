@@ -79,6 +79,7 @@ def test_of_all_sockets_a_driver_may_make_one_kind_and_without_a_network_nobody_
     offered = socket.SOCK_SEQPACKET
     assert allowed == {(socket.AF_UNIX, offered), (socket.AF_UNIX, offered | flags)}
     assert {plain(make, family, kind) for family in families for kind in kinds} == {REFUSE}
+    assert driver(one(machine, GETPID)) == ALLOW, "all else is as it was"
     assert (driver(connect), plain(connect)) == (REFUSE, ALLOW), "without a socket there is nothing"
     for more in ({}, {"driver": True}):
         opened = judge(machine, network=True, **more)
