@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from archipel import source_environment
 from archipel.cli import archipel as program
+from archipel.cli import lacking
 from archipel.cli.archipel import command
 from archipel.cli.doors import (
     Mendable,
@@ -23,7 +24,7 @@ from archipel.cli.doors import (
     printable,
     readable_folders,
 )
-from archipel.cli.lacking import UNIX, ended_by
+from archipel.cli.lacking import UNIX, ended_by, ended_unloaded
 from archipel.cli.recipes import find_recipe, shipped_recipes
 
 NOBODY = {"PATH": os.defpath, **source_environment()}
@@ -191,6 +192,40 @@ def test_what_the_machine_has_no_more_of_is_one_sentence(
     assert ended_by(OSError(number, "")) == 1
     assert said in (shown := capsys.readouterr().err)
     assert shown.count("\n") == 1
+
+
+def test_what_is_no_lack_of_the_machine_s_stays_an_error() -> None:
+    nameless, own = OSError(errno.EIO, "Input/output error"), ImportError("no such name")
+    with pytest.raises(OSError, match="Input/output") as caught:
+        ended_by(nameless)
+    assert caught.value is nameless
+    with pytest.raises(ImportError) as missing:
+        ended_unloaded(own)
+    assert missing.value is own
+
+
+@pytest.mark.parametrize(
+    ("loader", "said"),
+    [
+        ("libx.so: failed to map segment from shared object", "no memory left"),
+        ("libx.so: cannot open: Cannot allocate memory", "no memory left"),
+        ("libx.so: cannot open shared object file: Too many open files", "ulimit -n"),
+    ],
+)
+def test_a_library_that_found_no_room_is_one_sentence_even_when_nobody_reads_it(
+    loader: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    assert ended_unloaded(ImportError(loader)) == 1
+    assert said in capsys.readouterr().err
+    sys.unraisablehook(types.SimpleNamespace(exc_value=OSError()))  # type: ignore[arg-type]
+    assert capsys.readouterr().err == "", "nothing is said of what was half made"
+
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(lacking.click, "echo", gone)
+    assert ended_unloaded(ImportError(loader)) == 1
 
 
 WINDOWS = f"""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +13,7 @@ from archipel.cli.mirror_successors import (
     ASKED_AT_ONCE,
     LOOK_EVERY_S,
     MAX_SUCCESSORS_ASKED,
+    SuccessorReader,
     Successors,
     continues,
     named_in,
@@ -24,7 +25,7 @@ from archipel.lab.mirrors.keeping import Keeper
 from archipel.lab.taking_over import succession_of
 from archipel.ledger.location import open_log
 from archipel.ledger.log import Log
-from archipel.ledger.storage import LedgerUnavailable
+from archipel.ledger.storage import LedgerError, LedgerUnavailable
 from archipel.ledger.tree_head import TreeHead, sign_tree_head
 from archipel.ledger.verification import lab_key
 from archipel.records.mirror_documents import MirrorView
@@ -48,9 +49,10 @@ class Shown:
         yield from self._log.read(start, size - start)
 
 
-@pytest.fixture
-def kept(tmp_path: Path) -> Keeper:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Keeper:
     """Of a lab that names HEIR."""
+    tmp_path = tmp_path_factory.mktemp("kept")
     folder = tmp_path / "first"
     grow(folder, 0, 2)
     log = open_log(folder / "ledger.sqlite", lab_key(LAB.did).name, LAB, folder / "ledger.head")
@@ -91,6 +93,49 @@ def test_a_named_successor_over_what_is_mirrored_continues_it_and_nobody_else(
     other = taken_over(kept).model_copy(update={"predecessor": identity("another lab").did})
     assert not continues(kept, other)
     assert not continues(kept, taken_over(kept).model_copy(update={"size": 2}))
+    same_length = signed(kept.mirror.size)
+    assert not continues(kept, taken_over(kept, head=same_length)), "another history, as long"
+
+
+def test_a_named_successor_of_another_lab_does_not_continue_this_one(kept: Keeper) -> None:
+    lab = identity("another lab")
+    head = sign_tree_head(lab, lab_key(lab.did).name, 99, bytes(32))
+    assert not continues(kept, succession_of(HEIR, lab.did, head, (HEIR.did,), ""))
+
+
+def test_whom_the_ledger_does_not_name_is_not_told_of(kept: Keeper) -> None:
+    stranger = taken_over(kept, identity("stranger"))
+    assert Successors(lambda url: stranger).look(kept, 0.0) == ""
+
+
+def test_an_address_is_asked_once_whoever_names_it_and_the_lab_itself_never(
+    kept: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charter = (
+        Successor(did=identity("second").did, address=URL),
+        Successor(did=identity("third").did, address="http://third.example"),
+        Successor(did=LAB.did, address="http://lab.example"),
+    )
+    opened = SimpleNamespace(pace=SimpleNamespace(charter=SimpleNamespace(successors=charter)))
+    plain = SimpleNamespace(pace=SimpleNamespace(charter=None))
+    state = SimpleNamespace(
+        lab=LAB.did,
+        successors=kept.state.successors,
+        live=("a", "b"),
+        runs={"a": SimpleNamespace(opened=plain), "b": SimpleNamespace(opened=opened)},
+    )
+    monkeypatch.setattr(Keeper, "state", state)
+    assert [each.address for each in named_in(kept)] == [URL, "http://third.example"]
+
+
+def test_a_mirror_that_is_damaged_names_nobody(
+    kept: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(number: int) -> bytes:
+        raise LedgerUnavailable("an entry does not have its hash")
+
+    monkeypatch.setattr(kept.mirror, "entry", damaged)
+    assert list(named_in(kept)) == []
 
 
 def test_it_is_said_in_a_sentence_with_what_to_type_and_asked_no_more_often_than_nodes_do(
@@ -118,6 +163,16 @@ def test_it_is_said_in_a_sentence_with_what_to_type_and_asked_no_more_often_than
 def test_a_lab_elsewhere_leads_nobody_to_their_own_machine_or_its_link(where: str) -> None:
     with pytest.raises(LabUnreadable, match="is not asked: "):
         succession_at(f"http://{where}", "https://lab.example")
+
+
+def test_a_lab_on_this_machine_may_lead_to_another_that_is_here() -> None:
+    with pytest.raises(LedgerError) as caught:
+        succession_at("http://127.0.0.1:9", "http://127.0.0.1:8440")
+    assert "is not asked" not in str(caught.value)
+
+
+def test_all_that_drip_in_one_look_keep_a_mirror_for_less_than_the_next() -> None:
+    assert ASKED_AT_ONCE * SuccessorReader.LIMIT_S <= LOOK_EVERY_S / 4
 
 
 def test_of_many_successors_few_are_asked_in_one_look_and_all_in_turn(

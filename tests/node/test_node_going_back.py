@@ -11,7 +11,7 @@ from archipel.node.going_back import STAYS_S, confirmed, went_back, why_stays
 from archipel.records.kept import kept
 from archipel.records.words import Memory
 from archipel.work.going_back import KEPT_ASIDE, set_aside
-from archipel.work.remembered import GoBack, Remembered
+from archipel.work.remembered import MAX_WHY, GoBack, Remembered
 
 
 def digest(text: object) -> str:
@@ -42,7 +42,8 @@ def test_what_the_ledger_confirms_is_gone_on_from_and_nobody_is_asked_who_need_n
     assert judged() == (-1, None, [])
     assert judged(known(4, 4), known(3, 77)) == (4, None, [])
     assert judged(known(3, 3)) == (3, None, [3])
-    assert judged(known(2)) == (2, None, []), "as a release left it that wrote no digests down"
+    for version in (2, 4):
+        assert judged(known(version)) == (version, None, []), "as a release left it without digests"
     again = known(5, 55, parent=digest(4), inputs=INPUTS)
     assert judged(again, known(4, 4)) == (5, None, [])
     assert judged(known(5), known(4, 4)) == (5, None, []), "likewise"
@@ -52,6 +53,7 @@ def test_what_the_ledger_confirms_is_gone_on_from_and_nobody_is_asked_who_need_n
     ("first", "why"),
     [
         (known(7, 7), "version 7 is remembered, and the ledger that is served now asks for version 5"),
+        (known(6), "version 6 is remembered, and the ledger that is served now asks for version 5"),
         (known(5, 5, parent=digest(4), inputs=digest(98)), "version 5 was made from other results"),
         (known(5, 5, parent=digest(44), inputs=INPUTS), "version 5 was made from other results"),
         (known(4, 44), f"version 4 is remembered as {digest(44)}, and is {digest(4)}"),
@@ -112,7 +114,9 @@ def test_a_disk_that_was_full_pushes_nothing_out_that_was_set_aside(tmp_path: Pa
     assert {each.name for each in run.iterdir()} == {"aside-1", "aside-2"}
 
 
-def test_whatever_a_work_process_leaves_in_its_memory_it_is_passed_over(tmp_path: Path) -> None:
+def test_whatever_a_work_process_leaves_in_its_memory_it_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "memory" / "run-0"
     for name in ("aside-1", "aside-2", "aside-3"):
         (run / name).mkdir(parents=True)
@@ -120,6 +124,10 @@ def test_whatever_a_work_process_leaves_in_its_memory_it_is_passed_over(tmp_path
     (run / "aside-2" / "why.json").write_bytes(kept({"to": float("inf"), "why": ""}))
     (run / "aside-3" / "why.json").write_bytes(kept({"to": 1, "why": "it is ahead"}))
     assert [each.why for each in went_back(tmp_path)] == ["it is ahead"]
+    (run / "aside-2" / "why.json").write_bytes(kept({"to": 1, "why": 700 * "long"}))
+    assert [len(each.why) for each in went_back(tmp_path)] == [MAX_WHY, len("it is ahead")]
+    monkeypatch.setattr("archipel.node.going_back.MAX_ASIDE", 2)
+    assert len(list(went_back(tmp_path))) == 1, "so many folders are looked at"
 
 
 def test_before_the_first_version_only_a_first_version_is_remembered_rightly() -> None:

@@ -1,5 +1,7 @@
 """`labs.toml` is read again when it changed and stands still; what is no such file is said once and changes nothing."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,24 +73,66 @@ def test_a_broken_file_is_said_once_and_a_mended_one_counts(tmp_path: Path) -> N
         LabsWatch(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("why", [OSError(24, "Too many open files"), MemoryError("Too many")])
 def test_a_file_that_cannot_be_read_now_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: Exception
 ) -> None:
     """As long as the process may open no more files, say: the change is not lost."""
     write(tmp_path, entry(ONE))
     watch = LabsWatch(tmp_path)
-    with monkeypatch.context() as short:
 
-        def refused(*_: object) -> Labs:
-            raise OSError(24, "Too many open files")
+    def refused(*_: object) -> Labs:
+        raise why
 
-        short.setattr(labs_watch, "read_labs", refused)
-        write(tmp_path, entry(TWO))
-        assert watch.look() is None
-        with pytest.raises(OSError, match="Too many"):
-            watch.look()
-        assert [watch.look(), watch.look()] == [None, None], "said once"
-    assert names(watch.look()) == [TWO]
+    for at in (TWO, ONE):
+        with monkeypatch.context() as short:
+            short.setattr(labs_watch, "read_labs", refused)
+            write(tmp_path, entry(at))
+            assert watch.look() is None
+            with pytest.raises(type(why), match="Too many"):
+                watch.look()
+            assert [watch.look(), watch.look()] == [None, None], "said once"
+        assert names(watch.look()) == [at]
+
+
+def _longer(file: Path) -> None:
+    file.write_text(entry(ONE, weight=22.0))
+
+
+def _another(file: Path) -> None:
+    write(file.parent, entry(ONE, weight=2.0))
+
+
+def _later(file: Path) -> None:
+    file.write_text(entry(ONE, weight=2.0))
+    os.utime(file, ns=(9, 9))
+
+
+@pytest.mark.parametrize("change", [_longer, _another, _later])
+def test_a_change_is_seen_by_time_length_or_place_alone(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    file = tmp_path / "labs.toml"
+    write(tmp_path, entry(ONE, weight=1.0))
+    os.utime(file, ns=(5, 5))
+    watch = LabsWatch(tmp_path)
+    change(file)
+    if change is not _later:
+        os.utime(file, ns=(5, 5))
+    assert watch.look() is None
+    found = watch.look()
+    assert found is not None
+    assert found.labs[0].weight > 1.0
+
+
+def test_a_key_of_the_command_line_holds_whatever_the_file_says(tmp_path: Path) -> None:
+    key = "did:key:z6Mk" + 44 * "1"
+    watch = LabsWatch(tmp_path, [TWO], {TWO: key})
+    write(tmp_path, entry(ONE))
+    watch.look()
+    found = watch.look()
+    assert found is not None
+    assert [each.key for each in found.labs] == [None, key]
 
 
 def test_parts_of_a_machine_are_at_most_the_whole_and_no_two_share_a_folder_or_a_port(

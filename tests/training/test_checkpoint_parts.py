@@ -1,11 +1,14 @@
 """A checkpoint in parts is whole or refused, and what was saved comes back to the bit."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
 
+from archipel.training import checkpoint_by_ranks as by_ranks
 from archipel.training.checkpoint import (
     BadCheckpoint,
     DamagedCheckpoint,
@@ -15,6 +18,8 @@ from archipel.training.checkpoint import (
 )
 from archipel.training.checkpoint_by_ranks import write_parted
 from archipel.training.checkpoint_parts import (
+    ASIDE,
+    INDEX,
     CheckpointInParts,
     latest_parted,
     parted_folder,
@@ -161,3 +166,98 @@ def test_a_full_disk_leaves_earlier_checkpoints_alone(folder: Path, monkeypatch)
         write_parted(folder, 4, tensors(), FACTS, ALONE)
     monkeypatch.undo()
     assert newest(folder, ALONE).number == 3
+
+
+def test_what_an_earlier_attempt_left_and_what_has_the_name_already_are_in_nobody_s_way(
+    folder: Path,
+) -> None:
+    for number in (3, 4):
+        (folder / f".{parted_folder(folder, number).name}{ASIDE}" / "rank-0").mkdir(parents=True)
+        write_parted(folder, number, tensors(), {"again": number}, ALONE)
+        assert read_parted(folder, number, ALONE).facts == {"again": number}
+
+
+def test_a_rank_that_holds_nothing_writes_no_part_and_is_named_in_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[bytes] = []
+
+    def two_ranks(told: bytes, site: Site) -> list[bytes]:
+        said.append(told)
+        return [told, bytes(len(told))]
+
+    monkeypatch.setattr(by_ranks, "all_ranks_say", two_ranks)
+    write_parted(folder, 4, tensors(), FACTS, ALONE)
+    assert read_parted(folder, 4, ALONE).facts == FACTS
+    finished: list[list[object]] = []
+    monkeypatch.setattr(by_ranks, "_finish", lambda *told: finished.append(told[2]["parts"]))
+    write_parted(folder, 5, {}, FACTS, ALONE)
+    assert (said[1], finished) == (bytes(len(said[0])), [[]])
+
+
+def _no_folder(folder: Path, _: pytest.MonkeyPatch) -> Path:
+    place = folder / "file"
+    place.touch()
+    return place
+
+
+def _no_digest(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    patch.setattr(by_ranks, "file_digest", _full)
+    return folder
+
+
+def _no_bytes(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    def refused(*_: object, **__: object) -> None:
+        raise CheckpointException("write", {0: (OSError(28, "No space left on device"), None)})
+
+    patch.setattr("torch.distributed.checkpoint.state_dict_saver.save", refused)
+    return folder
+
+
+def _full(*_: object) -> str:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("lack", [_no_folder, _no_digest, _no_bytes])
+def test_a_rank_that_cannot_write_says_so_to_all_and_nothing_is_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, lack: Callable[[Path, pytest.MonkeyPatch], Path]
+) -> None:
+    place = lack(folder, monkeypatch)
+    monkeypatch.setattr(by_ranks, "_finish", pytest.fail)
+    with (
+        pytest.warns(UserWarning, match="rank 0 cannot write its part"),
+        pytest.raises(OSError, match="rank 0 could not write its part"),
+    ):
+        write_parted(place, 4, tensors(), FACTS, ALONE)
+    assert parted_numbers(folder) == [3]
+
+
+def test_that_the_first_rank_cannot_finish_is_known_to_all_and_the_others_say_whose_log_tells(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+
+    def most(number: torch.Tensor, site: Site) -> torch.Tensor:
+        heard.append(int(number))
+        return torch.tensor([1])
+
+    monkeypatch.setattr(by_ranks, "max_over_ranks", most)
+    with pytest.raises(OSError, match="the first rank could not finish"):
+        write_parted(folder, 4, tensors(), FACTS, ALONE)
+    monkeypatch.setattr(by_ranks, "flush", _full)
+    with pytest.raises(OSError, match="No space left"):
+        write_parted(folder, 5, tensors(), FACTS, ALONE)
+    assert heard == [0, 1]
+
+
+def test_a_checkpoint_is_on_disk_before_it_has_its_name_and_its_name_is_before_older_ones_go(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parted(folder, 4, tensors(), FACTS, ALONE)
+    flushed: list[tuple[str, list[int]]] = []
+    monkeypatch.setattr(
+        by_ranks, "flush", lambda path: flushed.append((path.name, parted_numbers(folder)))
+    )
+    write_parted(folder, 5, tensors(), FACTS, ALONE)
+    aside = f".{parted_folder(folder, 5).name}{ASIDE}"
+    assert flushed == [(INDEX, [3, 4]), (aside, [3, 4]), (folder.name, [3, 4, 5])]

@@ -27,6 +27,7 @@ async def ended(
     longest_s: of one lease, by the operator's rules. look_s: between two looks.
     """
     until = dict.fromkeys(going, time.monotonic() + longest_s + DELIVERED_S)
+    hurried = set[str]()
     for agent, _ in going.values():
         agent.stop()
     while left := {name: each for name, each in going.items() if not each[1].done()}:
@@ -35,8 +36,8 @@ async def ended(
         for name, (agent, task) in left.items():
             if agent.standing.doing is Doing.DELIVERING:
                 until[name] = min(until[name], now_s + DELIVERED_S)
-            if until[name] < now_s and not task.done():
-                until[name] = float("inf")
+            if until[name] < now_s and not task.done() and name not in hurried:
+                hurried.add(name)
                 logger.warning("not done in time", extra={"lab": name})
                 agent.stop()
                 yield name
