@@ -157,7 +157,8 @@ def test_two_faces_a_rollback_and_a_death_are_shown_by_the_others_who_go_on(
     labs.start("c", "--mirror", f"a={labs.url('a')}", "--mirror", f"b={labs.url('false-b')}")
     for host in ("a", "b"):
         until(
-            lambda host=host: labs.mirror(host, "c")["standing"] == "gone-back", f"{host} sees it"
+            lambda host=host: labs.mirror(host, "c").get("standing") == "gone-back",
+            f"{host} sees it",
         )  # type: ignore[misc]
         name = labs.fault(host, "c", "rollback")["evidence"]
         found = read_evidence((tmp_path / host / "mirrors" / "c" / "evidence" / name).read_bytes())
@@ -170,7 +171,9 @@ def test_two_faces_a_rollback_and_a_death_are_shown_by_the_others_who_go_on(
     labs.end("a", signal.SIGKILL)
     burn(tmp_path / "a")
     for host in ("b", "c"):
-        until(lambda host=host: labs.mirror(host, "a")["standing"] == "silent", f"{host} notices")  # type: ignore[misc]
+        until(
+            lambda host=host: labs.mirror(host, "a").get("standing") == "silent", f"{host} notices"
+        )  # type: ignore[misc]
     place = f"{labs.url('b')}/mirrors/a"
     told = json.loads(archipel("ledger", "verify", place, "--json", folder=tmp_path))
     assert told["entries"] == 2
