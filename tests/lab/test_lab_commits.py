@@ -1,19 +1,22 @@
 """Fold first, append in groups, then make it visible; what fails takes nothing with it but itself."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from archipel.lab import refusals
+from archipel.lab.commit import Committer
+from archipel.lab.entry import Entry
 from archipel.lab.lab import Lab
 from archipel.lab.recovery import pages, replay
+from archipel.lab.state import LabState
 from archipel.ledger.log import Log
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import EntryRow, HeadRow, LedgerFull
 from archipel.records.kinds.evaluate import EvaluateAnswer
-from archipel.records.statements import LabOpened, LeaseExpired, WorkAnswered
+from archipel.records.statements import LabOpened, LeaseExpired, Recorded, WorkAnswered
 from memory import MemoryBlobs, MemoryStorage
 from slow_disk import LAB, SlowStorage, committer, entry, joining
 from world import ORIGIN, START_MS, World
@@ -130,5 +133,48 @@ def test_a_refused_full_disk_reaches_the_log_file_as_one_sentence(tmp_path: Path
         with pytest.raises(refusals.StorageExhausted, match="make some"):
             await lab.found([LAB.did])
         assert lab.state.size == 0
+
+    asyncio.run(story())
+
+
+def test_memory_that_is_short_after_the_append_takes_no_answer_and_is_made_good_by_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.started()
+    orders = world.lab.orders
+    for short_at in range(3):
+        shorts = iter([False] * short_at + [True])
+
+        def follow(statement: Recorded, shorts: Iterator[bool] = shorts) -> None:
+            if next(shorts):
+                raise MemoryError
+            type(orders)._follow(orders, statement)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(orders, "_follow", follow)
+            late = [world.provider(f"late {short_at} {n}") for n in range(short_at + 1)]
+        assert all(each.did in world.state.nodes for each in late)
+        world.now_ms += 1
+        next_one = world.provider(f"next {short_at}")
+        assert list(orders.nodes)[-1] == next_one.did
+        assert orders.nodes.keys() == world.state.nodes.keys()
+
+
+def test_what_follows_a_durable_group_and_fails_keeps_nobody_waiting() -> None:
+    storage = SlowStorage()
+    storage.allowed.set()
+
+    async def story() -> None:
+        def fails(first: int, entries: Sequence[Entry]) -> None:
+            raise MemoryError
+
+        log = Log(storage, NoteKey(ORIGIN, LAB.public_key), LAB)
+        made = Committer(log, LabState(LAB.did), fails, lambda: None, in_thread=True)
+        opened = made.record([entry(LAB, LabOpened, 1, operators=(LAB.did,))])
+        async with asyncio.timeout(10):
+            assert (await opened).last == 0
+            assert (await made.record([joining(1)])).last == 1
+            await made.settled()
+        assert made.state is made.ahead
 
     asyncio.run(story())

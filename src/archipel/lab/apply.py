@@ -29,6 +29,7 @@ from archipel.lab import (
     voting,
     workforce,
 )
+from archipel.lab.amends import with_run
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -121,7 +122,7 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         case RunStopped():
             return succession.stopped(state, statement.run, at_ms)
         case RunRetried() | RunPaused() | RunResumed():
-            return _with_run(state, _cared_for(state.runs[statement.run], statement, at_ms))
+            return with_run(state, _cared_for(state.runs[statement.run], statement, at_ms))
         case RunSeeded():
             return seeding.seeded(state, statement)
         case NodeJoined() | NodeLeft() | JoiningRuled() | KeyRevoked():
@@ -174,10 +175,6 @@ def _cared_for(run: Run, said: RunRetried | RunPaused | RunResumed, at_ms: int) 
     if isinstance(said, RunRetried):
         return failures.retried(run, at_ms)
     return pauses.followed(run, said, at_ms)
-
-
-def _with_run(state: LabState, run: Run) -> LabState:
-    return changed(state, runs=state.runs.put(run.name, run))
 
 
 def _taking_part(

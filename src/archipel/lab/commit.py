@@ -4,7 +4,8 @@
 statement is folded into `ahead` before it is written, so what cannot be folded never enters the ledger;
 everything that was folded meanwhile is then appended at once, in a thread, and the disk is waited for
 once per group. Only then does `state` show it, and only then is it answered.
-Law: when an append fails, `ahead` falls back to `state`, and everybody who waited for it is told so.
+Law: when an append fails, `ahead` falls back to `state`, and everybody who waited for it is told so. What is
+durable is answered, whatever they lack who show it.
 """
 
 import asyncio
@@ -166,7 +167,10 @@ class Committer:
         self.state, self.head = group.after, head
         entries = [entry for each in group.pending for entry in each.entries]
         self._num_pending -= len(entries)
-        self._on_durable(first, entries)
+        try:
+            self._on_durable(first, entries)
+        except Exception:
+            logger.exception("not shown yet")
         for each in group.pending:
             recorded = Recorded(position, position + len(each.entries) - 1, head)
             position += len(each.entries)

@@ -288,10 +288,9 @@ class Lab:
         return recording
 
     def _on_durable(self, first: int, entries: Sequence[Entry]) -> None:
+        self.orders.follow((entry.statement for entry in entries), self.state)
         self.records.remember(first, entries)
         self.news.follow(entries)
-        for entry in entries:
-            self.orders.follow(entry.statement)
         for entry in entries if logger.isEnabledFor(logging.INFO) else ():
             logger.info(entry.statement.kind, extra=event_fields(entry.statement))
 

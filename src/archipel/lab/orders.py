@@ -2,10 +2,11 @@
 
 It follows the ledger beside the state, so that no view has to sort all nodes or all leases.
 Law: it names exactly what the durable state holds, in the ledger's order; a lab that starts knows of its
-nodes no more than the millisecond in which they joined, and orders those of one by their keys.
+nodes no more than the millisecond in which they joined, and orders those of one by their keys. Where memory
+was short while it followed, it sorts everything anew with what comes next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from archipel.lab.endings import ended_nodes
@@ -28,7 +29,12 @@ class Orders:
     """Of one lab, from a state on; told of every durable statement."""
 
     def __init__(self, state: LabState) -> None:
-        """The only time that everything is sorted."""
+        self._ending_with: dict[str, Sequence[str]] = {}
+        """Work -> it and its twin, while its answer is on the way to the disk; or what its grant ends, while that is."""
+        self._is_behind = False
+        self._sort(state)
+
+    def _sort(self, state: LabState) -> None:
         runs = sorted(state.runs.values(), key=lambda run: run.entry)
         nodes = sorted(state.nodes.values(), key=lambda node: (node.joined_at_ms, node.did))
         self.runs: dict[str, None] = dict.fromkeys(run.name for run in runs)
@@ -37,8 +43,6 @@ class Orders:
         """Work -> its node."""
         self._held: dict[str, set[str]] = {}
         """Node -> its works."""
-        self._ending_with: dict[str, Sequence[str]] = {}
-        """Work -> it and its twin, while its answer is on the way to the disk; or what its grant ends, while that is."""
         for lease in sorted(state.leases.values(), key=lambda lease: lease.entry):
             self._granted(lease.work, lease.node)
 
@@ -49,8 +53,17 @@ class Orders:
         if isinstance(statement, WorkAnswered | LeaseGranted) and set(works) - {statement.work}:
             self._ending_with[statement.work] = works
 
-    def follow(self, statement: Recorded) -> None:
-        """One more statement is durable."""
+    def follow(self, statements: Iterable[Recorded], state: LabState) -> None:
+        """These are durable; `state` holds them."""
+        was_behind, self._is_behind = self._is_behind, True
+        if was_behind:
+            self._sort(state)
+        else:
+            for statement in statements:
+                self._follow(statement)
+        self._is_behind = False
+
+    def _follow(self, statement: Recorded) -> None:
         match statement:
             case RunOpened():
                 self.runs[statement.run] = None

@@ -9,6 +9,7 @@ stranger said of the same answer what the decoy says.
 from collections.abc import Iterator
 
 from archipel.lab import refusals, verdicts
+from archipel.lab.amends import with_run
 from archipel.lab.audits import audits, remembered, terms, with_audits
 from archipel.lab.cases import Case, Opinion
 from archipel.lab.consequences import confirmed, doubted, refuted
@@ -84,14 +85,14 @@ def said(state: LabState, statement: PlantsCommitted | PlantsRevealed) -> LabSta
         return _revealed(state, run, statement)
     known = audits(run)
     plants = known.plants.put(statement.digest, state.size)
-    return _with_run(state, with_audits(run, known, plants=plants))
+    return with_run(state, with_audits(run, known, plants=plants))
 
 
 def _revealed(state: LabState, run: Run, said: PlantsRevealed) -> LabState:
     """Of each answer of the decoy since the commitment whose case is remembered, what its auditors should have said."""
     known, digest = audits(run), _digest(said)
     since = known.plants[digest]
-    state = _with_run(state, with_audits(run, known, plants=known.plants.drop(digest)))
+    state = with_run(state, with_audits(run, known, plants=known.plants.drop(digest)))
     for case in _looked_at(run, said.author, since):
         state = _shown(state, run.name, case, is_planted(said.secret, case.work, said.share_milli))
     return state
@@ -131,7 +132,7 @@ def _shown(state: LabState, name: str, case: Case, is_wrong: bool) -> LabState:
             state = confirmed(state, opinion)
     # 3
     run = state.runs[name]
-    return _with_run(state, remembered(run, changed(case, planted=right)))
+    return with_run(state, remembered(run, changed(case, planted=right)))
 
 
 def _is_struck(opinion: Opinion, struck: tuple[tuple[str, int], ...]) -> bool:
@@ -140,7 +141,3 @@ def _is_struck(opinion: Opinion, struck: tuple[tuple[str, int], ...]) -> bool:
 
 def _digest(said: PlantsRevealed) -> str:
     return commitment(said.run, said.author, said.secret, said.share_milli)
-
-
-def _with_run(state: LabState, run: Run) -> LabState:
-    return changed(state, runs=state.runs.put(run.name, run))
