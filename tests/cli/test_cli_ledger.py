@@ -22,7 +22,6 @@ import pytest
 
 import archipel
 from archipel.bench.site import Site
-from archipel.cli import ledger_checked as ledger_command
 from archipel.cli import ledger_reader
 from archipel.cli.archipel import run
 from archipel.identity import Identity
@@ -305,7 +304,7 @@ def test_a_long_replay_says_how_far_it_is_on_standard_error(
 ) -> None:
     _, path = _copy_of_ledger(tmp_path / "copy")
     assert _replay("--ledger", str(path)).stderr == ""
-    monkeypatch.setattr(ledger_command, "PROGRESS_INTERVAL_S", -1.0)
+    monkeypatch.setattr("archipel.cli.telling.SELDOM_S", -1.0)
     done = _replay("--ledger", str(path), "--json")
     assert done.stderr == "0 of 1 entries\n"
     assert json.loads(done.stdout)["entries"] == 1

@@ -8,6 +8,7 @@ import pytest
 
 from archipel.blobs import BlobStore
 from archipel.cli.mirror_rounds import Mirrored, Rounds
+from archipel.cli.telling import Tell
 from archipel.lab.garbage import needed
 from archipel.lab.mirrors.keeping import BLOBS, LEDGER
 from archipel.lab.mirrors.seen_files import keep_seen
@@ -22,9 +23,11 @@ pytestmark = pytest.mark.slow
 OBSERVER = identity("observer")
 
 
-def once(what: Mirrored, view: MirrorView | None = None) -> MirrorView:
+def once(
+    what: Mirrored, view: MirrorView | None = None, tell: Tell = lambda line: None
+) -> MirrorView:
     what.folder.mkdir(parents=True, exist_ok=True)
-    rounds = Rounds(what, OBSERVER)
+    rounds = Rounds(what, OBSERVER, tell)
     begun = view or MirrorView(name=what.name, lab="", url=what.url)
     rounds.resume(begun)
     view = rounds.once(begun)
@@ -36,6 +39,8 @@ def test_a_successor_finds_all_it_needs_in_a_mirror_or_in_another_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("world.ORIGIN", lab_key(identity("lab").did).name)
+    monkeypatch.setattr("archipel.cli.telling.SELDOM_S", -1.0)
+    told = list[str]()
     world, host = World(tmp_path / "lab"), World(tmp_path / "host")
     world.started(versions=3, checkpoint_every=2)
     world.provider("quick", 40_000)
@@ -45,7 +50,12 @@ def test_a_successor_finds_all_it_needs_in_a_mirror_or_in_another_one(
     async def mirrored() -> str:
         async with live(world) as url:
             assert len(live_digests) > 3
-            poor = await asyncio.to_thread(once, replace(first, url=url, quota_bytes=1))
+            poor = await asyncio.to_thread(
+                once, replace(first, url=url, quota_bytes=1), None, told.append
+            )
+            size, wanted = world.state.size, len(live_digests)
+            assert told[:size] == [f"{n} of {size} entries" for n in range(1, size + 1)]
+            assert told[size:] == [f"{n} of {wanted} blobs" for n in range(wanted)]
             assert poor.blobs.unfit > 0
             view = await asyncio.to_thread(once, replace(first, url=url), poor)
             assert (view.standing, view.folded) == ("followed", world.state.size)

@@ -89,7 +89,7 @@ def test_who_drips_or_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> Non
         return now[0]
 
     monkeypatch.setattr(time, "monotonic", slowly)
-    coming = _Paced(Dripping()).entries(10**9)  # type: ignore[arg-type]  # by shape
+    coming = _Paced(Dripping(), lambda line: None).entries(10**9)  # type: ignore[arg-type]  # by shape
     with pytest.raises(LedgerUnavailable, match="expected 50 a second"):
         list(islice(coming, 1000))
 

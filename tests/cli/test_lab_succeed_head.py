@@ -94,7 +94,7 @@ def test_a_whole_head_keeps_its_blobs_until_a_newer_one_is_whole(
 
     def kept_up(complete: Any) -> bool:
         blobs = KeptBlobs(folder / BLOBS, 10**6)
-        blobs.keep_up(again.state, nothing_comes, 4e9, lambda: True, complete)
+        blobs.keep_up(again.state, nothing_comes, 4e9, lambda number, wanted: True, complete)
         return all(map(BlobStore(folder / BLOBS).exists, needed(before)))
 
     assert kept_up(again.complete.state)

@@ -381,15 +381,15 @@ def test_blobs_are_fetched_swept_and_kept_within_their_quota(
         raise NotNow
 
     blobs = KeptBlobs(tmp_path / "blobs", 10**6)
-    said = blobs.keep_up(state, fetch, 1e9, lambda: True)
+    said = blobs.keep_up(state, fetch, 1e9, lambda number, wanted: True)
     assert (said.wanted, said.kept, said.gone, said.unfit) == (len(live), 0, 1, 1)
     assert len(asked) == 6, (
         "one that does not fit is tried once more; after three that do not come it ends"
     )
-    said = blobs.keep_up(state, fetch, 1e9, lambda: False)
+    said = blobs.keep_up(state, fetch, 1e9, lambda number, wanted: False)
     assert len(asked) == 6, "no time is left"
     stray = BlobStore(tmp_path / "blobs").put_bytes(b"needed by nobody")
-    KeptBlobs(tmp_path / "blobs", 10**6).keep_up(state, fetch, 4e9, lambda: False)
+    KeptBlobs(tmp_path / "blobs", 10**6).keep_up(state, fetch, 4e9, lambda number, wanted: False)
     assert not BlobStore(tmp_path / "blobs").exists(stray)
 
 

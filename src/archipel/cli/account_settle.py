@@ -1,6 +1,5 @@
 """`archipel account settle`: enter what came in or went out, one by one or from a file; and what is to be paid out."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from archipel.cli.credits import RATE, Amount, credits_words
 from archipel.cli.doors import LAB, KeyName, Mendable, mending, show
 from archipel.cli.keys import operator_key
 from archipel.cli.lab_door import JSON, ask_lab
+from archipel.cli.telling import seldom
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from archipel.market.settlement import Settling
     from archipel.node.client import LabClient
 
-PROGRESS_S = 2.0
 SETTLED_BEFORE = "settled-before"
 
 
@@ -148,7 +147,7 @@ async def _send(
     from archipel.node.client import LabClient
     from archipel.node.exchange import LabRefused
 
-    entries, again, faults, told_s = list[int](), 0, list[str](), time.monotonic()
+    entries, again, faults, tell = list[int](), 0, list[str](), seldom()
     async with LabClient(url, own) as lab:
         await lab.greet()
         for number, row in enumerate(rows, 1):
@@ -161,9 +160,7 @@ async def _send(
                     raise
                 else:
                     faults.append(f"line {row.line}: {error}")
-            if time.monotonic() - told_s > PROGRESS_S:
-                told_s = time.monotonic()
-                click.echo(f"{number} of {len(rows)} rows", err=True)
+            tell(f"{number} of {len(rows)} rows")
     return entries, again, faults
 
 

@@ -8,6 +8,7 @@ import click
 
 from archipel.cli.doors import Mendable, at_work, mending, printable, show
 from archipel.cli.engines import device_option
+from archipel.cli.telling import seldom
 
 if TYPE_CHECKING:
     from archipel.serve.signed.document import SignedAnswer
@@ -97,7 +98,6 @@ def _folder(model: Path, adapter: Path | None, device: str) -> Any:
 def _recomputed(
     answer: "SignedAnswer", folder: Any, threads: int | None, max_cache_gb: float
 ) -> "Recomputed":
-    import time
 
     import torch
 
@@ -110,13 +110,10 @@ def _recomputed(
 
     torch.set_num_threads(threads or min(answer.threads or 1, 1024))
     limits = EngineLimits.serving(round(max_cache_gb * GIGABYTE))
-    said_s = time.monotonic()
+    tell = seldom()
 
     def progress(num_tokens: int) -> None:
-        nonlocal said_s
-        if time.monotonic() > said_s + 2:
-            said_s = time.monotonic()
-            click.echo(f"{num_tokens} tokens recomputed", err=True)
+        tell(f"{num_tokens} tokens recomputed")
 
     with mending(InvalidModel, InvalidTokenizer, NoDevice, BadAnswer, OtherModel, OSError):
         ready_device(folder.device)

@@ -14,10 +14,10 @@ from archipel.cli.benches import (
     out_option,
     quick_option,
     seeds_option,
-    seldom,
     teller,
     whatever_ends,
 )
+from archipel.cli.telling import seldom
 
 if TYPE_CHECKING:
     from archipel.bench.adapt import Row, Trial

@@ -13,10 +13,10 @@ from archipel.cli.benches import (
     out_option,
     quick_option,
     seeds_option,
-    seldom,
     teller,
     whatever_ends,
 )
+from archipel.cli.telling import seldom
 
 if TYPE_CHECKING:
     from archipel.bench.byzantine import Row

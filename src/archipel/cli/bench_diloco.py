@@ -13,11 +13,11 @@ from archipel.cli.benches import (
     out_option,
     quick_option,
     seeds_option,
-    seldom,
     teller,
     whatever_ends,
 )
 from archipel.cli.outputs import PICTURE
+from archipel.cli.telling import seldom
 
 if TYPE_CHECKING:
     from archipel.bench.diloco import Row

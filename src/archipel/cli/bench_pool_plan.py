@@ -2,7 +2,8 @@
 
 import click
 
-from archipel.cli.benches import JSON, quick_option, seldom, teller
+from archipel.cli.benches import JSON, quick_option, teller
+from archipel.cli.telling import seldom
 
 
 @click.command("pool-plan")

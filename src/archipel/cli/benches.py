@@ -70,19 +70,6 @@ def teller() -> Callable[[str], None]:
     return lambda text: click.echo(f"{time.monotonic() - began:6.0f}s  {text}", err=True)
 
 
-def seldom(tell: Callable[[str], None], every_s: float = 5.0) -> Callable[[str], None]:
-    """The same, but not more often than that."""
-    last = time.monotonic()
-
-    def told(text: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= every_s:
-            last = time.monotonic()
-            tell(text)
-
-    return told
-
-
 def chosen(plan: Any, given: dict[str, Any], *names: str) -> dict[str, Any]:
     """For `dataclasses.replace`: what was given of these fields, else the plan's own; seeds as a range."""
     values = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from archipel.cli.doors import mending
-from archipel.cli.release_asked import Telling
+from archipel.cli.telling import Tell, seldom
 
 if TYPE_CHECKING:
     from archipel.records.corpus import CorpusManifest
@@ -73,10 +73,10 @@ def _rows(model: Path) -> int | None:
 
 
 @contextmanager
-def reading() -> Iterator[Telling]:
+def reading() -> Iterator[Tell]:
     """What people can mend ends as one sentence; progress is said every few seconds."""
     with mending(ValueError, OSError):
-        yield Telling()
+        yield seldom()
 
 
 def said(manifest: "CorpusManifest", folder: Path) -> dict[str, Any]:

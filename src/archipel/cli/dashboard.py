@@ -1,6 +1,5 @@
 """`archipel dashboard`: the pages of somebody's lab, cut from a ledger that is read, checked and followed here."""
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from archipel.cli.lab_door import EXPECT
 from archipel.cli.lab_pages import RELEASES, routes, shelf_of
 from archipel.cli.listening import listen
 from archipel.cli.replicas import replica_at
+from archipel.cli.telling import seldom
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from archipel.lab.retelling import Retold
 
 DEFAULT_PORT = 8441
-PROGRESS_S = 2.0
 PER_ADDRESS = 256
 """Connections of one network address."""
 GRACEFUL_S = 2
@@ -99,7 +98,7 @@ class _Telling:
     def __init__(self, chronicle: Path) -> None:
         self._chronicle = chronicle
         self.lab = ""
-        self._next_word = time.monotonic() + PROGRESS_S
+        self._tell = seldom()
 
     def __call__(self, batch: "Sequence[Retold]") -> None:
         from archipel.dashboard.chronicle.file import ChronicleUnusable
@@ -110,9 +109,8 @@ class _Telling:
                 writer.take([as_told(each) for each in batch])
         except ChronicleUnusable as error:  # a full disk, say: the replica goes on when it can
             raise OSError(str(error)) from None
-        if len(batch) > 1 and time.monotonic() > self._next_word:
-            click.echo(f"{batch[-1].number + 1} entries", err=True)
-            self._next_word = time.monotonic() + PROGRESS_S
+        if len(batch) > 1:
+            self._tell(f"{batch[-1].number + 1} entries")
 
 
 def _app(replica: "Replica", shown: "list[BaseRoute]") -> "Starlette":

@@ -8,6 +8,7 @@ import click
 
 from archipel.cli.engines import device_option
 from archipel.cli.names import recipe_names
+from archipel.cli.telling import seldom
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -135,11 +136,9 @@ def command(
 class _Telling:
     """How far it is, every two seconds."""
 
-    EVERY_S = 2.0
-
     def __init__(self, is_silent: bool) -> None:
         self._is_silent, self._began = is_silent, time.monotonic()
-        self._told, self._stand = self._began, "reading both models"
+        self._seldom, self._stand = seldom(), "reading both models"
         self.written = 0
 
     @property
@@ -166,9 +165,7 @@ class _Telling:
             click.echo(f"stopped; the same command goes on from {last_in}", err=True)
 
     def _tell(self) -> None:
-        if not self._is_silent and time.monotonic() - self._told >= self.EVERY_S:
-            self._told = time.monotonic()
-            click.echo(
-                f"{self._stand}; {counted(self.written, 'token')} written, {self.seconds:.0f} s",
-                err=True,
+        if not self._is_silent:
+            self._seldom(
+                f"{self._stand}; {counted(self.written, 'token')} written, {self.seconds:.0f} s"
             )

@@ -10,6 +10,7 @@ from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl, Mendable, home_folder, m
 from archipel.cli.grouped import as_one
 from archipel.cli.lab_door import EXPECT, HEAD, JSON, THREADS, bounded_fetch
 from archipel.cli.outputs import NewFile
+from archipel.cli.telling import beside
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def command(
         raise Mendable(f"this ledger opens no run {run!r:.80}")
     story.withdrawn = withdrawals(checked.found.state, run)
     named = (name, *results.works) if of_run and number else results.works
-    findings = Findings(lambda where: click.echo(where, err=True), withdrawn=story.taken_out)
+    findings = Findings(beside, withdrawn=story.taken_out)
     stored = blobs_of(place.url, place.blobs or scratch / "blobs", scratch, max_gb)
     with stored as blobs, mending(ValueError, NotKept, Altered):
         from archipel.cli.replaying import RunReplay, sampled_works

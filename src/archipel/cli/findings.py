@@ -4,20 +4,19 @@ Law: whatever could not be looked at is counted among what was not checked, with
 something that was looked at and does not hold.
 """
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from archipel.cli.run_blobs import Altered, Blobs, NotKept
+from archipel.cli.telling import Tell, seldom
 from archipel.lab.run_story import RunStory
 from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.payload import BadPayload
 from archipel.records.rollouts import Rollout, bounds_of, unpack_rollouts
 
-PROGRESS_INTERVAL_S = 2.0
 MAX_WITHDRAWN_SHOWN = 50
 
 
@@ -25,8 +24,8 @@ MAX_WITHDRAWN_SHOWN = 50
 class Findings:
     """Of one verification."""
 
-    tell: Callable[[str], None]
-    """Told now and then what is being looked at."""
+    tell: Tell
+    """Told what is being looked at, now and then."""
     checked: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     missing: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -35,9 +34,13 @@ class Findings:
     """What was not asked for, or can never be shown."""
     withdrawn: Mapping[str, str] = field(default_factory=dict)
     """Results that a verdict took out of the run -> why; what does not hold of them is no fault of the run."""
+    progress: Tell = field(init=False)
+    """Told where we are."""
     moot: dict[str, str] = field(default_factory=dict)
     """Of these, those that were looked at all the same -> what was found."""
-    _last_word: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.progress = seldom(self.tell)
 
     def not_checked(self) -> list[str]:
         """One line each."""
@@ -68,12 +71,6 @@ class Findings:
             f"{name}: {why}" + (f"; looked at here: {self.moot[name]}" if name in self.moot else "")
             for name, why in self.withdrawn.items()
         ]
-
-    def progress(self, where: str) -> None:
-        """Say where we are, if nothing was said for a while."""
-        if time.monotonic() > self._last_word + PROGRESS_INTERVAL_S:
-            self._last_word = time.monotonic()
-            self.tell(where)
 
 
 def withdrawn_lines(findings: Findings) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Cards from sources, into what this machine keeps."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +9,13 @@ import click
 
 from archipel.cli.clock import clock_ms
 from archipel.cli.doors import Mendable, at_work, mending
+from archipel.cli.telling import seldom
 
 if TYPE_CHECKING:
     from archipel.directory.card import Card
     from archipel.directory.known import Directory
     from archipel.directory.lines import Taken
 
-EVERY_S = 2.0
 """Between two words about how far it is."""
 MAX_SOURCE_CHARACTERS = 500
 
@@ -74,15 +73,8 @@ def taken_in(folder: Path, where: str, *, is_by_hand: bool) -> "Taken":
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int], None]]:
     """Says now and then, where somebody watches, how many of something there are."""
-    next_s = time.monotonic() + EVERY_S
-
-    def note(number: int) -> None:
-        nonlocal next_s
-        if time.monotonic() > next_s:
-            at_work(f"{number} {what}")
-            next_s = time.monotonic() + EVERY_S
-
-    yield note
+    tell = seldom(at_work)
+    yield lambda number: tell(f"{number} {what}")
 
 
 def _asked(url: str, known: "Mapping[bytes, Card]", note: Callable[[int], None]) -> "Taken":

@@ -5,9 +5,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import click
-
 from archipel.cli.doors import Mendable, home_folder, mending
+from archipel.cli.telling import seldom
 
 if TYPE_CHECKING:
     from archipel.cli.heads import EarlierHead
@@ -24,7 +23,6 @@ CHECKPOINT = "checkpoint"
 COLLECTED = "ledger"
 """The mirror, in a folder with `blobs` beside it."""
 MAX_ORIGIN_BYTES = 1024
-PROGRESS_INTERVAL_S = 2.0
 
 
 Seen = Callable[["Entry"], None]
@@ -223,11 +221,7 @@ def _fold(
 
 def counting(size: int, entries: Iterable[bytes], start: int = 0) -> Iterator[bytes]:
     """The same entries; says how far it is when that takes long."""
-    import time
-
-    next_word = time.monotonic() + PROGRESS_INTERVAL_S
+    tell = seldom()
     for number, entry in enumerate(entries, start):
-        if time.monotonic() > next_word:
-            click.echo(f"{number} of {size} entries", err=True)
-            next_word += PROGRESS_INTERVAL_S
+        tell(f"{number} of {size} entries")
         yield entry

@@ -14,6 +14,7 @@ from archipel.blobs import BlobError, BlobStore, StorageFull
 from archipel.cli.clock import clock_ms
 from archipel.cli.ledger_reader import LabUnreadable, LedgerReader, reader_of
 from archipel.cli.mirror_successors import Successors, succession_at
+from archipel.cli.telling import Tell, seldom
 from archipel.identity import Identity, IdentityError
 from archipel.lab.mirrors import seen
 from archipel.lab.mirrors.blobs import KeptBlobs, NotNow, NotThere
@@ -62,9 +63,9 @@ class Mirrored:
 class Rounds:
     """Of one lab; remembers between rounds what was folded."""
 
-    def __init__(self, what: Mirrored, observer: Identity) -> None:
-        """observer: who signs heads and evidence."""
-        self._what, self._observer = what, observer
+    def __init__(self, what: Mirrored, observer: Identity, tell: Tell = lambda line: None) -> None:
+        """observer: who signs heads and evidence. tell: hears how far a round is that takes long."""
+        self._what, self._observer, self._told = what, observer, tell
         self._keeper: Keeper | None = None
         self._blobs: KeptBlobs | None = None
         self._successors = Successors(partial(succession_at, lab_url=what.url))
@@ -77,13 +78,13 @@ class Rounds:
         Raises:
             OSError, BlobError: this machine's disk.
         """
-        view = seen.asked(view, clock_ms())
+        view, self._tell = seen.asked(view, clock_ms()), seldom(self._told)
         try:
             with reader_of(self._what.url) as lab:
                 view = self._met(view, lab)
                 if self._keeper is None:
                     raise LabUnreadable("it was not met")
-                view = self._keeper.look(view, _Paced(lab), clock_ms())
+                view = self._keeper.look(view, _Paced(lab, self._tell), clock_ms())
         except (LedgerError, IdentityError) as error:
             view = seen.unanswered(view, clock_ms(), str(error), int(self._what.patience_s * 1000))
         if self._keeper is None:
@@ -141,12 +142,17 @@ class Rounds:
             self._blobs = KeptBlobs(self._what.folder / BLOBS, quota)
         gone = [f"{each.url.split(',')[0]}/mirrors/{each.view.name}" for each in others]
         until_s = time.monotonic() + BLOBS_S
+
+        def goes_on(number: int, wanted: int) -> bool:
+            self._tell(f"{number} of {wanted} blobs")
+            return time.monotonic() < until_s
+
         with _Fetcher(gone if view.since_ms else [self._what.url]) as fetcher:
             kept = self._blobs.keep_up(
                 keeper.state,
                 fetcher.fetch,
                 time.time(),
-                lambda: time.monotonic() < until_s,
+                goes_on,
                 keeper.complete.state,
             )
         if self._blobs.is_whole(keeper.state):
@@ -159,9 +165,8 @@ class Rounds:
     ) -> MirrorView:
         for other in others:
             paced = replace(other, read=_paced(other.read))
-            with contextlib.suppress(
-                LedgerError, BadEvidence
-            ):  # its nonsense says nothing of the lab
+            # its nonsense says nothing of the lab
+            with contextlib.suppress(LedgerError, BadEvidence):
                 view = compared(keeper, view, paced, clock_ms())
         return view
 
@@ -177,8 +182,8 @@ class Rounds:
 class _Paced:
     """A lab's reader whose entries come at some pace, or not at all."""
 
-    def __init__(self, lab: LedgerReader) -> None:
-        self._lab = lab
+    def __init__(self, lab: LedgerReader, tell: Tell) -> None:
+        self._lab, self._tell = lab, tell
 
     def head(self, did: str) -> TreeHead:
         return self._lab.head(did)
@@ -190,6 +195,7 @@ class _Paced:
                 raise LedgerUnavailable(
                     f"{number} entries came in {time.monotonic() - began_s:.0f} s; expected {ENTRIES_PER_S:.0f} a second"
                 )
+            self._tell(f"{start + number} of {size} entries")
             yield entry
 
 

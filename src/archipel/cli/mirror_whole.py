@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archipel.cli.doors import Mendable, at_work, home_folder, mending, show
+from archipel.cli.telling import beside
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def mirror_whole(what: Whole, every_s: float | None, as_json: bool) -> None:
         observer = load_or_make_key(home_folder("witness", None) / "witness.key")
         quota = int(what.max_gb * GIB)
         asked = Mirrored("mirror", what.url, what.folder, what.expect, quota)
-        rounds, view = Rounds(asked, observer), begun(what.folder, "mirror", what.url)
+        rounds = Rounds(asked, observer, beside)
+        view = begun(what.folder, "mirror", what.url)
         rounds.resume(view)
         shown: dict[str, Any] | None = None
         while True:

@@ -1,6 +1,5 @@
 """`archipel receipts`: what a served model was asked and what is due for it, checked; a meter named, revenue entered."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from archipel.cli.keys import load_key, operator_key
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import run_names
 from archipel.cli.owners import say
+from archipel.cli.telling import seldom
 from archipel.market.amounts import written
 from archipel.plurals import counted
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from archipel.market.receipts import Chain, Opened
     from archipel.records.ownership_documents import MeterView
 
-PROGRESS_S = 2.0
 DIR = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True))
 RUN = click.argument("run", shell_complete=run_names)
 KEY = click.option(
@@ -198,7 +197,7 @@ def _chain(folder: Path, upto: int | None = None) -> "tuple[Chain, bool]":
     from archipel.records.receipts import MAX_LINE_BYTES
     from archipel.serve.meter_file import RECEIPTS
 
-    chain, told_s, is_cut = Chain(), time.monotonic(), False
+    chain, tell, is_cut = Chain(), seldom(), False
     path = folder / RECEIPTS if folder.is_dir() else folder
     with mending(OSError), path.open("rb") as file:
         number = 0
@@ -214,9 +213,7 @@ def _chain(folder: Path, upto: int | None = None) -> "tuple[Chain, bool]":
                 chain.take(line.removesuffix(b"\n"))
             except BadReceipt as error:
                 raise Mendable(f"{path}, line {number}: {error}") from None
-            if time.monotonic() - told_s > PROGRESS_S:
-                told_s = time.monotonic()
-                click.echo(f"{counted(number, 'receipt')} checked", err=True)
+            tell(f"{counted(number, 'receipt')} checked")
     return chain, is_cut
 
 

@@ -1,13 +1,11 @@
-"""What the commands of a release are asked on a command line, and how they say where they are."""
+"""What the commands of a release are asked on a command line."""
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-PROGRESS_INTERVAL_S = 2.0
 MAX_VERSIONS_LISTED = 10_000
 LAST = "last"
 ALL = "all"
@@ -68,19 +66,6 @@ class ParentPlace(click.ParamType):
                 ctx,
             )
         return Path(place), RELATIONS[relation]
-
-
-class Telling:
-    """Says where it is, if nothing was said for a while."""
-
-    def __init__(self) -> None:
-        self._last_word = time.monotonic()
-
-    def __call__(self, where: str) -> None:
-        """At this now."""
-        if time.monotonic() > self._last_word + PROGRESS_INTERVAL_S:
-            self._last_word = time.monotonic()
-            click.echo(where, err=True)
 
 
 def expected_key(key: str | None) -> tuple[str | None, bytes | None]:

@@ -8,7 +8,7 @@ import click
 
 from archipel.cli.doors import Mendable, mending, printable, show
 from archipel.cli.lab_door import JSON
-from archipel.cli.release_asked import Telling
+from archipel.cli.telling import seldom
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def command(folder: Path, as_json: bool) -> None:
     if folder.is_symlink() or not folder.is_dir():
         raise Mendable(f"{folder} is no folder; name the one that would be uploaded")
     with mending(BadOms, OSError):
-        found = check_hub(folder, Telling())
+        found = check_hub(folder, seldom())
     told = {
         "folder": str(folder),
         "holds": not found.faults,

@@ -10,7 +10,8 @@ import click
 from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl, Mendable, home_folder, mending, show
 from archipel.cli.lab_door import EXPECT, JSON, bounded_fetch
 from archipel.cli.names import run_names
-from archipel.cli.release_asked import ALL, Licence, ParentPlace, Telling, Versions
+from archipel.cli.release_asked import ALL, Licence, ParentPlace, Versions
+from archipel.cli.telling import seldom
 
 if TYPE_CHECKING:
     from archipel.cli.ledger_checked import Checked
@@ -151,7 +152,7 @@ def _made(name: str, out: Path, place: "Place", given: dict[str, Any]) -> dict[s
         sources = _sources(place, ledger, checked, find, (stated, Path(aside), given))
         contents = contents_of(sources, _chosen(given["versions"], sources.facts))
         plan = Plan(sources.facts, stated, contents, key, operator, parents)
-        grade = write_bundle(plan, out, Telling())
+        grade = write_bundle(plan, out, seldom())
     index = plan.index
     return {
         "bundle": str(out),

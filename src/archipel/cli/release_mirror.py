@@ -9,7 +9,8 @@ import click
 
 from archipel.cli.doors import Mendable, home_folder, mending, printable, show
 from archipel.cli.lab_door import JSON, bounded_fetch
-from archipel.cli.release_asked import Telling, expected_key
+from archipel.cli.release_asked import expected_key
+from archipel.cli.telling import seldom
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def command(
     names = tuple(dict.fromkeys((origin, *also)))
     if len(names) > MAX_ORIGINS:
         raise click.UsageError(f"at most {MAX_ORIGINS} places; got {len(names)}")
-    tell = Telling()
+    tell = seldom()
     with mending(CannotMirror, ValueError, OSError), ExitStack() as open_ones:
         hint, pem = expected_key(key)
         origins = [_origin(each, stall_s, open_ones) for each in names]

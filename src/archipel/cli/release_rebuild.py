@@ -9,7 +9,7 @@ import click
 from archipel.cli.doors import Mendable, home_folder, mending, printable, show
 from archipel.cli.lab_door import EXPECT, JSON, THREADS
 from archipel.cli.names import recipe_names
-from archipel.cli.release_asked import Telling
+from archipel.cli.telling import Tell, seldom
 
 if TYPE_CHECKING:
     from archipel.cli.rebuilding import Rebuild, Subject
@@ -71,7 +71,7 @@ def command(folder: Path, stage: str, as_json: bool, **given: Any) -> None:
         raise click.UsageError(
             "--out lies in the release, which it would change; name a place beside it"
         )
-    tell = Telling()
+    tell = seldom()
     with mending(OSError):
         rebuild = _begun(folder, stage, given, tell)
         _run(rebuild, tell)
@@ -93,7 +93,7 @@ def _came(rebuild: "Rebuild", stage: "Stage") -> str:
     return "" if outcome is None else outcome.came
 
 
-def _begun(folder: Path, stage: str, given: dict[str, Any], tell: Telling) -> "Rebuild":
+def _begun(folder: Path, stage: str, given: dict[str, Any], tell: Tell) -> "Rebuild":
     """The release verified, and what earlier calls made again of it."""
     import torch
 
@@ -126,7 +126,7 @@ def _begun(folder: Path, stage: str, given: dict[str, Any], tell: Telling) -> "R
     )
 
 
-def _verified(folder: Path, expect: str | None, tell: Telling) -> "Looked":
+def _verified(folder: Path, expect: str | None, tell: Tell) -> "Looked":
     """Looked through, and found to hold as far as what is made again does not look itself.
 
     Raises:
@@ -197,7 +197,7 @@ def _is_its_code(folder: Path, mine: bytes) -> bool:
     return path.is_file() and path.stat().st_size == len(mine) and path.read_bytes() == mine
 
 
-def _run(rebuild: "Rebuild", tell: Telling) -> None:
+def _run(rebuild: "Rebuild", tell: Tell) -> None:
     """What was not made again before; every stage is kept as it ends."""
     from archipel.cli.rebuilding import Rebuilding
     from archipel.cli.rebuilding_stages import rebuild as stages_again

@@ -8,7 +8,8 @@ import click
 
 from archipel.cli.doors import Mendable, mending, printable, show
 from archipel.cli.lab_door import EXPECT, JSON
-from archipel.cli.release_asked import Telling, expected_key
+from archipel.cli.release_asked import expected_key
+from archipel.cli.telling import seldom
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def command(
     if folder.is_symlink() or not folder.is_dir():
         raise Mendable(f"{folder} is no folder; name the one that `archipel release make` wrote")
     with mending(NoBundle, BadNote, BadOms, OSError):
-        report = verify(folder, _expected(expect, key, witnesses), Telling(), decode())
+        report = verify(folder, _expected(expect, key, witnesses), seldom(), decode())
     show(report.to_dict(), as_json, lambda: printable("\n".join(_lines(report))))
     if not report.holds:
         num = sum(1 for _ in report.faults)

@@ -16,6 +16,7 @@ from archipel.cli.doors import (
 )
 from archipel.cli.lab_door import EXPECT, HEAD, JSON, THREADS, bounded_fetch
 from archipel.cli.names import recipe_names, run_names
+from archipel.cli.telling import beside
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _looked_at(
 
     _use_threads(given["threads"])
     root = (home or asked.scratch) / "blobs"
-    findings = Findings(lambda where: click.echo(where, err=True), withdrawn=story.taken_out)
+    findings = Findings(beside, withdrawn=story.taken_out)
     with blobs_of(url, root, asked.scratch, given["max_gb"]) as blobs:
         try:
             with mending(ValueError):

@@ -1,6 +1,5 @@
 """`archipel serve calibrate`: when a small model's answer will do, learned from questions of one's own."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +7,11 @@ import click
 
 from archipel.cli.names import recipe_names
 from archipel.cli.serve_pair import loaded_pair, pair_options, with_loading
+from archipel.cli.telling import seldom
 
 if TYPE_CHECKING:
     from archipel.serve.cascade.policy import Policy
     from archipel.serve.cascade.probes import Probe
-
-TELL_S = 2.0
 
 
 @click.command("calibrate")
@@ -167,20 +165,17 @@ class _Telling:
     """How far it is, every two seconds."""
 
     def __init__(self, num: int) -> None:
-        self._num, self._told = num, time.monotonic()
+        self._num, self._tell = num, seldom()
         self._small, self._large = list[float](), list[float]()
 
     def row(self, row: Any) -> None:
         self._small.append(row.small)
         self._large.append(row.large)
-        if time.monotonic() - self._told > TELL_S:
-            self._told = time.monotonic()
-            count = len(self._small)
-            click.echo(
-                f"{count} of {self._num} questions, right so far: small {sum(self._small) / count:.2f}, large "
-                f"{sum(self._large) / count:.2f}",
-                err=True,
-            )
+        count = len(self._small)
+        self._tell(
+            f"{count} of {self._num} questions, right so far: small {sum(self._small) / count:.2f}, large "
+            f"{sum(self._large) / count:.2f}"
+        )
 
 
 def _said(policy: "Policy", out: Path) -> str:

@@ -100,8 +100,9 @@ def _play(
     png: Path | None,
     as_json: bool,
 ) -> None:
-    from archipel.cli.benches import seldom, teller
+    from archipel.cli.benches import teller
     from archipel.cli.doors import mending, show
+    from archipel.cli.telling import seldom
     from archipel.market.clearing import CannotClear
     from archipel.planning.mistakes import CannotPlan
     from archipel.planning.tables import shelf

@@ -9,6 +9,26 @@ from typing import TypeVar
 import click
 
 P = TypeVar("P")
+Tell = Callable[[str], None]
+SELDOM_S = 2.0
+
+
+def beside(line: str) -> None:
+    """To standard error: results are elsewhere."""
+    click.echo(line, err=True)
+
+
+def seldom(tell: Tell = beside, every_s: float | None = None) -> Tell:
+    """Tells, where nothing was told for so long (SELDOM_S); begins with silence."""
+    told_s = time.monotonic()
+
+    def at(line: str) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s >= (SELDOM_S if every_s is None else every_s):
+            told_s = time.monotonic()
+            tell(line)
+
+    return at
 
 
 def telling(line: Callable[[P], str]) -> Callable[[P], None]:

@@ -8,7 +8,7 @@ import click
 
 from archipel.cli.doors import Mendable, mending, show
 from archipel.cli.lab_door import EXPECT, JSON
-from archipel.cli.release_asked import Telling
+from archipel.cli.telling import seldom
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +131,7 @@ def _shares(folder: Path, as_json: bool, given: dict[str, Any]) -> None:
     from archipel.release.trace.told import look
     from archipel.release.verify.report import Expected
 
-    picture, proofs, tell = given["picture"], given["proofs"], Telling()
+    picture, proofs, tell = given["picture"], given["proofs"], seldom()
     if picture is not None and picture.suffix not in PICTURES:
         raise click.UsageError(
             f"{picture} is no picture; expected a name that ends with .svg or .png"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from archipel.cli.doors import Mendable, mending, show
-from archipel.cli.release_asked import Telling
+from archipel.cli.telling import seldom
 from archipel.cli.trace_words import answer_lines
 from archipel.ledger.storage import LedgerError
 from archipel.release.trace.answer import traced
@@ -37,7 +37,7 @@ def look_up(folder: Path, text: str, as_json: bool, given: dict[str, Any]) -> No
 
 def _opened(folder: Path, given: dict[str, Any], stack: ExitStack) -> Kept:
     """The index, made first if it is not kept."""
-    expected, tell = Expected(given["expect"]), Telling()
+    expected, tell = Expected(given["expect"]), seldom()
     looked = Looked(folder, expected, tell)
     look_at_grounds(looked)
     if looked.index is not None and expected.lab not in (None, looked.index.lab):

@@ -52,11 +52,12 @@ class KeptBlobs:
         state: LabState,
         fetch: Fetch,
         now_s: float,
-        has_time: Callable[[], bool],
+        goes_on: Callable[[int, int], bool],
         complete: LabState | None = None,
     ) -> MirrorBlobs:
-        """Fetch what is missing while there is time, sweep what is needed no more; what is kept then.
+        """Fetch what is missing, sweep what is needed no more; what is kept then.
 
+        goes_on: asked before each blob: (blobs looked at, of how many) -> whether there is time.
         complete: an earlier state of which everything is here, and stays.
 
         Raises:
@@ -72,8 +73,8 @@ class KeptBlobs:
         fits = sum(blob.size for blob in wanted) <= self._quota
         lives = [both, live] if both != live and fits else [both]
         unfit = late = 0
-        for blob in wanted:
-            if not has_time():
+        for number, blob in enumerate(wanted):
+            if not goes_on(number, len(wanted)):
                 break
             if blob.digest in self._gone or self._store.exists(blob.digest):
                 continue
