@@ -133,10 +133,13 @@ async def world(
     hands: ToyHands | None = None,
     bounds: Bounds | None = None,
     now_ms: Callable[[], int] = wall_ms,
+    ticks_ms: Callable[[], int] | None = None,
 ) -> AsyncIterator[World]:
     hands = hands or ToyHands()
     accounts = Accounts(folder)
-    door = Door(hands, folder, accounts, bounds or Bounds(poll_s=POLL_S), now_ms)
+    door = Door(
+        hands, folder, accounts, bounds or Bounds(poll_s=POLL_S), now_ms, ticks_ms or now_ms
+    )
     await door.start()
     transport = httpx.ASGITransport(make_app(door))
     try:

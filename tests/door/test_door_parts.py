@@ -131,7 +131,7 @@ def test_acts_that_wait_share_a_commit_and_one_that_fails_undoes_itself_alone(
         ]
         assert await journal.look(count) == 180
         assert journal.num_commits < journal.num_acts / 4
-        with pytest.raises(sqlite3.OperationalError):
+        with pytest.raises(JournalBroken, match="readonly"):
             await journal.look(put, "x", False)  # readers cannot write
         journal.close()
 

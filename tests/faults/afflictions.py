@@ -8,7 +8,7 @@ import os
 import random
 import resource
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +24,9 @@ that it promised is in memory alone.
 """
 UNLOADED = 127
 """How the system's loader ends a process without memory, before Python begins."""
+UNFLUSHED = 120
+"""How Python itself ends a process in order whose last words do not fit on the disk."""
+STARVING = frozenset({"memory", "descriptors"})
 STEPS_S = (1.0, 90.0, 3600.0, 43_200.0)
 
 
@@ -58,6 +61,13 @@ SHORT_OF: dict[str, Callable[[Sequence[int], random.Random], Undo]] = {
     "full disk": without_disk,
 }
 """What passes -> how it begins."""
+
+
+def is_borne(code: int, short_of: Collection[str]) -> bool:
+    """Whether a process that ended unasked may have ended so. short_of: words of `SHORT_OF` that befell it."""
+    is_starved = not STARVING.isdisjoint(short_of)
+    is_full = code == UNFLUSHED and "full disk" in short_of
+    return code in (0, 1) or ((code < 0 or code == UNLOADED) and is_starved) or is_full
 
 
 def stepped(clock: Path, rng: random.Random) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 
 from archipel import source_environment
-from faults.afflictions import SHORT_OF, STARVED, UNLOADED, stepped
+from faults.afflictions import SHORT_OF, STARVED, STARVING, is_borne, stepped
 from faults.proxy import KEPT_WHOLE, BadNetwork
 from faults.watching import SAYS_WHERE, last_traceback, made_to_end
 from ports import free_port
@@ -81,7 +81,7 @@ class DoorProcess:
         self._words: Sequence[str] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self._passing: list[tuple[float, Callable[[], None]]] = []
-        self._is_starved = False
+        self._short_of = set[str]()
         self.network = BadNetwork(self.port, f"{seed} network", SPOILT, KEPT_WHOLE)
 
     def start(self, *words: str) -> None:
@@ -118,7 +118,7 @@ class DoorProcess:
         """Whoever ended in words is started again."""
         assert self._process is not None
         if (code := self._process.poll()) is not None:
-            if code not in (0, 1) and not ((code < 0 or code == UNLOADED) and self._is_starved):
+            if not is_borne(code, self._short_of):
                 self.wrong.append(f"it ended with code {code}")
             self._passing.clear()
             await asyncio.sleep(0.1)
@@ -136,7 +136,7 @@ class DoorProcess:
             self.network.part()
             self._until(self.network.heal)
         else:
-            self._is_starved |= kind in ("memory", "descriptors")
+            self._short_of.add(kind)
             self._until(SHORT_OF[kind]([pid], self._rng))
         self.hits[f"{kind}: {self.name}"] += 1
 
@@ -173,8 +173,10 @@ class DoorProcess:
     def traceback(self) -> list[str]:
         """What it said that is no sentence."""
         line = last_traceback(self.folder / "door.out")
-        is_borne = self._is_starved and line is not None and line.startswith(STARVED)
-        return [] if line is None or is_borne else [f"a traceback: {line}"]
+        is_starved = not STARVING.isdisjoint(self._short_of)
+        if line is not None and is_starved and line.startswith(STARVED):
+            return []
+        return [] if line is None else [f"a traceback: {line}"]
 
     def close(self) -> None:
         """End everything."""

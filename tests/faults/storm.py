@@ -9,13 +9,14 @@ import os
 import random
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from archipel.bench.site import SiteFailed
-from faults.afflictions import SHORT_OF, STARVED, UNLOADED, spoilt, stepped
+from faults.afflictions import SHORT_OF, STARVED, STARVING, is_borne, spoilt, stepped
 from faults.labs import Labs, shimmed
 from faults.moments import moment
 from faults.stores import FOLDER, Store
@@ -82,8 +83,9 @@ class Storm:
         self._made, self._labs, self._rng = made, labs, rng
         self._passing: list[tuple[float, str, Callable[[], None]]] = []
         """(until, monotonic seconds; whom; how it is taken back)."""
-        self._squeezed: set[str] = set()
-        """Whoever was short of memory or descriptors: may end without a word, and its child while it loads its modules."""
+        self._short_of = defaultdict[str, set[str]](set)
+        """Who was short of what: of memory or descriptors, it may end without a word, and its child while it loads its modules.
+        """
         self._lives = 0
 
     @property
@@ -139,7 +141,8 @@ class Storm:
         told = made.told()
         borne = {
             f"{said} ended in a traceback: {why}"
-            for name in self._squeezed
+            for name, what in self._short_of.items()
+            if not STARVING.isdisjoint(what)
             for said in (f"{name}/child.log", f"{name}.out")
             for why in STARVED
         }
@@ -169,8 +172,7 @@ class Storm:
 
     def _squeeze(self, kind: str, name: str) -> None:
         everyone = [self._made.site.pid(name), *self._made.children(name)]
-        if kind in ("memory", "descriptors"):
-            self._squeezed.add(name)
+        self._short_of[name].add(kind)
         self._begin(kind, name, lambda: SHORT_OF[kind](everyone, self._rng))
 
     def _spoil(self, kind: str, home: Path) -> None:
@@ -209,9 +211,7 @@ class Storm:
         for name, code in made.ended_early().items():
             self._pass(name)
             made.notes.append(f"{name} ended with {code}")
-            if code not in (0, 1) and not (
-                (code < 0 or code == UNLOADED) and name in self._squeezed
-            ):
+            if not is_borne(code, self._short_of[name]):
                 made.wrong(f"{name} ended with code {code}")
             self._again(name)
 

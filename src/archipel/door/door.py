@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from archipel.door import checkpoints, futures, models, outcomes, recorded, sessions
+from archipel.door import checkpoints, futures, leaps, models, outcomes, recorded, sessions
 from archipel.door.accounts import Accounts
 from archipel.door.admitting import Admitting
 from archipel.door.bounds import Bounds
@@ -60,8 +60,13 @@ class Door:
         accounts: Accounts,
         bounds: Bounds = BOUNDS,
         now_ms: Callable[[], int] = wall_ms,
+        ticks_ms: Callable[[], int] = leaps.ticks_ms,
     ) -> None:
-        """Raises OSError, sqlite3.Error, JournalBroken: the folder cannot be used."""
+        """ticks_ms: of a clock that nobody sets.
+
+        Raises:
+            OSError, sqlite3.Error, JournalBroken: the folder cannot be used.
+        """
         self.admitting = Admitting(accounts, now_ms)
         self.means = Means(
             hands,
@@ -76,12 +81,17 @@ class Door:
         self.served = {each.name: each for each in hands.models()}
         self.driving, self.sampling = Driving(self.means), Sampling(self.means)
         self._fetched: set[str] = set()
+        self._passing, self._ticks_ms = leaps.Passing(ticks_ms, now_ms()), ticks_ms
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Go on where the last process stopped."""
         means = self.means
-        await means.journal.do(sessions.heard_at_start, means.now_ms())
+        now_ms = means.now_ms()
+        self._passing = leaps.Passing(
+            self._ticks_ms, await means.journal.look(leaps.looked, now_ms)
+        )
+        await means.journal.do(sessions.heard_at_start, now_ms)
         for model in await means.journal.look(models.to_resume):
             self.driving.nudge(model)
         for tenant, future in await means.journal.look(futures.samples_waiting):
@@ -146,6 +156,8 @@ class Door:
         means, now_ms = self.means, self.means.now_ms()
         do, bounds = means.journal.do, means.bounds
         await self._write_fetched()
+        await do(leaps.follow, self._passing.leap_ms(now_ms), now_ms)
+        self._passing.followed()
         for session in await means.journal.look(sessions.silent, bounds, now_ms):
             await self._end_session(session, "its client was silent")
         ended = await do(outcomes.never_came, now_ms - bounds.missing_ms, now_ms)

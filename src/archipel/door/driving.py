@@ -12,6 +12,7 @@ import sqlite3
 from archipel.door import futures, models
 from archipel.door.bounds import Bounds
 from archipel.door.hands import CannotDo, HandsLost
+from archipel.door.journal import JournalBroken
 from archipel.door.means import MAX_DEFECTS, Means, wait_s
 from archipel.door.ordering import Queued, next_together
 from archipel.door.turning import Turning
@@ -91,6 +92,12 @@ class Driving:
                 if not await self._next(model, defects):
                     return
                 tries = defects = 0
+            except (
+                JournalBroken
+            ) as error:  # the disk's fault: nothing is held against the operation
+                tries += 1
+                logger.warning("a model's turn waits: %s", error)
+                await self._let_go(model)
             except (HandsLost, CannotDo) as error:
                 tries += 1
                 defects += isinstance(error, CannotDo)

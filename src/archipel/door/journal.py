@@ -25,6 +25,8 @@ MAX_TOGETHER = 256
 MAX_WAITING = 8192
 """Acts that wait; whoever brings more is asked to come again."""
 NUM_READERS = 4
+NOT_NOW = (sqlite3.Error, MemoryError, SystemError)
+"""How SQLite says that the disk or the system gives nothing more; the last, where memory ends inside of Python's own module."""
 CLOSE_S = 60.0
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,7 +34,7 @@ Act = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]
 
 
 class JournalBroken(RuntimeError):
-    """The disk did not take it; nothing of it counts."""
+    """The disk did not take it, and nothing of it counts; or it, or the system, does not let it be read now."""
 
 
 class Journal:
@@ -75,11 +77,16 @@ class Journal:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Let `act` read what is on the disk, beside the one that writes."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._readers, lambda: _called(act, args, kwargs, self._reading())
-        )
+        """Let `act` read what is on the disk, beside the one that writes. Raises JournalBroken: it cannot be read now."""
+
+        def read() -> T:
+            try:
+                return act(self._reading(), *args, **kwargs)
+            except (sqlite3.OperationalError, MemoryError, SystemError) as error:
+                said = str(error) or type(error).__name__
+                raise JournalBroken(f"the door's journal could not be read ({said})") from None
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
 
     def _reading(self) -> sqlite3.Connection:
         """Of the thread that looks."""
@@ -131,10 +138,11 @@ class Journal:
             for act, promise in together:
                 ends.append((promise, *self._one(act)))
             self._writes.execute("COMMIT")
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
+        except NOT_NOW as error:
+            with contextlib.suppress(*NOT_NOW):
                 self._writes.execute("ROLLBACK")
-            why = JournalBroken(f"the door's journal could not be written ({error})")
+            said = str(error) or type(error).__name__
+            why = JournalBroken(f"the door's journal could not be written ({said})")
             for _, promise in together:
                 promise.set_exception(why)
             return
@@ -147,11 +155,11 @@ class Journal:
                 promise.set_exception(fault)
 
     def _one(self, act: Callable[[sqlite3.Connection], Any]) -> tuple[Any, BaseException | None]:
-        """What came of it. Raises sqlite3.OperationalError: the disk; then the whole commit fails."""
+        """What came of it. Raises sqlite3.OperationalError, MemoryError, SystemError: the whole commit fails."""
         self._writes.execute("SAVEPOINT act")
         try:
             result, fault = act(self._writes), None
-        except sqlite3.OperationalError:
+        except (sqlite3.OperationalError, MemoryError, SystemError):
             raise
         except Exception as error:  # noqa: BLE001  whoever asked for the act is told
             self._writes.execute("ROLLBACK TO act")
@@ -168,10 +176,14 @@ def _called(
 
 def _opened(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, check_same_thread=False, timeout=10.0, isolation_level=None)
-    db.row_factory = sqlite3.Row
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("PRAGMA foreign_keys=ON")
+    try:
+        db.row_factory = sqlite3.Row
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA foreign_keys=ON")
+    except sqlite3.Error:
+        db.close()
+        raise
     return db
 
 

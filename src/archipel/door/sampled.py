@@ -17,6 +17,7 @@ from archipel.door import checkpoints, futures, recorded
 from archipel.door.bounds import Bounds
 from archipel.door.futures import Ending
 from archipel.door.hands import CannotDo, HandsLost, SampleAsked, Sampled, Weights
+from archipel.door.journal import JournalBroken
 from archipel.door.means import MAX_DEFECTS, Means, wait_s
 from archipel.door.packed import pack, sampled_bytes, unpack
 from archipel.door.refusals import Declined
@@ -141,26 +142,32 @@ class Sampling:
         self._fill(tenant)
 
     async def _done(self, tenant: str, future: str) -> None:
-        """Until it is."""
+        """Until it is, or its future is told why not."""
         tries = defects = 0
+        failed: tuple[str, str] | None = None
         while not self._is_ending:
             try:
-                await self._once(tenant, future)
+                if failed is None:
+                    await self._once(tenant, future)
+                else:
+                    await self._failed(future, *failed)
+            except JournalBroken as error:
+                tries += 1
+                logger.warning("a sample waits: %s", error)
             except HandsLost as error:
                 tries += 1
                 self._means.count("hands_lost")
                 logger.warning("a sample could not be done now: %s", error)
             except (CannotDo, Declined) as error:
-                await self._failed(future, str(error), "user")
-                return
+                if not (isinstance(error, Declined) and error.kind == "unavailable"):
+                    failed = str(error), "user"
+                    continue
+                tries += 1
             except Exception:
                 tries, defects = tries + 1, defects + 1
                 logger.exception("a sample failed by a defect of the door")
                 if defects >= MAX_DEFECTS:
-                    await self._failed(
-                        future, "the door failed at this sample; its log says where", "server"
-                    )
-                    return
+                    failed = "the door failed at this sample; its log says where", "server"
             else:
                 return
             await asyncio.sleep(wait_s(tries))

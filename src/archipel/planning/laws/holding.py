@@ -161,7 +161,16 @@ def update(shape: Shape, once: Pass, rank: int | None = None, thrift: Thrift = P
     saving = 2 * (FP32 * learned + moments)  # a copy, and the bytes that are written
     comparing = FP32 * shape.params  # an engine at the start, of an adapter's run beside its base
     most = max(learning, saving, comparing - moments)
-    return Held(states, most + min(KEPT, learning))
+    return Held(states, most + _freed(shape, once, thrift, learning))
+
+
+def _freed(shape: Shape, once: Pass, thrift: Thrift, learning: int) -> int:
+    """What was given back and stays with the process. Where layers are computed again, it lies in holes between what is
+    kept of each, which glibc before 2.38 hardly fills again with aligned blocks (its bug 14581).
+    """
+    if not thrift.recompute:
+        return min(KEPT, learning)
+    return KEPT + once.tokens * _layer(shape, once, thrift)
 
 
 def sampling(shape: Shape, sequences: int, length: int, cached_bytes: int = FP32) -> Held:
