@@ -170,7 +170,7 @@ def _freed(shape: Shape, once: Pass, thrift: Thrift, learning: int) -> int:
     """
     if not thrift.recompute:
         return min(KEPT, learning)
-    return KEPT + once.tokens * _layer(shape, once, thrift)
+    return min(KEPT + once.tokens * _layer(shape, once, thrift), 2 * learning)
 
 
 def sampling(shape: Shape, sequences: int, length: int, cached_bytes: int = FP32) -> Held:
