@@ -106,7 +106,7 @@ class Campaign:
         if not self._keep and not told.wrong:
             shutil.rmtree(folder, ignore_errors=True)
         took_s = round(time.monotonic() - begun, 1)
-        return Ended(kind, seed, took_s, told.faults, told.wrong, told.notes, told.hits)
+        return Ended(kind, seed, took_s, told.faults, told.wrong, told.notes, dict(told.hits))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -43,7 +44,7 @@ def _campaign(
 ) -> Callable[[range, int | None], Campaign]:
     def one(seed: int, bench: Bench, place: Path) -> Told:
         lived.append(seed)
-        return Told([], 20, "well", {"kill: lab": 15, "stall: node": 5})
+        return Told([], 20, "well", Counter({"kill: lab": 15, "stall: node": 5}))
 
     monkeypatch.setitem(KINDS, "storm", one)
 

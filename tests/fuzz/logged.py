@@ -22,9 +22,14 @@ class _Heard(logging.Handler):
 def defects_logged() -> Iterator[list[str]]:
     """Lines that are told while the block lasts; none is what is wanted."""
     heard = _Heard()
-    root = logging.getLogger()
+    root, own = logging.getLogger(), logging.getLogger("archipel")
+    passed_on, own.propagate = (
+        own.propagate,
+        True,
+    )  # a command that ran in this process keeps them to itself
     root.addHandler(heard)
     try:
         yield heard.lines
     finally:
         root.removeHandler(heard)
+        own.propagate = passed_on
