@@ -1,6 +1,7 @@
 """A door over toy hands as a process of its own: python tests/door_process.py FOLDER PORT [DELAY_S]."""
 
 import asyncio
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from archipel.door.accounts import Accounts
 from archipel.door.bounds import Bounds
 from archipel.door.door import Door
 from archipel.door.http.app import make_app
+from archipel.door.journal import JournalBroken
 from archipel.door.keys import SCOPES
 from archipel.serve.server import Ending, listening, serve
 from toy_hands import ToyHands
@@ -40,5 +42,7 @@ if __name__ == "__main__":
         asyncio.run(
             open_at(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3] if sys.argv[3:] else 0))
         )
+    except (OSError, sqlite3.Error, JournalBroken) as error:  # as `archipel door start`
+        sys.exit(f"archipel: {error}")
     finally:
         _let_go()

@@ -105,6 +105,7 @@ def test_asyncio_still_begins_so_where_no_descriptor_is_left(
     ("raised", "said"),
     [
         (MemoryError(), "no memory left"),
+        (SystemError("error return without exception set"), "no memory left"),
         (OSError(errno.EMFILE, "x", "/a"), "may open no more files"),
         (ImportError("libx.so: failed to map segment from shared object"), "no memory left"),
         (ImportError("liby.so: cannot open shared object file: Too many open files"), "no more files"),

@@ -278,6 +278,15 @@ def test_a_command_without_memory_ends_in_a_sentence(
     assert "no memory left" in capsys.readouterr().err
 
 
+def test_an_error_of_python_itself_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> None:
+        raise SystemError("bad argument to internal function")
+
+    monkeypatch.setattr(program.command, "main", broken)
+    with pytest.raises(SystemError, match="bad argument"):
+        program._run(["lab"])
+
+
 def test_text_of_strangers_does_not_move_the_cursor() -> None:
     assert printable("a\x1b[2Jb\x07\n\u202ec") == "a?[2Jb?\n?c"
 

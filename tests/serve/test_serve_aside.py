@@ -146,6 +146,21 @@ def test_a_digest_is_not_waited_for_longer_than_a_client_would() -> None:
     assert times == [1], "and is found once"
 
 
+def test_what_could_not_be_found_is_looked_for_again() -> None:
+    left: list[Exception] = [OSError("too many open files"), ValueError("cannot be read")]
+
+    def find() -> str:
+        if left:
+            raise left.pop()
+        return "sha256:ab"
+
+    async def story() -> list[str]:
+        once = Once(find)
+        return [await once.get(20) for _ in range(4)]
+
+    assert asyncio.run(story()) == ["", "", "sha256:ab", "sha256:ab"]
+
+
 def test_a_key_that_sends_much_leaves_half_of_the_room_for_bodies_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,7 +6,6 @@ a person can mend end as one sentence and exit code 1, never as a traceback.
 
 import contextlib
 import difflib
-import errno
 import gc
 import importlib
 import io
@@ -21,7 +20,7 @@ from pathlib import Path
 import click
 
 from archipel.cli.helping import use_everywhere
-from archipel.cli.lacking import ended_by, ended_unloaded, say
+from archipel.cli.lacking import ended_by, ended_starved, ended_unloaded, say
 from archipel.cli.last_deadline import CLEARED_S, last_deadline
 
 use_everywhere()
@@ -181,6 +180,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
         _run(None)
     except KeyboardInterrupt:  # before the command, or in the middle of its last words
         sys.exit(INTERRUPTED)
+    except (MemoryError, SystemError) as error:  # likewise
+        sys.exit(ended_starved(error))
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is cleaning up
         gc.freeze()  # Python's last look for garbage among a tensor library's objects costs most of a second
@@ -240,8 +241,8 @@ def _run(arguments: Sequence[str] | None) -> None:
     except Mendable as error:
         say(f"archipel: {printable(str(error))}")
         sys.exit(1)
-    except MemoryError:
-        sys.exit(ended_by(OSError(errno.ENOMEM, "")))
+    except (MemoryError, SystemError) as error:
+        sys.exit(ended_starved(error))
     except ImportError as error:
         sys.exit(ended_unloaded(error))
     except OSError as error:

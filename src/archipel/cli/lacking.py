@@ -1,6 +1,6 @@
 """How a command ends where the system lacks something: one sentence and an exit code, never a traceback.
 
-Parts: `ended_by`, `ended_unloaded`, `say`.
+Parts: `ended_by`, `ended_starved`, `ended_unloaded`, `say`.
 """
 
 import contextlib
@@ -23,6 +23,8 @@ LOADER = {
     os.strerror(errno.EMFILE): errno.EMFILE,
 }
 """What the system's loader says where it lacks something."""
+UNSAID = ("error return without exception set", "without setting an exception")
+"""How Python says that its own parts failed and could not say why: seen where they had no memory for the words."""
 UNIX = frozenset({"fcntl", "grp", "pwd", "resource", "termios"})
 """Modules of Python that Windows lacks."""
 
@@ -38,6 +40,17 @@ def ended_by(error: OSError) -> int:
         said = f"{error.filename}: {error.strerror}"
     say(f"archipel: {said}")
     return 1
+
+
+def ended_starved(error: MemoryError | SystemError) -> int:
+    """The exit code after memory ended, which inside of Python itself may be an error without a word.
+
+    Raises:
+        SystemError: `error` itself; it is something else.
+    """
+    if isinstance(error, SystemError) and not any(each in str(error) for each in UNSAID):
+        raise error
+    return ended_by(OSError(errno.ENOMEM, ""))
 
 
 def ended_unloaded(error: ImportError) -> int:

@@ -5,7 +5,7 @@ what is short never waits for what is long.
 """
 
 import asyncio
-import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from archipel.serve.errands import Errands, do
 
+logger = logging.getLogger("archipel.serve")
 P = ParamSpec("P")
 R = TypeVar("R")
 THREADS = 2
@@ -70,12 +71,17 @@ class Once:
         self._found: Future[str] | None = None
 
     async def get(self, within_s: float) -> str:
-        """It, or "" as long as it is not known."""
+        """It, or "" as long as it is not known; what cannot be found now is looked for again when it is asked for again."""
         if self._found is None:
             self._found = Future()
             work = (lambda _: self._find(), self._found, None)
             threading.Thread(target=do, args=work, name="archipel-once", daemon=True).start()
-        with contextlib.suppress(TimeoutError, OSError):
+        try:
             async with asyncio.timeout(within_s):
                 return await asyncio.shield(asyncio.wrap_future(self._found))
-        return ""
+        except TimeoutError:
+            return ""
+        except Exception as error:  # noqa: BLE001  no files to open, say: whoever asks next may fare better
+            self._found = None
+            logger.warning("not found yet: %s", error)
+            return ""
