@@ -108,6 +108,8 @@ def test_asyncio_still_begins_so_where_no_descriptor_is_left(
         (SystemError("error return without exception set"), "no memory left"),
         (OSError(errno.EMFILE, "x", "/a"), "may open no more files"),
         (ImportError("libx.so: failed to map segment from shared object"), "no memory left"),
+        (RuntimeError("RandomnessType: Unable to create type object!"), "no memory left"),
+        (RuntimeError("unable to open file </x> in read-only mode: Too many open files (24)"), "no more files"),
         (ImportError("liby.so: cannot open shared object file: Too many open files"), "no more files"),
     ],
 )  # fmt: skip

@@ -100,7 +100,8 @@ def _bounded(pids: Sequence[int], what: int, most: Callable[[int], int]) -> Undo
         with suppress(OSError):
             soft, hard = resource.prlimit(pid, what)
             before[pid] = (soft, hard)
-            resource.prlimit(pid, what, (most(pid), hard))
+            least = most(pid) if hard == resource.RLIM_INFINITY else min(most(pid), hard)
+            resource.prlimit(pid, what, (least, hard))
 
     def lifted() -> None:
         for pid, limits in before.items():

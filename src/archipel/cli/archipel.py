@@ -243,7 +243,7 @@ def _run(arguments: Sequence[str] | None) -> None:
         sys.exit(1)
     except (MemoryError, SystemError) as error:
         sys.exit(ended_starved(error))
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
         sys.exit(ended_unloaded(error))
     except OSError as error:
         sys.exit(ended_by(error))

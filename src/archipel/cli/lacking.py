@@ -19,10 +19,11 @@ SHORT_OF = {
 """What an operating system does not give -> a sentence."""
 LOADER = {
     "failed to map segment": errno.ENOMEM,
+    "Unable to create type object": errno.ENOMEM,
     os.strerror(errno.ENOMEM): errno.ENOMEM,
     os.strerror(errno.EMFILE): errno.EMFILE,
 }
-"""What the system's loader says where it lacks something."""
+"""What the system's loader says where it lacks something, and libraries that pass it on."""
 UNSAID = ("error return without exception set", "without setting an exception")
 """How Python says that its own parts failed and could not say why: seen where they had no memory for the words."""
 UNIX = frozenset({"fcntl", "grp", "pwd", "resource", "termios"})
@@ -53,13 +54,13 @@ def ended_starved(error: MemoryError | SystemError) -> int:
     return ended_by(OSError(errno.ENOMEM, ""))
 
 
-def ended_unloaded(error: ImportError) -> int:
-    """The exit code after a library that could not be loaded, and a sentence about what the system lacks.
+def ended_unloaded(error: ImportError | RuntimeError) -> int:
+    """The exit code after a library that could not be loaded, or what it loads, and a sentence about what the system lacks.
 
     Raises:
-        ImportError: `error` itself; it is something else.
+        ImportError, RuntimeError: `error` itself; it is something else.
     """
-    if error.name in UNIX:
+    if isinstance(error, ImportError) and error.name in UNIX:
         say(
             "archipel: this command needs Linux or macOS, for locks and limits that this system does not have; "
             "on Windows run it under WSL 2. `archipel plan` works here"
