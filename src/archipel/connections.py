@@ -185,6 +185,14 @@ class OneSentence(logging.Filter):
         return is_due
 
 
+class NoneCutOff(logging.Filter):
+    """A request that was cut off at a server's end is told of in a sentence; where it stood then is no defect."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is logged."""
+        return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 class Server(uvicorn.Server):
     """Says at once that it was told to end, whatever keeps it then."""
 
@@ -193,9 +201,10 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         """As uvicorn does."""
-        log = logging.getLogger("asyncio")
-        if not any(isinstance(each, OneSentence) for each in log.filters):
-            log.addFilter(OneSentence())
+        for name, kind in (("asyncio", OneSentence), ("uvicorn.error", NoneCutOff)):
+            log = logging.getLogger(name)
+            if not any(isinstance(each, kind) for each in log.filters):
+                log.addFilter(kind())
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

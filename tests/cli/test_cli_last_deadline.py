@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from uvicorn import Config
@@ -173,3 +174,34 @@ def test_no_command_looks_for_garbage_among_all_that_it_loaded_when_it_is_over()
         check=True,
     ).stdout
     assert int(told.splitlines()[-1]) > len(gc.get_objects()) // 1000
+
+
+def test_a_request_that_is_cut_off_at_the_end_is_a_sentence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    async def story() -> None:
+        config = Config(app, lifespan="off", timeout_graceful_shutdown=1, log_config=None)
+        server = Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(server.serve([listener]))
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await begun.wait()
+            server.should_exit = True
+            await serving
+            writer.close()
+
+    async def bounded() -> None:
+        async with asyncio.timeout(30):
+            await story()
+
+    with caplog.at_level(logging.ERROR, "uvicorn.error"):
+        asyncio.run(bounded())
+    assert any("timeout graceful shutdown exceeded" in each.message for each in caplog.records)
+    assert not any(each.exc_info for each in caplog.records)

@@ -17,8 +17,16 @@ SPARE_DESCRIPTORS = (0, 1, 3)
 SPARE_MEMORY = (2**20, 8 * 2**20, 64 * 2**20)
 FILE_BYTES = (0, 4096, 20_000, 110_000)
 """No file may grow beyond so many: what a full disk is to whoever writes."""
-STARVED = ("MemoryError", "OSError: [Errno 24]", "ImportError", "OSError: [Errno 12]")
-"""How Python itself ends a process that it cannot load for want of memory or descriptors: none of our lines can, before
+STARVED = (
+    "MemoryError",
+    "OSError: [Errno 24]",
+    "ImportError",
+    "OSError: [Errno 12]",
+    "SystemError: error return without exception set",
+    "?",
+)
+"""How Python itself ends a process that it cannot load for want of memory or descriptors, the last where it has none to say
+why: none of our lines can, before
 `archipel` runs. From there on it is a sentence (`watching.IN_OURS`). Whoever manages services starts it again, and nothing
 that it promised is in memory alone.
 """

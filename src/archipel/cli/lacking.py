@@ -20,6 +20,7 @@ SHORT_OF = {
 LOADER = {
     "failed to map segment": errno.ENOMEM,
     "Unable to create type object": errno.ENOMEM,
+    "Unable to instantiate PyTypeObject": errno.ENOMEM,
     os.strerror(errno.ENOMEM): errno.ENOMEM,
     os.strerror(errno.EMFILE): errno.EMFILE,
 }
