@@ -23,6 +23,7 @@ STARVED = (
     "ImportError",
     "OSError: [Errno 12]",
     "SystemError: error return without exception set",
+    "ValueError: unsupported hash type",
     "?",
 )
 """How Python itself ends a process that it cannot load for want of memory or descriptors, the last where it has none to say
