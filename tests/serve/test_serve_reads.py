@@ -14,6 +14,7 @@ import torch
 from starlette.testclient import TestClient
 
 from archipel.engine.engine import LocalEngine
+from archipel.engine.quantised.arithmetic import arithmetic_for
 from archipel.model.dialogue import chat_ids
 from archipel.model.directory import read_config, read_model
 from archipel.records.requests import Request
@@ -44,7 +45,8 @@ def one(model: Path) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def engine(model: Path) -> LocalEngine:
-    made = LocalEngine(read_config(model))
+    config = read_config(model)
+    made = LocalEngine(config, arithmetic=arithmetic_for("bfloat16", config))
     made.load(weights_of(read_model(model)))
     return made
 
