@@ -22,14 +22,18 @@ class _Heard(logging.Handler):
 def defects_logged() -> Iterator[list[str]]:
     """Lines that are told while the block lasts; none is what is wanted."""
     heard = _Heard()
-    root, own = logging.getLogger(), logging.getLogger("archipel")
-    passed_on, own.propagate = (
-        own.propagate,
-        True,
-    )  # a command that ran in this process keeps them to itself
+    root = logging.getLogger()
+    # A command or a server that ran in this process before keeps them to itself, or told its loggers to be quiet.
+    passing = [logging.getLogger(name) for name in ("archipel", "uvicorn", "uvicorn.error")]
+    before = [(each.propagate, each.level, each.disabled) for each in passing]
+    for each in passing:
+        each.propagate, each.disabled = True, False
+        each.setLevel(logging.WARNING)
     root.addHandler(heard)
     try:
         yield heard.lines
     finally:
         root.removeHandler(heard)
-        own.propagate = passed_on
+        for each, (passed_on, level, is_quiet) in zip(passing, before, strict=True):
+            each.propagate, each.disabled = passed_on, is_quiet
+            each.setLevel(level)
