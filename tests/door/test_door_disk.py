@@ -29,7 +29,6 @@ def test_operations_and_samples_end_as_if_the_disk_had_never_been_away(
         async with world(folder) as one:
             client = await one.client()
             model, sampler = await client.model(), await client.sampler(0)
-            one.hands.gate = asyncio.Event()
             asked = {
                 "operations": [
                     ("forward_backward", training(model, 1, [1, 2, 3])),
@@ -37,7 +36,6 @@ def test_operations_and_samples_end_as_if_the_disk_had_never_been_away(
                 ],
                 "a sample": [("asample", sampling(sampler, 0, [1, 2]))],
             }[what]
-            futures = [(await client.post(path, body))["request_id"] for path, body in asked]
             left = [tries]
             own = getattr(Journal, way)
 
@@ -51,7 +49,7 @@ def test_operations_and_samples_end_as_if_the_disk_had_never_been_away(
             with monkeypatch.context() as patched:
                 patched.setattr(Journal, way, beset)
                 asyncio.current_task().set_name("main")  # type: ignore[union-attr]  # there is one
-                one.hands.gate.set()
+                futures = [(await client.post(path, body))["request_id"] for path, body in asked]
                 said = [await client.end_of(each) for each in futures]
             assert left == [0]
             return [{k: v for k, v in each.items() if "id" not in k} for each in said]
