@@ -87,15 +87,15 @@ def test_what_is_kept_is_shown_by_part(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_audits_keep_a_third_of_cheats_from_spoiling_a_run() -> None:
     torch.set_num_threads(1)
-    clean, audited, alone = spoiling.spoil(tiny_recipe(1, 0), 0, 40, spoiling.ARMS)
+    seeds = [spoiling.spoil(tiny_recipe(1, 0), seed, 40, spoiling.ARMS) for seed in range(3)]
+    clean, audited, alone = seeds[0]
 
     def last(arm: spoiling.Arm) -> float:
         """Reward of the last ten batches: so small a task has hardly any held-out ones."""
         return sum(arm.curve[-10:]) / 10
 
     assert last(clean) - last(audited) <= 0.01 * last(clean)
-    # By one seed, and by the processor: .40 and .55 of it on two of them.
-    assert last(alone) < 0.75 * last(clean)
+    assert sum(last(each[2]) for each in seeds) < sum(last(each[0]) for each in seeds) / 2
     assert (audited.quarantined, audited.accused) == (spoiling.NODES // spoiling.EVERY, 0)
     assert alone.quarantined == clean.forged == 0
     assert audited.learned < alone.learned / 4

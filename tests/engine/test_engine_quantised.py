@@ -14,6 +14,7 @@ from archipel.engine.engine import LocalEngine, Request
 from archipel.engine.fused import FusedDecoder
 from archipel.engine.machinery import Machinery, assemble
 from archipel.engine.passing import Next
+from archipel.engine.projection import has_bf16_products
 from archipel.engine.quantised import arithmetic, halves, int4, int8, integers
 from archipel.engine.quantised.arithmetic import WEIGHTS, NotHeld, Weights, arithmetic_for
 from archipel.engine.quantised.epilogues import silu
@@ -33,6 +34,9 @@ HELD = [
     pytest.param(Int4Projection, id="4 bits"),
 ]
 Make = Callable[[Tensor, Tensor | None], Int8Projection]
+
+ROUNDED, LOST = (2e-5, 1e-4) if has_bf16_products() else (1e-5, 1e-6)
+"""Nats, of bf16: where the processor multiplies bf16 itself, activations are rounded as well."""
 
 
 def test_a_weight_in_8_bits_is_its_largest_over_127() -> None:
@@ -205,7 +209,7 @@ def test_every_form_of_network_is_close_to_the_full_one(family: str, weights: We
     full = LocalEngine(config)
     full.load(state)
     expected = _distribution(full, prompt)
-    assert _divergence(expected, scores) < (0.02 if weights == "int8" else 2e-5)
+    assert _divergence(expected, scores) < (0.02 if weights == "int8" else ROUNDED)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +230,7 @@ def trained() -> tuple[DecoderConfig, dict[str, Tensor]]:
     return config, {name: each.detach().bfloat16() for name, each in model.state_dict().items()}
 
 
-@pytest.mark.parametrize(("weights", "bound"), [("bfloat16", 1e-4), ("int8", 2e-3), ("int4", 0.05)])
+@pytest.mark.parametrize(("weights", "bound"), [("bfloat16", LOST), ("int8", 2e-3), ("int4", 0.05)])
 def test_little_of_a_trained_model_is_lost(
     trained: tuple[DecoderConfig, dict[str, Tensor]], weights: Weights, bound: float
 ) -> None:

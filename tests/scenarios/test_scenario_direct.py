@@ -26,11 +26,11 @@ _SAMPLE = re.compile(r"^archipel_(\w+?)_total\{(.*)\} (\S+)$", re.MULTILINE)
 
 
 def wide_recipe() -> Recipe:
-    """The tiny run's, with a model of some megabytes."""
+    """The tiny run's, with a model whose every version is above the least that passes by the lab, however it packs."""
     recipe = tiny_recipe(VERSIONS, 0)
     said = recipe.model_dump(exclude_unset=True)
-    said["model"] |= {"intermediate_size": 8192}
-    said["supervised"] |= {"steps": 100, "batch_size": 16}
+    said["model"] |= {"intermediate_size": 24576}
+    said["supervised"] |= {"steps": 250, "batch_size": 16}
     return Recipe.model_validate(said)
 
 
@@ -111,8 +111,7 @@ def test_large_blobs_pass_by_the_lab_and_the_policies_are_the_same(
     assert direct.policies == plain.policies
     assert through["by, out"] == through["by, in"] == 0
     assert min(through["through, out"], through["through, in"]) > 4_000_000
-    # A version of less than a MiB passes the lab, and how small its numbers pack is the processor's rounding.
-    assert counts["through, out"] < through["through, out"] / 5
+    assert counts["through, out"] < through["through, out"] / 10
     assert counts["through, in"] < through["through, in"] / 10
     assert min(counts["by, out"], counts["by, in"]) > 4_000_000
 
